@@ -1,0 +1,519 @@
+//! The kernel ABI: the bytes that the agent writes and the kernel programs read, and the reverse.
+//!
+//! Addresses and ports are byte arrays in network order, IPv4 as v4-mapped IPv6; everything else is in the machine's
+//! order. No structure has padding, so each may be a map key or be compared as bytes.
+
+/// Names the layout of everything in this file; part of the pin directory, so that two layouts never meet.
+pub const ABI_VERSION: u32 = 1;
+
+/// `IPPROTO_TCP`.
+pub const TCP: u8 = 6;
+/// `IPPROTO_UDP`.
+pub const UDP: u8 = 17;
+
+/// The scope of clients that no workload claims.
+pub const DEFAULT_SCOPE: u32 = 0;
+
+/// Lines of FLOWS that are tried for one socket before the record is given up.
+pub const FLOW_PROBES: u32 = 4;
+
+/// An IPv6 address, or an IPv4 address as v4-mapped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address([u8; 16]);
+
+impl Address {
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// The v4-mapped form of an IPv4 address in network order.
+    pub const fn from_v4_octets(v4: [u8; 4]) -> Self {
+        Self([
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
+        ])
+    }
+
+    pub const fn octets(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The last four octets: the IPv4 address of a v4-mapped one.
+    pub const fn v4_octets(self) -> [u8; 4] {
+        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    }
+
+    pub const fn is_v4(self) -> bool {
+        let (high, low) = self.halves();
+        high == 0 && (low >> 32) == 0xffff
+    }
+
+    /// The address as two big-endian numbers, which compares and masks it in two instructions each.
+    const fn halves(self) -> (u64, u64) {
+        let a = &self.0;
+        (
+            u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
+            u64::from_be_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]),
+        )
+    }
+}
+
+/// A port in network order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port([u8; 2]);
+
+impl Port {
+    pub const fn new(port: u16) -> Self {
+        Self(port.to_be_bytes())
+    }
+
+    pub const fn from_octets(octets: [u8; 2]) -> Self {
+        Self(octets)
+    }
+
+    pub const fn octets(self) -> [u8; 2] {
+        self.0
+    }
+
+    pub const fn get(self) -> u16 {
+        u16::from_be_bytes(self.0)
+    }
+}
+
+/// What the first 16 bytes of a [`FrontendKey`] are.
+const KIND_ADDRESS: u8 = 0;
+const KIND_PREFIX: u8 = 1;
+
+/// Key of FRONTENDS: a destination as a client of one scope names it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontendKey {
+    address: Address,
+    port: Port,
+    protocol: u8,
+    kind: u8,
+    scope: u32,
+}
+
+impl FrontendKey {
+    pub const fn address(address: Address, port: Port, protocol: u8, scope: u32) -> Self {
+        Self {
+            address,
+            port,
+            protocol,
+            kind: KIND_ADDRESS,
+            scope,
+        }
+    }
+
+    /// The key under which the ports of a CIDR stand: its id in PREFIXES takes the place of the address.
+    #[must_use]
+    pub const fn prefix(id: u32, port: Port, protocol: u8, scope: u32) -> Self {
+        let id = id.to_be_bytes();
+        Self {
+            address: Address([
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, id[0], id[1], id[2], id[3],
+            ]),
+            port,
+            protocol,
+            kind: KIND_PREFIX,
+            scope,
+        }
+    }
+
+    /// A hash of the key, kept beside the group in its [`FrontendWord`]. A hash-table element may be recycled for
+    /// another key while a program reads it; the check tells.
+    #[must_use]
+    pub const fn check(&self) -> u32 {
+        let (high, low) = self.address.halves();
+        let rest = ((self.port.get() as u64) << 48)
+            | ((self.protocol as u64) << 40)
+            | ((self.kind as u64) << 32)
+            | self.scope as u64;
+        let mut hash = mix(0x9e37_79b9_7f4a_7c15, high);
+        hash = mix(hash, low);
+        hash = mix(hash, rest);
+        (hash >> 32) as u32
+    }
+
+    pub const fn destination(&self) -> Address {
+        self.address
+    }
+
+    pub const fn port(&self) -> Port {
+        self.port
+    }
+
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    pub const fn scope(&self) -> u32 {
+        self.scope
+    }
+
+    pub const fn is_prefix(&self) -> bool {
+        self.kind == KIND_PREFIX
+    }
+}
+
+const fn mix(hash: u64, word: u64) -> u64 {
+    let mixed = (hash ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 32)
+}
+
+/// Value of FRONTENDS: one 64-bit word, so that it is read and replaced whole.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendWord {
+    group: u32,
+    check: u32,
+}
+
+impl FrontendWord {
+    /// Points `key` at the group whose header is ARENA cell `group`.
+    #[must_use]
+    pub const fn new(key: &FrontendKey, group: u32) -> Self {
+        Self {
+            group,
+            check: key.check(),
+        }
+    }
+
+    pub const fn group(self) -> u32 {
+        self.group
+    }
+
+    /// Whether this word was written for `key`.
+    pub const fn is_for(self, key: &FrontendKey) -> bool {
+        self.check == key.check()
+    }
+}
+
+/// What a group does with a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Spread over the slots.
+    Balance,
+    /// Resolution NONE: keep the original address, and the port unless the header overrides it.
+    Original,
+    /// Nothing can carry this out; connects fail closed.
+    Refuse,
+}
+
+const ACTION_BALANCE: u8 = 1;
+const ACTION_ORIGINAL: u8 = 2;
+const ACTION_REFUSE: u8 = 3;
+
+/// First cell of a group.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupHeader {
+    /// This header's own cell: a reader that followed a stale word notices.
+    group: u32,
+    /// Index in COUNTERS, stable for the life of the service.
+    service: u32,
+    /// Slots that any socket of the IPv6 family may be given, from the cell after the header.
+    slots: u32,
+    /// Slots that an IPv4 socket may be given.
+    slots_v4: u32,
+    /// Cell of the first IPv4 slot, relative to the header: 1 when all endpoints are IPv4.
+    offset_v4: u32,
+    /// What the thresholds of the slots are fractions of.
+    total: u32,
+    total_v4: u32,
+    action: u8,
+    algorithm: u8,
+    /// Replaces the port when the action is `Original`; 0 keeps it.
+    port: Port,
+}
+
+/// The parts of a [`GroupHeader`] that its writer chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupShape {
+    pub action: Action,
+    pub slots: u32,
+    pub total: u32,
+    pub slots_v4: u32,
+    pub total_v4: u32,
+    pub offset_v4: u32,
+    pub port: Option<u16>,
+}
+
+impl GroupHeader {
+    #[must_use]
+    pub fn new(group: u32, service: u32, shape: &GroupShape) -> Self {
+        Self {
+            group,
+            service,
+            slots: shape.slots,
+            slots_v4: shape.slots_v4,
+            offset_v4: shape.offset_v4,
+            total: shape.total,
+            total_v4: shape.total_v4,
+            action: match shape.action {
+                Action::Balance => ACTION_BALANCE,
+                Action::Original => ACTION_ORIGINAL,
+                Action::Refuse => ACTION_REFUSE,
+            },
+            algorithm: 0,
+            port: Port::new(shape.port.unwrap_or(0)),
+        }
+    }
+
+    /// Whether this is the header of the group at `cell`, and not what a recycled cell holds now.
+    pub const fn is_at(&self, cell: u32) -> bool {
+        self.group == cell
+    }
+
+    pub const fn service(&self) -> u32 {
+        self.service
+    }
+
+    /// `None` for a cell that holds no header.
+    pub const fn action(&self) -> Option<Action> {
+        match self.action {
+            ACTION_BALANCE => Some(Action::Balance),
+            ACTION_ORIGINAL => Some(Action::Original),
+            ACTION_REFUSE => Some(Action::Refuse),
+            _ => None,
+        }
+    }
+
+    /// The port that replaces the client's when the action is `Original`.
+    pub fn port_override(&self) -> Option<Port> {
+        (self.port != Port::new(0)).then_some(self.port)
+    }
+
+    /// The alias table for sockets of an IPv4 (`v4`) or IPv6 family: first cell relative to the header, slots, total.
+    pub const fn table(&self, v4: bool) -> (u32, u32, u32) {
+        if v4 {
+            (self.offset_v4, self.slots_v4, self.total_v4)
+        } else {
+            (1, self.slots, self.total)
+        }
+    }
+}
+
+/// One column of an alias table (Vose): of draws that hit this column, `threshold` in `total` take this slot's own
+/// endpoint and the others take the alias's.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    address: Address,
+    port: Port,
+    reserved: [u8; 2],
+    /// Index in COUNTERS' endpoint half, stable for (service, address, port).
+    endpoint: u32,
+    threshold: u32,
+    /// The alias: a slot of the same table.
+    alias: u32,
+}
+
+impl Slot {
+    pub const fn new(
+        address: Address,
+        port: Port,
+        endpoint: u32,
+        threshold: u32,
+        alias: u32,
+    ) -> Self {
+        Self {
+            address,
+            port,
+            reserved: [0; 2],
+            endpoint,
+            threshold,
+            alias,
+        }
+    }
+
+    pub const fn address(&self) -> Address {
+        self.address
+    }
+
+    pub const fn port(&self) -> Port {
+        self.port
+    }
+
+    pub const fn endpoint(&self) -> u32 {
+        self.endpoint
+    }
+
+    pub const fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
+    pub const fn alias(&self) -> u32 {
+        self.alias
+    }
+}
+
+/// One element of ARENA: a [`GroupHeader`] or a [`Slot`]. Groups start at even cells, so that a header and its first
+/// slot share a cache line.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell([u64; 4]);
+
+const _: () = assert!(size_of::<Address>() == 16 && size_of::<Port>() == 2);
+const _: () = assert!(size_of::<FrontendKey>() == 24 && size_of::<FrontendWord>() == 8);
+const _: () = assert!(size_of::<GroupHeader>() == 32 && size_of::<Slot>() == 32);
+const _: () = assert!(size_of::<Cell>() == 32 && size_of::<Flow>() == 64);
+const _: () = assert!(size_of::<Config>() == 96 && size_of::<Counter>() == 16);
+
+#[expect(
+    unsafe_code,
+    reason = "cells are plain words that stand for one of two plain structures"
+)]
+mod cells {
+    use super::{Cell, GroupHeader, Slot};
+
+    impl From<GroupHeader> for Cell {
+        fn from(header: GroupHeader) -> Self {
+            // SAFETY: both are 32 bytes of plain data without padding, and every bit pattern is a valid `Cell`.
+            unsafe { core::mem::transmute(header) }
+        }
+    }
+
+    impl From<Slot> for Cell {
+        fn from(slot: Slot) -> Self {
+            // SAFETY: both are 32 bytes of plain data without padding, and every bit pattern is a valid `Cell`.
+            unsafe { core::mem::transmute(slot) }
+        }
+    }
+
+    impl Cell {
+        pub const fn as_header(&self) -> &GroupHeader {
+            // SAFETY: same size and alignment, and every bit pattern is a valid `GroupHeader`.
+            unsafe { &*core::ptr::from_ref(self).cast() }
+        }
+
+        pub const fn as_slot(&self) -> &Slot {
+            // SAFETY: same size and alignment, and every bit pattern is a valid `Slot`.
+            unsafe { &*core::ptr::from_ref(self).cast() }
+        }
+    }
+}
+
+/// An address range: the addresses that equal `base` where `mask` has ones. All zero means no range.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    base: Address,
+    mask: Address,
+}
+
+impl Range {
+    /// The addresses whose first `bits` bits are those of `base`; an IPv4 range counts from bit 96.
+    #[must_use]
+    pub fn new(base: Address, bits: u8) -> Self {
+        let mut mask = [0u8; 16];
+        let mut octets = base.octets();
+        for (i, octet) in mask.iter_mut().enumerate() {
+            let left = usize::from(bits).saturating_sub(i * 8).min(8);
+            *octet = if left == 0 { 0 } else { 0xff << (8 - left) };
+            octets[i] &= *octet;
+        }
+        Self {
+            base: Address(octets),
+            mask: Address(mask),
+        }
+    }
+
+    pub const fn contains(&self, address: Address) -> bool {
+        let (base_high, base_low) = self.base.halves();
+        let (mask_high, mask_low) = self.mask.halves();
+        let (high, low) = address.halves();
+        mask_high | mask_low != 0 && high & mask_high == base_high && low & mask_low == base_low
+    }
+}
+
+/// The one element of CONFIG.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Cgroup of the agent, whose own sockets are exempt; 0 for none.
+    pub own_cgroup: u64,
+    /// Whether PREFIXES holds anything, and so must be asked.
+    pub has_prefixes: u32,
+    pub reserved: [u32; 5],
+    /// Where automatic VIPs are taken from: an address in it that no service declares is refused.
+    pub vip_v4: Range,
+    pub vip_v6: Range,
+}
+
+/// One line of FLOWS: what became of one socket's connect. One cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Socket cookie; 0 marks a free line. Claimed by compare-and-swap.
+    pub cookie: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub started: u64,
+    /// What the client asked for.
+    pub original: Address,
+    /// Where it was sent.
+    pub rewritten: Address,
+    pub original_port: Port,
+    pub rewritten_port: Port,
+    pub endpoint: u32,
+    pub service: u32,
+    pub protocol: u8,
+    pub reserved: [u8; 3],
+}
+
+/// One element of COUNTERS, per CPU. Services come first, then endpoints.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Connects sent on: to this endpoint, or past this service to their original address.
+    pub connects: u64,
+    /// Connects that were failed on purpose (services only).
+    pub denied: u64,
+}
+
+/// What belongs to no service: index into TOTALS, an array of per-CPU `u64`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// Connects to an address in a VIP range with a port that nothing declares.
+    PortNotDeclared = 0,
+    /// Rewritten connects that found no free line in FLOWS: they work, getpeername shows the endpoint.
+    FlowsFull = 1,
+    /// Words or headers that changed twice under a reader.
+    Torn = 2,
+}
+
+/// Elements of TOTALS.
+pub const TOTALS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_holds_its_own_addresses_only() {
+        let range = Range::new(Address::from_v4_octets([240, 240, 7, 9]), 96 + 16);
+        assert!(range.contains(Address::from_v4_octets([240, 240, 0, 0])));
+        assert!(range.contains(Address::from_v4_octets([240, 240, 255, 255])));
+        assert!(!range.contains(Address::from_v4_octets([240, 241, 0, 0])));
+        assert!(!Range::default().contains(Address::default()));
+    }
+
+    #[test]
+    fn a_prefix_key_never_equals_an_address_key() {
+        let loopback = Address::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let port = Port::new(80);
+        let by_address = FrontendKey::address(loopback, port, TCP, DEFAULT_SCOPE);
+        let by_prefix = FrontendKey::prefix(1, port, TCP, DEFAULT_SCOPE);
+        assert_ne!(by_address, by_prefix);
+        assert_ne!(by_address.check(), by_prefix.check());
+    }
+
+    #[test]
+    fn only_mapped_addresses_are_v4() {
+        assert!(Address::from_v4_octets([127, 0, 0, 1]).is_v4());
+        assert!(!Address::default().is_v4());
+    }
+}

@@ -1,0 +1,211 @@
+//! The decision: what becomes of one connect. Pure, bounded and allocation-free, so that the kernel programs, the
+//! tests and `shunt explain` all run this code and no other.
+
+use crate::abi::{Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, Port, Slot};
+
+/// What a decision reads. The kernel answers from the maps, everybody else from memory or from the mapped arena.
+pub trait Tables {
+    fn config(&self) -> Option<&Config>;
+    /// The word of FRONTENDS under `key`, copied.
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord>;
+    /// The id of the longest CIDR of PREFIXES that holds `address`.
+    fn prefix(&self, address: Address) -> Option<u32>;
+    /// ARENA's cell as a header.
+    fn header(&self, cell: u32) -> Option<&GroupHeader>;
+    /// ARENA's cell as a slot.
+    fn slot(&self, cell: u32) -> Option<&Slot>;
+}
+
+/// Which family a socket is of: an IPv4 socket cannot be given an IPv6 endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// One connect, as the client asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Connect {
+    pub family: Family,
+    pub address: Address,
+    pub port: Port,
+    /// [`crate::abi::TCP`] or [`crate::abi::UDP`].
+    pub protocol: u8,
+    pub scope: u32,
+}
+
+/// Why a connect is failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// An address of a VIP range with a port that no service declares: ECONNREFUSED.
+    PortNotDeclared,
+    /// No endpoint can take it: EHOSTUNREACH.
+    NoEndpoint,
+    /// What the service asks for cannot be done at this layer (TLS origination, Unix sockets): EHOSTUNREACH.
+    Unsupported,
+    /// The tables changed twice under the reader: EHOSTUNREACH, and the next try succeeds.
+    Torn,
+}
+
+/// What becomes of a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not ours.
+    Pass,
+    /// Ours, and it keeps its address (resolution NONE).
+    Original { service: u32, port: Option<Port> },
+    /// Sent to an endpoint. `slot` is the arena cell that named it.
+    Rewrite {
+        service: u32,
+        endpoint: u32,
+        address: Address,
+        port: Port,
+        slot: u32,
+    },
+    /// Failed; `service` is `None` where no service claims the destination.
+    Deny {
+        service: Option<u32>,
+        reason: Reason,
+    },
+}
+
+/// Decides one connect. `random` is asked for 64 uniform bits only when an endpoint must be drawn.
+#[inline(always)]
+pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> u64) -> Verdict {
+    let exact = FrontendKey::address(
+        connect.address,
+        connect.port,
+        connect.protocol,
+        connect.scope,
+    );
+    match find(tables, &exact) {
+        Found::Group(group, header) => balance(tables, connect, group, header, random),
+        Found::Torn => TORN,
+        Found::Nothing => decide_unlisted(tables, connect, random),
+    }
+}
+
+const TORN: Verdict = Verdict::Deny {
+    service: None,
+    reason: Reason::Torn,
+};
+
+/// The destination is no exact frontend: a CIDR may hold it, or it is an undeclared port of a VIP.
+#[inline(always)]
+fn decide_unlisted(
+    tables: &impl Tables,
+    connect: &Connect,
+    random: impl FnOnce() -> u64,
+) -> Verdict {
+    let Some(config) = tables.config() else {
+        return Verdict::Pass;
+    };
+    if config.has_prefixes != 0
+        && let Some(id) = tables.prefix(connect.address)
+    {
+        let key = FrontendKey::prefix(id, connect.port, connect.protocol, connect.scope);
+        match find(tables, &key) {
+            Found::Group(group, header) => return balance(tables, connect, group, header, random),
+            Found::Torn => return TORN,
+            Found::Nothing => {}
+        }
+    }
+    if config.vip_v4.contains(connect.address) || config.vip_v6.contains(connect.address) {
+        return Verdict::Deny {
+            service: None,
+            reason: Reason::PortNotDeclared,
+        };
+    }
+    Verdict::Pass
+}
+
+enum Found<'a> {
+    Nothing,
+    Group(u32, &'a GroupHeader),
+    Torn,
+}
+
+/// Looks a frontend up, and once more if what it found belongs to another key or another group by now.
+#[inline(always)]
+fn find<'a, T: Tables>(tables: &'a T, key: &FrontendKey) -> Found<'a> {
+    for _ in 0..2 {
+        let Some(word) = tables.frontend(key) else {
+            return Found::Nothing;
+        };
+        let group = word.group();
+        if word.is_for(key)
+            && let Some(header) = tables.header(group)
+            && header.is_at(group)
+        {
+            return Found::Group(group, header);
+        }
+    }
+    Found::Torn
+}
+
+#[inline(always)]
+fn balance(
+    tables: &impl Tables,
+    connect: &Connect,
+    group: u32,
+    header: &GroupHeader,
+    random: impl FnOnce() -> u64,
+) -> Verdict {
+    let service = header.service();
+    let deny = |reason| Verdict::Deny {
+        service: Some(service),
+        reason,
+    };
+    match header.action() {
+        Some(Action::Balance) => {}
+        Some(Action::Original) => {
+            return Verdict::Original {
+                service,
+                port: header.port_override(),
+            };
+        }
+        Some(Action::Refuse) => return deny(Reason::Unsupported),
+        None => return deny(Reason::Torn),
+    }
+    let (offset, slots, total) = header.table(matches!(connect.family, Family::V4));
+    if slots == 0 {
+        return deny(Reason::NoEndpoint);
+    }
+    let first = group.wrapping_add(offset);
+    match draw(tables, first, slots, total, random()) {
+        Some((cell, slot)) => Verdict::Rewrite {
+            service,
+            endpoint: slot.endpoint(),
+            address: slot.address(),
+            port: slot.port(),
+            slot: cell,
+        },
+        None => deny(Reason::Torn),
+    }
+}
+
+/// Draws from an alias table: the high half of `random` picks the column, the low half decides between the column's
+/// own endpoint and its alias.
+#[inline(always)]
+fn draw<T: Tables>(
+    tables: &T,
+    first: u32,
+    slots: u32,
+    total: u32,
+    random: u64,
+) -> Option<(u32, &Slot)> {
+    let column = scale((random >> 32) as u32, slots);
+    let own = first.wrapping_add(column);
+    let slot = tables.slot(own)?;
+    if scale(random as u32, total) < slot.threshold() {
+        return Some((own, slot));
+    }
+    let alias = first.wrapping_add(slot.alias());
+    Some((alias, tables.slot(alias)?))
+}
+
+/// Maps 32 uniform bits to `0..bound` (Lemire's multiplication; the bias is below `bound` / 2³²).
+#[inline(always)]
+fn scale(random: u32, bound: u32) -> u32 {
+    ((u64::from(random) * u64::from(bound)) >> 32) as u32
+}

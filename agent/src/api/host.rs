@@ -1,0 +1,1 @@
+//! Host names: what is a valid one, and which matches which.

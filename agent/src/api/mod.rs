@@ -1,0 +1,23 @@
+//! What users write: Istio's objects, read strictly as Istio reads them, with every mistake reported at its line.
+//!
+//! This stage is pure: text in, objects and diagnostics out. It knows no other object than the one it reads; what
+//! objects mean together is the model's and the compiler's to say.
+
+pub mod decode;
+pub mod destination_rule;
+pub mod diagnostic;
+pub mod host;
+pub mod locality;
+pub mod mesh_config;
+pub mod object;
+pub mod service_entry;
+pub mod workload_entry;
+
+pub use decode::{Broken, Decoded, decode};
+pub use destination_rule::{DestinationRule, LocalityLbSetting, TlsMode, TrafficPolicy};
+pub use diagnostic::{Diagnostic, Severity};
+pub use locality::Locality;
+pub use mesh_config::MeshConfig;
+pub use object::{Kind, Meta, Object, ObjectId, Origin, Spec};
+pub use service_entry::{Location, Protocol, Resolution, ServiceEntry, ServicePort};
+pub use workload_entry::{EndpointAddress, WorkloadEntry};

@@ -1,0 +1,85 @@
+//! What every object has: a kind, a name, labels, and the place where it was written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::destination_rule::DestinationRule;
+use super::service_entry::ServiceEntry;
+use super::workload_entry::WorkloadEntry;
+
+/// The kinds that shunt carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    DestinationRule,
+    ServiceEntry,
+    WorkloadEntry,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    pub kind: Kind,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Where something was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    pub file: Arc<str>,
+    /// 1-based.
+    pub line: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    pub id: ObjectId,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// `metadata.creationTimestamp`, RFC 3339 in UTC, which orders as text. Empty when absent, as in files.
+    pub created: String,
+    pub origin: Origin,
+}
+
+impl Meta {
+    /// Istio's order of configuration, "oldest wins": creation time, then name, then namespace.
+    pub fn age_key(&self) -> (&str, &str, &str) {
+        (&self.created, &self.id.name, &self.id.namespace)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spec {
+    ServiceEntry(ServiceEntry),
+    WorkloadEntry(WorkloadEntry),
+    DestinationRule(DestinationRule),
+}
+
+/// A valid object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub meta: Meta,
+    pub spec: Spec,
+}

@@ -1,0 +1,1 @@
+//! The running agent: wires sources, registry, compiler, dataplane and control socket together.

@@ -1,0 +1,116 @@
+//! The program: plain ordered data, equal to what the maps should hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
+use crate::model::VipRanges;
+
+/// Identifies a service for as long as it exists, whatever else changes about it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    pub namespace: Arc<str>,
+    pub host: Arc<str>,
+    pub port: u16,
+    /// `agent_common::abi::{TCP, UDP}`.
+    pub transport: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    Address(IpAddr),
+    /// Never of full length: that is an `Address`.
+    Prefix(IpNet),
+}
+
+/// A captured destination: what a client connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    pub destination: Destination,
+    pub port: u16,
+    /// `agent_common::abi::{TCP, UDP}`.
+    pub transport: u8,
+    pub scope: u32,
+}
+
+/// One endpoint of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: IpAddr,
+    pub port: u16,
+    /// Part of the service's new connections, in units of which all endpoints of the service together have
+    /// `Service::total()`; 0 for an endpoint that gets none (another priority, `distribute`).
+    pub share: u64,
+    pub priority: u32,
+    pub locality: Locality,
+    pub healthy: bool,
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// The object and line that it comes from.
+    pub object: Arc<ObjectId>,
+    pub origin: Origin,
+    /// The name that it was resolved from, for DNS endpoints.
+    pub hostname: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefuseReason {
+    /// A DestinationRule asks for TLS, which is never given up for plaintext.
+    TlsOrigination,
+    UnixSocket,
+    /// All endpoints are in networks that are reached only through a gateway.
+    NetworkGateway,
+    /// Resolution DYNAMIC_DNS, which needs the name server.
+    DynamicDns,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Spread over the endpoints.
+    Balance,
+    /// Resolution NONE: pass to the original address, to this port where one is given.
+    Original { port: Option<u16> },
+    /// Fail closed.
+    Refuse(RefuseReason),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub protocol: Protocol,
+    pub port_name: String,
+    pub resolution: Resolution,
+    pub action: Action,
+    /// Ordered by priority, then as the objects list them. Empty unless the action is `Balance`.
+    pub endpoints: Vec<Endpoint>,
+    /// The ServiceEntry that declares it, and the line of the port.
+    pub object: Arc<ObjectId>,
+    pub origin: Origin,
+    /// Why endpoints stand where they stand, in sentences with object and line, for `explain`.
+    pub reasons: Vec<String>,
+}
+
+impl Service {
+    /// What the shares of the endpoints are parts of.
+    pub fn total(&self) -> u64 {
+        self.endpoints.iter().map(|e| e.share).sum()
+    }
+}
+
+/// What the maps should hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    pub services: BTreeMap<ServiceKey, Arc<Service>>,
+    pub frontends: BTreeMap<Frontend, ServiceKey>,
+    pub vip_ranges: VipRanges,
+}
+
+/// What compiling gives.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    pub program: Program,
+    /// Host names to keep resolved, lower case and without a trailing dot.
+    pub demand: BTreeSet<Arc<str>>,
+    pub diagnostics: Vec<Diagnostic>,
+}

@@ -1,0 +1,47 @@
+//! Everything that enters is a fact: an idempotent statement about the world that may be repeated or skipped.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::api::{Decoded, MeshConfig};
+
+/// Names one source of objects, such as a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub Arc<str>);
+
+/// What is now known of one file.
+#[derive(Clone, Debug)]
+pub enum FileFact {
+    /// Its present content.
+    Read(Decoded),
+    /// It exists but could not be read; what it held stays in force. The text says why.
+    Unreadable(String),
+    /// It is gone, and its objects with it.
+    Gone,
+}
+
+/// The newest answer for a name, or what is left of an older one while the resolver retries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// In the order of the answer, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// Why the newest resolution failed, where it did.
+    pub failure: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Fact {
+    File {
+        source: SourceId,
+        path: Arc<str>,
+        fact: FileFact,
+    },
+    /// The source has told everything that it held at its start.
+    Synced(SourceId),
+    /// A host name, lower case and without a trailing dot, resolved or failed.
+    Resolved {
+        host: Arc<str>,
+        answer: Answer,
+    },
+    Mesh(MeshConfig),
+}

@@ -1,0 +1,30 @@
+//! One moment's knowledge, complete and immutable: all that the compiler sees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::api::{Locality, MeshConfig, Object};
+
+use super::fact::Answer;
+use super::vip::{VipRanges, VipTable};
+
+/// What is particular to the node that shunt runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    pub locality: Locality,
+    /// Empty: every endpoint is in reach.
+    pub network: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Oldest first (`Meta::age_key`), one per id.
+    pub objects: Vec<Arc<Object>>,
+    pub mesh: MeshConfig,
+    pub node: Node,
+    /// By host name, lower case and without a trailing dot.
+    pub answers: BTreeMap<Arc<str>, Answer>,
+    /// Covers every host of `objects` that needs one, unless the ranges are exhausted.
+    pub vips: VipTable,
+    pub vip_ranges: VipRanges,
+}

@@ -1,0 +1,57 @@
+//! What the program was told: flags and environment, resolved once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::api::MeshConfig;
+use crate::model::{Node, VipRanges};
+
+/// Capacities of the maps. Kernel memory is allocated for them in full at load, but for the frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Captured destinations; about 100 bytes each, allocated as used.
+    pub frontends: u32,
+    /// CIDR addresses; about 60 bytes each, allocated as used.
+    pub prefixes: u32,
+    /// Arena cells of 32 bytes: two for a service with one endpoint, one more for each further endpoint, and room for
+    /// the old and the new group of whatever changes at once.
+    pub cells: u32,
+    /// 16 bytes per CPU each.
+    pub services: u32,
+    /// 16 bytes per CPU each.
+    pub endpoints: u32,
+    /// Redirected sockets that are remembered at once; 64 bytes each. A power of two.
+    pub flows: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frontends: 262_144,
+            prefixes: 16_384,
+            cells: 524_288,
+            services: 131_072,
+            endpoints: 262_144,
+            flows: 65_536,
+        }
+    }
+}
+
+/// Everything that `run` and `exec` go by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub config_dirs: Vec<PathBuf>,
+    pub mesh_config: Option<PathBuf>,
+    pub mesh: MeshConfig,
+    pub cgroups: Vec<PathBuf>,
+    pub node: Node,
+    /// Empty: those of the system.
+    pub resolvers: Vec<SocketAddr>,
+    pub state_dir: PathBuf,
+    pub bpf_dir: PathBuf,
+    pub socket: PathBuf,
+    pub vip_ranges: VipRanges,
+    pub limits: Limits,
+    /// Load the object with traces and show them (`--bpf-log`).
+    pub bpf_log: bool,
+}

@@ -1,0 +1,1 @@
+//! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
