@@ -1,0 +1,54 @@
+//! What the agent publishes for readers after each update: one moment, immutable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::api::Diagnostic;
+use crate::compile::Compiled;
+use crate::model::Snapshot;
+
+/// One published state of the agent.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Counts publications; 0 before the first.
+    pub generation: u64,
+    pub started: SystemTime,
+    /// Whether the programs are attached.
+    pub ready: bool,
+    pub cgroups: Vec<PathBuf>,
+    pub snapshot: Arc<Snapshot>,
+    pub compiled: Arc<Compiled>,
+    /// What is wrong with the files and the objects in them.
+    pub file_diagnostics: Vec<Diagnostic>,
+    /// What the maps could not take.
+    pub dataplane_diagnostics: Vec<Diagnostic>,
+    pub updated: SystemTime,
+    /// What the last update took, from the first fact folded to the maps.
+    pub took: Duration,
+}
+
+impl State {
+    /// The state before anything is known.
+    pub fn initial(started: SystemTime, cgroups: Vec<PathBuf>) -> Self {
+        Self {
+            generation: 0,
+            started,
+            ready: false,
+            cgroups,
+            snapshot: Arc::default(),
+            compiled: Arc::default(),
+            file_diagnostics: Vec::new(),
+            dataplane_diagnostics: Vec::new(),
+            updated: started,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Everything that is wrong, or not carried out.
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        let compiled = &self.compiled.diagnostics;
+        let of_files = self.file_diagnostics.iter();
+        of_files.chain(compiled).chain(&self.dataplane_diagnostics)
+    }
+}
