@@ -26,8 +26,9 @@ fn no_document_names_a_command_that_does_not_exist() {
         let text = read(document);
         for (program, known) in [("cargo xtask ", &project), ("shunt ", &product)] {
             for name in commands_named(&text, program) {
+                // clap adds `help` by itself.
                 assert!(
-                    known.contains(&name),
+                    name == "help" || known.contains(&name),
                     "{document} names `{program}{name}`; there are {known:?}"
                 );
             }
