@@ -1,6 +1,6 @@
 //! What no file of code contains.
 
-use crate::source::{File, rust_files, text_files, words};
+use crate::source::{assert_none, rust_files, text_files, words};
 
 /// Files, or folders of them, that may say `unsafe`, and why they must.
 const UNSAFE: [(&str, &str); 5] = [
@@ -37,54 +37,61 @@ const LONG: [(&str, &str); 1] = [(
 
 #[test]
 fn no_file_says_unsafe_but_those_that_must() {
-    let files = rust_files("");
-    let says_unsafe = |file: &File| words(&file.code()).any(|word| word == "unsafe");
-    for file in files.iter().filter(|file| says_unsafe(file)) {
-        let allowed = UNSAFE.iter().any(|(path, _)| file.path.starts_with(path));
-        assert!(allowed, "{} says unsafe", file.path);
+    let mut findings = Vec::new();
+    let mut needed = vec![false; UNSAFE.len()];
+    for file in rust_files("") {
+        if !words(&file.code()).any(|word| word == "unsafe") {
+            continue;
+        }
+        let allowed = UNSAFE
+            .iter()
+            .position(|(path, _)| file.path.starts_with(path));
+        match allowed {
+            Some(leave) => needed[leave] = true,
+            None => findings.push(format!("{} says unsafe", file.path)),
+        }
     }
-    for (path, _) in UNSAFE {
-        let mut matching = files.iter().filter(|file| file.path.starts_with(path));
-        assert!(
-            matching.clone().count() == 0 || matching.any(says_unsafe),
-            "{path} no longer needs its leave to say unsafe"
-        );
+    for ((path, _), needed) in UNSAFE.iter().zip(needed) {
+        if !needed {
+            findings.push(format!("{path} no longer needs its leave to say unsafe"));
+        }
     }
+    assert_none(&findings);
 }
 
 #[test]
 fn no_file_answers_two_questions() {
-    let allowed = |path: &str| LONG.iter().any(|(file, _)| *file == path);
+    let mut findings = Vec::new();
     for file in rust_files("") {
         let lines = file.text.lines().count();
-        assert!(
-            lines <= LINES || allowed(&file.path),
-            "{} has {lines} lines: split it, or give the reason here",
-            file.path
-        );
-        assert!(
-            lines > LINES || !allowed(&file.path),
-            "{} no longer needs its leave to be long",
-            file.path
-        );
+        let allowed = LONG.iter().any(|(path, _)| *path == file.path);
+        if lines > LINES && !allowed {
+            let path = file.path;
+            findings.push(format!(
+                "{path} has {lines} lines: split it, or give the reason here"
+            ));
+        } else if lines <= LINES && allowed {
+            findings.push(format!(
+                "{} no longer needs its leave to be long",
+                file.path
+            ));
+        }
     }
+    assert_none(&findings);
 }
 
 #[test]
 fn no_file_starts_without_saying_what_it_answers() {
-    for file in rust_files("") {
-        assert!(
-            file.text.starts_with("//! "),
-            "{} has no module documentation first",
-            file.path
-        );
-    }
+    let mut files = rust_files("");
+    files.retain(|file| !file.text.starts_with("//! "));
+    let silent: Vec<_> = files.into_iter().map(|file| file.path).collect();
+    assert_none(&silent);
 }
 
 #[test]
 fn nothing_is_left_unfinished() {
     // In two parts, so that this file does not find itself.
-    let marks = [
+    assert_none(&places_of(&[
         concat!("todo", "!("),
         concat!("unimpl", "emented!("),
         concat!("#[ign", "ore"),
@@ -92,56 +99,48 @@ fn nothing_is_left_unfinished() {
         concat!("TO", "DO"),
         concat!("XX", "X"),
         concat!("dbg", "!("),
-    ];
-    for file in text_files() {
-        for mark in marks {
-            let line = file.text.lines().position(|line| line.contains(mark));
-            assert_eq!(
-                line, None,
-                "{} says {mark} (line counted from 0)",
-                file.path
-            );
-        }
-    }
+    ]));
 }
 
 #[test]
 fn no_file_names_a_path_of_one_machine() {
-    let places = [
+    assert_none(&places_of(&[
         concat!("/ho", "me/"),
         concat!("/ro", "ot/"),
         concat!("/wo", "rk/"),
-    ];
+    ]));
+}
+
+/// Where one of `marks` stands in the tree.
+fn places_of(marks: &[&str]) -> Vec<String> {
+    let mut places = Vec::new();
     for file in text_files() {
-        for place in places {
-            let line = file.text.lines().position(|line| line.contains(place));
-            assert_eq!(
-                line, None,
-                "{} names {place} (line counted from 0)",
-                file.path
-            );
+        for (line, text) in (1..).zip(file.text.lines()) {
+            if let Some(mark) = marks.iter().find(|mark| text.contains(**mark)) {
+                places.push(format!("{}:{line} says {mark}", file.path));
+            }
         }
     }
+    places
 }
 
 #[test]
 fn no_lint_is_silenced_without_a_reason() {
+    let mut findings = Vec::new();
     for file in rust_files("") {
         let code = file.code();
-        for silence in [concat!("#[al", "low("), concat!("#![al", "low(")] {
-            assert!(
-                !code.contains(silence),
-                "{} silences a lint; `#[expect(…, reason = …)]` says why and tells when it is no longer needed",
+        if code.contains(concat!("[al", "low(")) {
+            findings.push(format!(
+                "{} silences a lint; `expect` tells when it is no longer needed",
                 file.path
-            );
+            ));
         }
         for (at, _) in code.match_indices("[expect(") {
             let end = code[at..].find(']').map_or(code.len(), |end| at + end);
-            assert!(
-                words(&code[at..end]).any(|word| word == "reason"),
-                "{} expects a lint without a reason",
-                file.path
-            );
+            if !words(&code[at..end]).any(|word| word == "reason") {
+                findings.push(format!("{} expects a lint without a reason", file.path));
+            }
         }
     }
+    assert_none(&findings);
 }

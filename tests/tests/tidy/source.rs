@@ -4,31 +4,40 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A text file of the tree.
-pub struct File {
+pub(crate) struct File {
     /// From the top of the tree, with `/`.
-    pub path: String,
-    pub text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl File {
-    pub fn code(&self) -> String {
+    fn is_rust(&self) -> bool {
+        Path::new(&self.path).extension().is_some_and(|e| e == "rs")
+    }
+
+    pub(crate) fn code(&self) -> String {
         code_of(&self.text)
     }
 }
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("this package is a folder of the repository")
 }
 
+/// Fails with all of `findings`, if there are any.
+pub(crate) fn assert_none(findings: &[String]) {
+    assert!(findings.is_empty(), "\n  {}\n", findings.join("\n  "));
+}
+
 /// The text of one file that must be there.
-pub fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// All text files of the tree but what is built or belongs to git.
-pub fn text_files() -> Vec<File> {
+pub(crate) fn text_files() -> Vec<File> {
     let mut files = Vec::new();
     collect(root(), &mut files);
     assert!(!files.is_empty(), "the tree has files");
@@ -36,15 +45,15 @@ pub fn text_files() -> Vec<File> {
 }
 
 /// The Rust files below `folder` (all of them for "").
-pub fn rust_files(folder: &str) -> Vec<File> {
+pub(crate) fn rust_files(folder: &str) -> Vec<File> {
     let mut files = text_files();
-    files.retain(|file| file.path.starts_with(folder) && file.path.ends_with(".rs"));
+    files.retain(|file| file.path.starts_with(folder) && file.is_rust());
     assert!(!files.is_empty(), "{folder} has Rust files");
     files
 }
 
 /// The names of the folders in `folder`, hidden ones and what is built left out.
-pub fn folders(folder: &str) -> Vec<String> {
+pub(crate) fn folders(folder: &str) -> Vec<String> {
     let mut names: Vec<_> = entries(&root().join(folder))
         .into_iter()
         .filter(|path| path.is_dir())
@@ -80,13 +89,13 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The identifiers of `code`.
-pub fn words(code: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
 }
 
 /// `text` without comments, and with its string and character literals emptied. Line breaks stay.
-pub fn code_of(text: &str) -> String {
+pub(crate) fn code_of(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

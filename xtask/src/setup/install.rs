@@ -73,11 +73,6 @@ fn install_linker(version: &str) -> Command {
     let mut cargo = process::cargo();
     cargo
         .args(["install", "bpf-linker", "--locked", "--version", version])
-        .args([
-            "--root",
-            "target/tools",
-            "--target-dir",
-            "target/tools/build",
-        ]);
+        .args(["--root", "target/tools"]);
     cargo
 }
