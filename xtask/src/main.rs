@@ -1,1 +1,56 @@
-fn main() {}
+//! `cargo xtask`: the project's own commands. Each subcommand is one module; this file only names them.
+
+mod build;
+mod demo;
+mod lint;
+mod privilege;
+mod process;
+mod setup;
+mod test;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of the shunt project.
+///
+/// Every command first makes sure that what it needs is there (see `setup`), so on a fresh machine any of them may come
+/// first.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version = None)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find, or install, what the kernel programs are built with
+    Setup(setup::Arguments),
+    /// Build the kernel programs and the `shunt` binary
+    Build(build::Arguments),
+    /// Run all tests; those of the kernel programs as root
+    Test(test::Arguments),
+    /// Check format, lints, documentation and the rules of the source tree
+    Lint,
+    /// Build and start `shunt demo`: real connects spread over endpoints, in under 30 seconds
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Lint => lint::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What no file of code contains.
+
+use crate::source::{assert_none, rust_files, text_files, words};
+
+/// Files, or folders of them, that may say `unsafe`, and why they must.
+const UNSAFE: [(&str, &str); 5] = [
+    (
+        "agent-common/src/abi.rs",
+        "a cell of the arena is read as one of two plain structures",
+    ),
+    (
+        "agent-ebpf/src/",
+        "contexts and map values are raw pointers in a kernel program",
+    ),
+    (
+        "agent/src/dataplane/kernel/mapping.rs",
+        "maps are written and read through shared memory",
+    ),
+    (
+        "agent/src/dataplane/kernel/tables.rs",
+        "types of the kernel ABI are declared to be plain data",
+    ),
+    (
+        "agent/src/dataplane/mounts.rs",
+        "mounting is a raw system call",
+    ),
+];
+
+/// A file answers one question; more lines than this are mostly two.
+const LINES: usize = 450;
+
+/// Longer files, and why they are one.
+const LONG: [(&str, &str); 1] = [(
+    "agent-common/src/abi.rs",
+    "the layout of every map, in one place for both sides",
+)];
+
+#[test]
+fn no_file_says_unsafe_but_those_that_must() {
+    let mut findings = Vec::new();
+    let mut needed = vec![false; UNSAFE.len()];
+    for file in rust_files("") {
+        if !words(&file.code()).any(|word| word == "unsafe") {
+            continue;
+        }
+        let allowed = UNSAFE
+            .iter()
+            .position(|(path, _)| file.path.starts_with(path));
+        match allowed {
+            Some(leave) => needed[leave] = true,
+            None => findings.push(format!("{} says unsafe", file.path)),
+        }
+    }
+    for ((path, _), needed) in UNSAFE.iter().zip(needed) {
+        if !needed {
+            findings.push(format!("{path} no longer needs its leave to say unsafe"));
+        }
+    }
+    assert_none(&findings);
+}
+
+#[test]
+fn no_file_answers_two_questions() {
+    let mut findings = Vec::new();
+    for file in rust_files("") {
+        let lines = file.text.lines().count();
+        let allowed = LONG.iter().any(|(path, _)| *path == file.path);
+        if lines > LINES && !allowed {
+            let path = file.path;
+            findings.push(format!(
+                "{path} has {lines} lines: split it, or give the reason here"
+            ));
+        } else if lines <= LINES && allowed {
+            findings.push(format!(
+                "{} no longer needs its leave to be long",
+                file.path
+            ));
+        }
+    }
+    assert_none(&findings);
+}
+
+#[test]
+fn no_file_starts_without_saying_what_it_answers() {
+    let mut files = rust_files("");
+    files.retain(|file| !file.text.starts_with("//! "));
+    let silent: Vec<_> = files.into_iter().map(|file| file.path).collect();
+    assert_none(&silent);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    // In two parts, so that this file does not find itself.
+    assert_none(&places_of(&[
+        concat!("todo", "!("),
+        concat!("unimpl", "emented!("),
+        concat!("#[ign", "ore"),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+        concat!("XX", "X"),
+        concat!("dbg", "!("),
+    ]));
+}
+
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    assert_none(&places_of(&[
+        concat!("/ho", "me/"),
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+    ]));
+}
+
+/// Where one of `marks` stands in the tree.
+fn places_of(marks: &[&str]) -> Vec<String> {
+    let mut places = Vec::new();
+    for file in text_files() {
+        for (line, text) in (1..).zip(file.text.lines()) {
+            if let Some(mark) = marks.iter().find(|mark| text.contains(**mark)) {
+                places.push(format!("{}:{line} says {mark}", file.path));
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn no_lint_is_silenced_without_a_reason() {
+    let mut findings = Vec::new();
+    for file in rust_files("") {
+        let code = file.code();
+        if code.contains(concat!("[al", "low(")) {
+            findings.push(format!(
+                "{} silences a lint; `expect` tells when it is no longer needed",
+                file.path
+            ));
+        }
+        for (at, _) in code.match_indices("[expect(") {
+            let end = code[at..].find(']').map_or(code.len(), |end| at + end);
+            if !words(&code[at..end]).any(|word| word == "reason") {
+                findings.push(format!("{} expects a lint without a reason", file.path));
+            }
+        }
+    }
+    assert_none(&findings);
+}

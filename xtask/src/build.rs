@@ -1,0 +1,83 @@
+//! `cargo xtask build`: the kernel programs, then the binary that holds them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Toolchain};
+use crate::{process, tree};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Build `shunt` with optimisation, into target/release
+    #[arg(long)]
+    release: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    build_kernel()?;
+    build_agent(arguments.release)?;
+    let folder = if arguments.release {
+        "release"
+    } else {
+        "debug"
+    };
+    println!("built target/{folder}/shunt");
+    Ok(())
+}
+
+/// The form of the kernel programs that traces each decision, for `shunt run --bpf-log`.
+const TRACE: [&str; 2] = ["--features", "trace"];
+
+/// Builds the kernel programs in both forms, which the agent's build embeds from target/bpf and target/bpf-trace.
+pub(crate) fn build_kernel() -> Result<()> {
+    let toolchain = setup::ensure()?;
+    // Both are built in one place, so that `core` is built once; the form that is built last is what stays there.
+    build_object(&toolchain, &TRACE)?;
+    let trace = object("bpf-trace");
+    fs::create_dir_all(trace.parent().expect("it is in a folder"))?;
+    copy_if_different(&object("bpf"), &trace)?;
+    build_object(&toolchain, &[])
+}
+
+/// Where an object is in a target folder of that name.
+fn object(target: &str) -> PathBuf {
+    tree::target()
+        .join(target)
+        .join("bpfel-unknown-none/release/shunt-ebpf")
+}
+
+/// A file that says the same keeps its time, and the agent is not built again.
+fn copy_if_different(from: &Path, to: &Path) -> Result<()> {
+    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    fs::write(to, new).with_context(|| format!("cannot write {}", to.display()))
+}
+
+fn build_object(toolchain: &Toolchain, features: &[&str]) -> Result<()> {
+    let mut cargo = toolchain.cargo();
+    cargo
+        .args(["build", "--release", "--target", "bpfel-unknown-none"])
+        .args(["-Z", "build-std=core"])
+        .args(features)
+        .env("CARGO_TARGET_DIR", tree::target().join("bpf"))
+        // BTF, which the kernel wants for maps and which names their types, is made from the debug information.
+        .env(
+            "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
+            "-C debuginfo=2 -C link-arg=--btf",
+        );
+    process::run(&mut cargo)
+}
+
+/// Builds `shunt`; the kernel programs must be there.
+pub(crate) fn build_agent(release: bool) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--package", "agent"]);
+    if release {
+        cargo.arg("--release");
+    }
+    process::run(&mut cargo)
+}
