@@ -1,7 +1,18 @@
 //! From the text of a file to objects and diagnostics.
 
+use std::sync::Arc;
+
+use super::codes;
+use super::destination_rule;
 use super::diagnostic::Diagnostic;
-use super::object::{Object, ObjectId};
+use super::document::{self, ParseError};
+use super::findings::{Findings, Subject};
+use super::header::{self, Class};
+use super::object::{Kind, Object, ObjectId, Spec};
+use super::schema;
+use super::service_entry;
+use super::tree::{Cursor, Node, Path, Spot, Value};
+use super::workload_entry;
 
 /// A document that holds no usable object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +33,304 @@ pub struct Decoded {
 
 /// Reads every document of `text`; `file` is named in origins and diagnostics.
 pub fn decode(file: &str, text: &str) -> Decoded {
-    let _ = (file, text);
-    Decoded::default()
+    let mut decoder = Decoder {
+        file: file.into(),
+        decoded: Decoded::default(),
+    };
+    for document in document::split(text) {
+        match document::parse(document) {
+            Ok(node) => decoder.read_document(node),
+            Err(error) => decoder.report_syntax(error),
+        }
+    }
+    decoder.decoded
+}
+
+/// Why a document is no tree, as a finding about the file alone.
+pub(super) fn syntax_finding(file: &Arc<str>, error: ParseError) -> Findings {
+    let mut findings = Findings::new(unknown_subject(file));
+    match error {
+        ParseError::Syntax {
+            line, tab: true, ..
+        } => {
+            let spot = Spot::new(&Path::Root, line);
+            findings.error(
+                codes::SYNTAX,
+                spot,
+                "the line is indented with a tab, which YAML does not allow",
+                "indent with spaces",
+            );
+        }
+        ParseError::Syntax { line, message, .. } => {
+            let spot = Spot::new(&Path::Root, line);
+            let hint = "correct the document; the others in the file are read all the same";
+            findings.error(
+                codes::SYNTAX,
+                spot,
+                format!("the document is not YAML: {message}"),
+                hint,
+            );
+        }
+        ParseError::TooLarge { line } => {
+            let spot = Spot::new(&Path::Root, line);
+            let message = "aliases make the document far larger than it is written";
+            findings.error(
+                codes::TOO_LARGE,
+                spot,
+                message,
+                "write out what they stand for",
+            );
+        }
+    }
+    findings
+}
+
+/// A subject of which only the file is known.
+pub(super) fn unknown_subject(file: &Arc<str>) -> Subject {
+    Subject {
+        kind: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+        file: Arc::clone(file),
+    }
+}
+
+struct Decoder {
+    file: Arc<str>,
+    decoded: Decoded,
+}
+
+impl Decoder {
+    fn report_syntax(&mut self, error: ParseError) {
+        let findings = syntax_finding(&self.file, error);
+        self.decoded.unparsable = true;
+        self.close(findings, Some(Broken { id: None }));
+    }
+
+    fn close(&mut self, findings: Findings, broken: Option<Broken>) {
+        self.decoded.broken.extend(broken);
+        self.decoded.diagnostics.extend(findings.into_diagnostics());
+    }
+
+    fn read_document(&mut self, node: Node) {
+        match node.value {
+            Value::Null => {}
+            Value::Map(_) => self.read_object(node),
+            _ => self.report_no_object(
+                &node,
+                &format!("the document is {}, not an object", node.value.noun()),
+            ),
+        }
+    }
+
+    fn report_no_object(&mut self, node: &Node, message: &str) {
+        let mut findings = Findings::new(unknown_subject(&self.file));
+        let spot = Spot::new(&Path::Root, node.line);
+        findings.error(
+            codes::NO_OBJECT,
+            spot,
+            message,
+            "an object has apiVersion, kind, metadata and spec",
+        );
+        self.decoded.unparsable = true;
+        self.close(findings, Some(Broken { id: None }));
+    }
+
+    fn read_object(&mut self, node: Node) {
+        let Some(kind) = node
+            .text_of("kind")
+            .filter(|kind| !kind.is_empty())
+            .map(str::to_owned)
+        else {
+            return self.report_no_object(&node, "the document has no kind, so it is no object");
+        };
+        let api_version = node.text_of("apiVersion").unwrap_or_default().to_owned();
+        let class = header::classify(&api_version, &kind);
+        if class == Class::List {
+            return self.read_list(node);
+        }
+        let mut findings = Findings::new(self.subject_of(&node, &kind));
+        if let Class::CarriedOut(kind) = class {
+            return self.read_carried_out(node, kind, findings);
+        }
+        let cursor = Cursor::new(&node, Path::Root);
+        let broken =
+            report_class(class, &api_version, &kind, &cursor, &mut findings).map(|meant| Broken {
+                id: meant.map(|kind| id_of(kind, &findings.subject)),
+            });
+        self.close(findings, broken);
+    }
+
+    fn read_list(&mut self, mut node: Node) {
+        match node.take("items").map(|items| items.value) {
+            Some(Value::List(items)) => items.into_iter().for_each(|item| match item.value {
+                Value::Map(_) => self.read_object(item),
+                _ => self.report_no_object(&item, "an item of the list is no object"),
+            }),
+            None => {}
+            Some(_) => self.report_no_object(&node, "`items` is not a list"),
+        }
+    }
+
+    fn subject_of(&self, node: &Node, kind: &str) -> Subject {
+        let text = |name| {
+            node.get("metadata")
+                .and_then(|metadata| metadata.text_of(name))
+                .unwrap_or_default()
+        };
+        let namespace = match text("namespace") {
+            "" => "default",
+            namespace => namespace,
+        };
+        Subject {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: text("name").to_owned(),
+            file: Arc::clone(&self.file),
+        }
+    }
+
+    fn read_carried_out(&mut self, mut node: Node, kind: Kind, mut findings: Findings) {
+        schema::conform(&mut node, &header::OBJECT, &Path::Root, &mut findings);
+        let spec = node.take("spec");
+        let id = id_of(kind, &findings.subject);
+        let object = Cursor::new(&node, Path::Root);
+        let metadata = Path::Field(&Path::Root, "metadata");
+        if id.name.is_empty() {
+            let line = node.get("metadata").unwrap_or(&node).line;
+            let spot = Spot::new(&Path::Field(&metadata, "name"), line);
+            findings.error(
+                codes::METADATA,
+                spot,
+                "the object has no name",
+                "write metadata.name",
+            );
+        }
+        let meta = header::read_meta(&object, id.clone(), &self.file);
+        let spec = match spec {
+            Some(spec) => read_spec(kind, spec, &meta, node.get("status"), &mut findings),
+            None => {
+                findings.error(
+                    codes::NO_SPEC,
+                    object.spot_of("spec"),
+                    "the object has no spec",
+                    "write what it is to say below spec",
+                );
+                None
+            }
+        };
+        match spec {
+            Some(spec) if !findings.has_errors() => {
+                self.decoded.objects.push(Object { meta, spec });
+                self.close(findings, None);
+            }
+            _ => self.close(
+                findings,
+                Some(Broken {
+                    id: Some(id).filter(|id| !id.name.is_empty()),
+                }),
+            ),
+        }
+    }
+}
+
+fn id_of(kind: Kind, subject: &Subject) -> ObjectId {
+    ObjectId {
+        kind,
+        namespace: subject.namespace.clone(),
+        name: subject.name.clone(),
+    }
+}
+
+/// `None` where the spec does not even conform to its schema.
+fn read_spec(
+    kind: Kind,
+    mut spec: Node,
+    meta: &super::object::Meta,
+    status: Option<&Node>,
+    findings: &mut Findings,
+) -> Option<Spec> {
+    let path = Path::Field(&Path::Root, "spec");
+    let message = match kind {
+        Kind::ServiceEntry => &service_entry::SCHEMA,
+        Kind::WorkloadEntry => &workload_entry::SCHEMA,
+        Kind::DestinationRule => &destination_rule::SCHEMA,
+    };
+    schema::conform(&mut spec, message, &path, findings);
+    if findings.has_errors() {
+        return None;
+    }
+    let spec = Cursor::new(&spec, path);
+    match kind {
+        Kind::ServiceEntry => {
+            service_entry::read(&spec, meta, status, findings).map(Spec::ServiceEntry)
+        }
+        Kind::WorkloadEntry => {
+            workload_entry::read_object(&spec, meta, findings).map(Spec::WorkloadEntry)
+        }
+        Kind::DestinationRule => {
+            destination_rule::read(&spec, meta, findings).map(Spec::DestinationRule)
+        }
+    }
+}
+
+/// Says why an object is not carried out. `Some` where it was meant to be, with its kind where that is sure.
+fn report_class(
+    class: Class,
+    api_version: &str,
+    kind: &str,
+    object: &Cursor<'_>,
+    findings: &mut Findings,
+) -> Option<Option<Kind>> {
+    let at_kind = object.spot_of("kind");
+    match class {
+        Class::CarriedOut(_) | Class::List => None,
+        Class::WrongVersion(meant) => {
+            let message = match api_version {
+                "" => format!("apiVersion is missing, so this is not Istio's {kind}"),
+                _ => format!("`{api_version}` is not an apiVersion of {kind}"),
+            };
+            findings.error(
+                codes::API_VERSION,
+                object.spot_of("apiVersion"),
+                message,
+                "write apiVersion: networking.istio.io/v1",
+            );
+            Some(Some(meant))
+        }
+        Class::Misspelt(name) => {
+            let meant = header::carried_out(name);
+            let message = format!("there is no kind `{kind}`, so the object is ignored");
+            let hint = format!("did you mean `{name}`?");
+            if meant.is_some() {
+                findings.error(codes::UNKNOWN_KIND, at_kind, message, hint);
+            } else {
+                findings.warning(codes::UNKNOWN_KIND, at_kind, message, hint);
+            }
+            meant.map(Some)
+        }
+        Class::Unknown => {
+            let message = format!(
+                "`{kind}` is not a kind of Istio's that is known, so the object is ignored"
+            );
+            findings.warning(codes::UNKNOWN_KIND, at_kind, message, "check the kind");
+            None
+        }
+        Class::NotCarriedOut => {
+            let message = format!("{kind} is not carried out, so the object has no effect");
+            let hint = "shunt carries out ServiceEntry, WorkloadEntry and DestinationRule";
+            findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
+            None
+        }
+        Class::Foreign => {
+            let message = format!("{kind} is not a kind of Istio's, so the object is ignored");
+            findings.info(
+                codes::FOREIGN_KIND,
+                at_kind,
+                message,
+                "nothing to do, if it is here for others",
+            );
+            None
+        }
+    }
 }

@@ -1,6 +1,17 @@
 //! `DestinationRule`, as far as it is carried out.
 
+mod connection_pool;
+mod load_balancer;
+mod locality_setting;
+mod read;
+mod schema;
+mod tls;
+
 use std::collections::BTreeMap;
+
+pub(super) use locality_setting::read as read_locality_setting;
+pub(super) use read::read;
+pub(super) use schema::{LOCALITY_SETTING, SCHEMA};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {

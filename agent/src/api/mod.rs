@@ -3,14 +3,22 @@
 //! This stage is pure: text in, objects and diagnostics out. It knows no other object than the one it reads; what
 //! objects mean together is the model's and the compiler's to say.
 
+pub mod codes;
 pub mod decode;
 pub mod destination_rule;
 pub mod diagnostic;
+mod document;
+mod findings;
+mod header;
 pub mod host;
+mod likely;
 pub mod locality;
 pub mod mesh_config;
 pub mod object;
+mod rules;
+mod schema;
 pub mod service_entry;
+mod tree;
 pub mod workload_entry;
 
 pub use decode::{Broken, Decoded, decode};

@@ -1,5 +1,8 @@
 //! `ServiceEntry`, as a valid one means.
 
+mod read;
+mod resolution;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -7,6 +10,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::workload_entry::WorkloadEntry;
+
+pub(super) use read::{SCHEMA, read};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Location {

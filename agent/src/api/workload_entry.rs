@@ -1,9 +1,13 @@
 //! `WorkloadEntry`, alone or as an endpoint of a `ServiceEntry`.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::locality::Locality;
+
+pub(super) use read::{Addresses, SCHEMA, read, read_object, report_service_account};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointAddress {

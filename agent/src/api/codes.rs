@@ -1,0 +1,109 @@
+//! Every code that a diagnostic about what users write can have: stable, so that others may script against it.
+//!
+//! SH10xx is about reading, SH11xx about `ServiceEntry`, SH12xx about endpoints and `WorkloadEntry`, SH13xx about
+//! `DestinationRule`, SH14xx about `MeshConfig`.
+
+/// A stable code with one line that explains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    pub id: &'static str,
+    pub explanation: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $id:literal, $explanation:literal;)*) => {
+        $(
+            #[doc = $explanation]
+            pub const $name: Code = Code { id: $id, explanation: $explanation };
+        )*
+
+        /// All codes of this stage, in order.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    SYNTAX = "SH1001", "The document is not YAML or JSON.";
+    NO_OBJECT = "SH1002", "The document holds no object: it has no kind, or is no mapping.";
+    DUPLICATE_FIELD = "SH1003", "A field is written twice.";
+    API_VERSION = "SH1004", "The apiVersion is not one that the kind has.";
+    UNKNOWN_KIND = "SH1005", "No kind of this name exists; it looks like a misspelt one.";
+    KIND_NOT_CARRIED_OUT = "SH1006", "The kind is Istio's, but is not carried out.";
+    FOREIGN_KIND = "SH1007", "The kind is not Istio's and is ignored.";
+    METADATA = "SH1008", "The metadata lack what every object needs.";
+    NO_SPEC = "SH1009", "The object has no spec.";
+    UNKNOWN_FIELD = "SH1010", "The field does not exist.";
+    WRONG_TYPE = "SH1011", "The value is not of the type of its field.";
+    FIELD_NOT_CARRIED_OUT = "SH1012", "The field is Istio's, but is not carried out.";
+    TOO_LARGE = "SH1013", "Aliases make the document far larger than it is written.";
+    AMBIGUOUS = "SH1014", "Fields exclude each other, and more than one is set.";
+    REQUIRED = "SH1015", "A required field is missing or empty.";
+
+    SERVICE_HOST = "SH1101", "The host is not a domain name, or is a wildcard where none may be.";
+    SERVICE_HOST_PARTIAL_WILDCARD = "SH1102", "The wildcard of the host is not followed by a dot.";
+    SERVICE_ADDRESS = "SH1103", "The address is neither an IP address nor a CIDR prefix.";
+    SERVICE_CIDR_RESOLUTION = "SH1104", "CIDR addresses need resolution NONE or STATIC.";
+    PORT_NUMBER = "SH1105", "A port number is not between 1 and 65535.";
+    PORT_NAME = "SH1106", "A port name is not a DNS label.";
+    PORT_PROTOCOL = "SH1107", "The protocol is not one that Istio knows.";
+    PORT_DUPLICATE = "SH1108", "Two ports have the same name or number.";
+    SERVICE_ENDPOINTS_RESOLUTION = "SH1109", "The endpoints do not fit the resolution.";
+    SERVICE_SELECTOR_RESOLUTION = "SH1110", "The workload selector does not fit the resolution.";
+    SERVICE_HOST_RESOLUTION = "SH1111", "The host does not fit the resolution.";
+    SERVICE_HOSTS_UNDISTINGUISHABLE = "SH1112", "Several hosts share a port on which they cannot be told apart.";
+    SERVICE_ADDRESS_MISSING = "SH1113", "A TCP port without an address gets no automatic one.";
+    DYNAMIC_DNS = "SH1114", "The field does not fit resolution DYNAMIC_DNS.";
+    SERVICE_WITHOUT_PORTS = "SH1115", "The ServiceEntry has no ports, so it captures nothing.";
+    SELECTOR = "SH1116", "A workload selector has an empty key or a wildcard.";
+    SELECTOR_EMPTY = "SH1117", "A workload selector without labels selects everything in its namespace.";
+    EXPORT_TO = "SH1118", "exportTo has an entry that is not valid, or entries that contradict each other.";
+    TOO_MANY = "SH1119", "A list or text is longer than Istio accepts.";
+
+    ENDPOINT_ADDRESS = "SH1201", "The endpoint's address is not valid, or not of the kind that the resolution needs.";
+    ENDPOINT_NO_ADDRESS = "SH1202", "The endpoint has no address of its own.";
+    ENDPOINT_UNIX = "SH1203", "The Unix socket endpoint is not valid.";
+    ENDPOINT_PORT = "SH1204", "The endpoint names a port that the ServiceEntry does not have.";
+    LABEL = "SH1205", "A label's key or value is not valid.";
+    ENDPOINT_LOCALITY = "SH1206", "The locality has more parts than region/zone/subzone.";
+    TLS_NOT_ORIGINATED = "SH1207", "The field matters only to TLS, which is left to the application.";
+
+    RULE_HOST = "SH1301", "The host of the DestinationRule is not a domain name.";
+    POLICY_EMPTY = "SH1302", "The policy or pool has none of its fields.";
+    DURATION = "SH1303", "The duration is shorter than 1ms or not whole milliseconds.";
+    RANGE = "SH1304", "The number is out of its range.";
+    CONSISTENT_HASH = "SH1305", "The consistent hash setting contradicts itself.";
+    LOCALITY_SETTING = "SH1306", "The locality setting contradicts itself.";
+    LOCALITY_DISTRIBUTE = "SH1307", "The weights or localities of `distribute` are not valid.";
+    LOCALITY_FAILOVER = "SH1308", "The regions of `failover` are not valid.";
+    FAILOVER_WITHOUT_OUTLIER_DETECTION = "SH1309", "Failover has no effect without outlierDetection.";
+    OUTLIER_DETECTION = "SH1310", "The outlier detection contradicts itself.";
+    DEPRECATED = "SH1311", "The field is deprecated.";
+    TLS_SETTING = "SH1312", "The TLS setting is incomplete or contradicts itself.";
+    TLS_ORIGINATION = "SH1313", "TLS cannot be originated, so connects to the host are refused.";
+    SUBSET = "SH1314", "The subset has no valid name, or the name of another.";
+    LOAD_BALANCER_NOT_CARRIED_OUT = "SH1315", "Another algorithm is used than the one that is written.";
+
+    MESH_DOCUMENT = "SH1401", "The file holds no mesh configuration, or more than one.";
+    NETWORK = "SH1402", "The network is not complete.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+    }
+
+    #[test]
+    fn explanations_are_sentences() {
+        for code in ALL {
+            assert!(code.explanation.ends_with('.'), "{code:?}");
+            assert!(
+                code.explanation.starts_with(|c: char| c.is_alphabetic()),
+                "{code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Reads and validates a `DestinationRule` and its policies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::super::codes;
+use super::super::findings::Findings;
+use super::super::host::{is_dns_label, validate_fqdn, validate_wildcard_domain};
+use super::super::object::Meta;
+use super::super::rules::{self, Exports};
+use super::super::tree::Cursor;
+use super::{DestinationRule, TrafficPolicy, connection_pool, load_balancer, tls};
+
+/// Reads a spec that conforms to the schema. `None` never comes of a valid one.
+pub(in crate::api) fn read(
+    spec: &Cursor<'_>,
+    meta: &Meta,
+    findings: &mut Findings,
+) -> Option<DestinationRule> {
+    let host = spec.text("host");
+    if host.is_empty() {
+        findings.error(
+            codes::REQUIRED,
+            spec.spot_of("host"),
+            "the rule has no host",
+            "write the host that it is for",
+        );
+    } else if let Err(error) = validate_wildcard_domain(host) {
+        let message = format!("`{host}` is not a host name: {error}");
+        findings.error(
+            codes::RULE_HOST,
+            spec.spot_of("host"),
+            message,
+            "write a host of a ServiceEntry, without port",
+        );
+    }
+    let policy = spec.field("trafficPolicy");
+    check_subsets(spec, findings);
+    let exports = if spec.has("workloadSelector") {
+        Exports::RuleWithSelector
+    } else {
+        Exports::Rule
+    };
+    Some(DestinationRule {
+        host: host.to_owned(),
+        traffic_policy: policy.as_ref().map(|policy| read_policy(policy, findings)),
+        port_policies: policy
+            .as_ref()
+            .map(|policy| read_port_policies(policy, findings))
+            .unwrap_or_default(),
+        export_to: rules::export_to(spec, &meta.id.namespace, exports, findings),
+        workload_selector: rules::selector(spec, "matchLabels", findings),
+    })
+}
+
+/// The blocks that a policy has at either level.
+const BLOCKS: [&str; 4] = ["loadBalancer", "connectionPool", "outlierDetection", "tls"];
+
+fn read_policy(policy: &Cursor<'_>, findings: &mut Findings) -> TrafficPolicy {
+    let others = [
+        "portLevelSettings",
+        "tunnel",
+        "proxyProtocol",
+        "retryBudget",
+    ];
+    if !BLOCKS.iter().chain(&others).any(|name| policy.has(name)) {
+        findings.error(
+            codes::POLICY_EMPTY,
+            policy.spot(),
+            "the policy says nothing",
+            "remove it, or write what it is to say",
+        );
+    }
+    rules::at_most_one(policy, &["tunnel", "proxyProtocol"], findings);
+    if let Some(tunnel) = policy.field("tunnel") {
+        check_tunnel(&tunnel, findings);
+    }
+    if let Some(budget) = policy.field("retryBudget") {
+        rules::percent(&budget, "percent", findings);
+    }
+    read_blocks(policy, findings)
+}
+
+fn read_port_policies(
+    policy: &Cursor<'_>,
+    findings: &mut Findings,
+) -> BTreeMap<u16, TrafficPolicy> {
+    let mut policies = BTreeMap::new();
+    for item in policy.items("portLevelSettings") {
+        if !BLOCKS.iter().any(|name| item.has(name)) {
+            findings.error(
+                codes::POLICY_EMPTY,
+                item.spot(),
+                "the port's policy says nothing",
+                "remove it, or write what it is to say",
+            );
+        }
+        let read = read_blocks(&item, findings);
+        let Some(port) = item.field("port") else {
+            findings.error(
+                codes::REQUIRED,
+                item.spot_of("port"),
+                "the policy has no port",
+                "write port.number",
+            );
+            continue;
+        };
+        let number = port.int("number").unwrap_or(0);
+        match u16::try_from(number) {
+            // As in Istio, the first policy for a port counts.
+            Ok(number) if number != 0 => {
+                policies.entry(number).or_insert(read);
+            }
+            _ => {
+                let message = format!("{number} is no port, so its policy has no effect");
+                findings.warning(
+                    codes::RANGE,
+                    port.spot_of("number"),
+                    message,
+                    "write a number between 1 and 65535",
+                );
+            }
+        }
+    }
+    policies
+}
+
+fn read_blocks(policy: &Cursor<'_>, findings: &mut Findings) -> TrafficPolicy {
+    if let Some(pool) = policy.field("connectionPool") {
+        connection_pool::check(&pool, findings);
+    }
+    let outlier_detection = policy.field("outlierDetection");
+    if let Some(outlier) = &outlier_detection {
+        check_outlier_detection(outlier, findings);
+    }
+    let load_balancer = policy.field("loadBalancer");
+    TrafficPolicy {
+        locality_lb: load_balancer.and_then(|balancer| {
+            load_balancer::read(&balancer, outlier_detection.is_some(), findings)
+        }),
+        outlier_detection: outlier_detection.is_some(),
+        tls: policy
+            .field("tls")
+            .map(|settings| tls::read(&settings, findings)),
+    }
+}
+
+fn check_outlier_detection(outlier: &Cursor<'_>, findings: &mut Findings) {
+    rules::duration(outlier, "baseEjectionTime", findings);
+    rules::duration(outlier, "interval", findings);
+    rules::percent(outlier, "maxEjectionPercent", findings);
+    rules::percent(outlier, "minHealthPercent", findings);
+    if outlier
+        .int("consecutiveErrors")
+        .is_some_and(|errors| errors != 0)
+    {
+        let message = "`consecutiveErrors` is deprecated";
+        let hint = "write consecutive5xxErrors or consecutiveGatewayErrors";
+        findings.warning(
+            codes::DEPRECATED,
+            outlier.spot_of("consecutiveErrors"),
+            message,
+            hint,
+        );
+    }
+    let local = outlier.int("consecutiveLocalOriginFailures").unwrap_or(0);
+    if local > 0 && outlier.flag("splitExternalLocalOriginErrors") != Some(true) {
+        let message = "failures of local origin are counted only when they are split from others";
+        let hint = "write splitExternalLocalOriginErrors: true, or remove this";
+        findings.error(
+            codes::OUTLIER_DETECTION,
+            outlier.spot_of("consecutiveLocalOriginFailures"),
+            message,
+            hint,
+        );
+    }
+    let message = "of outlierDetection only the presence is carried out: it turns on locality failover, but ejects no endpoint";
+    let hint = "remove endpoints that fail, or let DNS leave them out";
+    findings.warning(codes::FIELD_NOT_CARRIED_OUT, outlier.spot(), message, hint);
+}
+
+fn check_tunnel(tunnel: &Cursor<'_>, findings: &mut Findings) {
+    if !matches!(tunnel.text("protocol"), "" | "CONNECT" | "POST") {
+        let message = format!("`{}` is not a protocol of tunnels", tunnel.text("protocol"));
+        findings.error(
+            codes::RANGE,
+            tunnel.spot_of("protocol"),
+            message,
+            "write CONNECT or POST",
+        );
+    }
+    let host = tunnel.text("targetHost");
+    if host.parse::<IpAddr>().is_err() && validate_fqdn(host).is_err() {
+        let message = format!("`{host}` is neither an IP address nor a domain name");
+        findings.error(
+            codes::RULE_HOST,
+            tunnel.spot_of("targetHost"),
+            message,
+            "write the host that the tunnel leads to",
+        );
+    }
+    rules::port(
+        tunnel.int("targetPort").unwrap_or(0),
+        tunnel.spot_of("targetPort"),
+        findings,
+    );
+}
+
+fn check_subsets(spec: &Cursor<'_>, findings: &mut Findings) {
+    let mut names = BTreeSet::new();
+    for subset in spec.items("subsets") {
+        let name = subset.text("name");
+        let spot = subset.spot_of("name");
+        if name.is_empty() {
+            findings.error(
+                codes::SUBSET,
+                spot,
+                "the subset has no name",
+                "write a name, by which routes refer to it",
+            );
+        } else if !is_dns_label(name) {
+            let message = format!("`{name}` is not the name of a subset");
+            findings.error(
+                codes::SUBSET,
+                spot,
+                message,
+                "use letters, digits and hyphens, at most 63",
+            );
+        } else if !names.insert(name) {
+            let message = format!("another subset is named `{name}` as well");
+            findings.error(
+                codes::SUBSET,
+                spot,
+                message,
+                "give each subset a name of its own",
+            );
+        }
+        rules::labels(&subset, "labels", findings);
+        if let Some(policy) = subset.field("trafficPolicy") {
+            read_policy(&policy, findings);
+            read_port_policies(&policy, findings);
+        }
+    }
+}

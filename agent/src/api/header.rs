@@ -1,0 +1,205 @@
+//! What kind of object a document holds, and the metadata that every object has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::likely::likely;
+use super::object::{Kind, Meta, ObjectId, Origin};
+use super::schema::{Message, Type, field};
+use super::tree::Cursor;
+
+/// The group of all kinds that are carried out.
+const GROUP: &str = "networking.istio.io";
+const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+
+const CARRIED_OUT: [(&str, Kind); 3] = [
+    ("ServiceEntry", Kind::ServiceEntry),
+    ("WorkloadEntry", Kind::WorkloadEntry),
+    ("DestinationRule", Kind::DestinationRule),
+];
+
+/// Istio's other kinds.
+const NOT_CARRIED_OUT: [&str; 13] = [
+    "AuthorizationPolicy",
+    "EnvoyFilter",
+    "Gateway",
+    "IstioOperator",
+    "PeerAuthentication",
+    "ProxyConfig",
+    "RequestAuthentication",
+    "Sidecar",
+    "Telemetry",
+    "TrafficExtension",
+    "VirtualService",
+    "WasmPlugin",
+    "WorkloadGroup",
+];
+
+/// An object as Kubernetes has it.
+pub(super) static OBJECT: Message = Message {
+    fields: &[
+        field("apiVersion", Type::Text),
+        field("kind", Type::Text),
+        field("metadata", Type::Message(&METADATA)),
+        field("spec", Type::Any),
+        field("status", Type::Any),
+    ],
+};
+
+static METADATA: Message = Message {
+    fields: &[
+        field("name", Type::Text),
+        field("namespace", Type::Text),
+        field("labels", Type::Map(&Type::Text)),
+        field("annotations", Type::Map(&Type::Text)),
+        field("creationTimestamp", Type::Text),
+        // What the API server adds to an object that was read from it.
+        field("generateName", Type::Any),
+        field("uid", Type::Any),
+        field("resourceVersion", Type::Any),
+        field("generation", Type::Any),
+        field("managedFields", Type::Any),
+        field("ownerReferences", Type::Any),
+        field("finalizers", Type::Any),
+        field("selfLink", Type::Any),
+        field("deletionTimestamp", Type::Any),
+        field("deletionGracePeriodSeconds", Type::Any),
+    ],
+};
+
+/// What a document's apiVersion and kind make of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    CarriedOut(Kind),
+    /// One of those kinds, with an apiVersion that it does not have.
+    WrongVersion(Kind),
+    /// Objects of any kind, in `items`.
+    List,
+    NotCarriedOut,
+    /// No kind of Istio's, but near this name of one.
+    Misspelt(&'static str),
+    /// In Istio's group, but no kind that is known.
+    Unknown,
+    Foreign,
+}
+
+pub(super) fn classify(api_version: &str, kind: &str) -> Class {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let is_istio = group.ends_with(".istio.io");
+    if kind == "List"
+        || kind
+            .strip_suffix("List")
+            .is_some_and(|item| is_istio && carried_out(item).is_some())
+    {
+        return Class::List;
+    }
+    // A group without Istio's name may have a kind of the same name; one that is missing or misspelt has not.
+    let is_meant = group.is_empty() || group.contains("istio");
+    if let Some(kind) = carried_out(kind) {
+        return match () {
+            () if group == GROUP && VERSIONS.contains(&version) => Class::CarriedOut(kind),
+            () if is_meant => Class::WrongVersion(kind),
+            () => Class::Foreign,
+        };
+    }
+    if is_istio && NOT_CARRIED_OUT.contains(&kind) {
+        return Class::NotCarriedOut;
+    }
+    let ours = CARRIED_OUT.iter().map(|(name, _)| *name);
+    let others = NOT_CARRIED_OUT.into_iter().filter(|_| is_istio);
+    match likely(kind, ours.chain(others)) {
+        Some(name) if is_meant => Class::Misspelt(name),
+        _ if is_istio => Class::Unknown,
+        _ => Class::Foreign,
+    }
+}
+
+/// The kind of that name, if it is carried out.
+pub(super) fn carried_out(name: &str) -> Option<Kind> {
+    CARRIED_OUT
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, kind)| *kind)
+}
+
+/// Reads the metadata of an object that conforms to [`OBJECT`].
+pub(super) fn read_meta(object: &Cursor<'_>, id: ObjectId, file: &Arc<str>) -> Meta {
+    let origin = Origin {
+        file: Arc::clone(file),
+        line: object.node.line,
+    };
+    let empty = Meta {
+        id,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        created: String::new(),
+        origin,
+    };
+    let Some(metadata) = object.field("metadata") else {
+        return empty;
+    };
+    Meta {
+        labels: metadata.text_map("labels"),
+        annotations: metadata.text_map("annotations"),
+        created: metadata.text("creationTimestamp").to_owned(),
+        ..empty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_of_a_kind_is_the_kind() {
+        for version in VERSIONS {
+            let class = classify(&format!("networking.istio.io/{version}"), "ServiceEntry");
+            assert_eq!(class, Class::CarriedOut(Kind::ServiceEntry));
+        }
+    }
+
+    #[test]
+    fn a_wrong_version_is_told_from_another_kind_of_the_same_name() {
+        let wrong = Class::WrongVersion(Kind::ServiceEntry);
+        assert_eq!(classify("networking.istio.io/v2", "ServiceEntry"), wrong);
+        assert_eq!(classify("v1", "ServiceEntry"), wrong);
+        assert_eq!(classify("", "ServiceEntry"), wrong);
+        assert_eq!(classify("security.istio.io/v1", "ServiceEntry"), wrong);
+        assert_eq!(
+            classify("consul.hashicorp.com/v1", "ServiceEntry"),
+            Class::Foreign
+        );
+    }
+
+    #[test]
+    fn other_kinds_are_istio_s_misspelt_or_foreign() {
+        assert_eq!(
+            classify("networking.istio.io/v1", "Gateway"),
+            Class::NotCarriedOut
+        );
+        assert_eq!(
+            classify("gateway.networking.k8s.io/v1", "Gateway"),
+            Class::Foreign
+        );
+        assert_eq!(classify("v1", "Service"), Class::Foreign);
+        assert_eq!(classify("apps/v1", "Deployment"), Class::Foreign);
+        assert_eq!(
+            classify("networking.istio.io/v1", "ServiceEntrys"),
+            Class::Misspelt("ServiceEntry")
+        );
+        assert_eq!(
+            classify("v1", "serviceentry"),
+            Class::Misspelt("ServiceEntry")
+        );
+        assert_eq!(
+            classify("networking.istio.io/v1", "VirtualServices"),
+            Class::Misspelt("VirtualService")
+        );
+        assert_eq!(classify("networking.istio.io/v1", "Banana"), Class::Unknown);
+        assert_eq!(classify("v1", "List"), Class::List);
+        assert_eq!(
+            classify("networking.istio.io/v1", "ServiceEntryList"),
+            Class::List
+        );
+    }
+}
