@@ -3,6 +3,9 @@
 //! This stage is pure. What it holds depends on the facts that hold now, never on the order in which they came.
 
 pub mod fact;
+mod file;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod registry;
 pub mod snapshot;
 pub mod vip;
@@ -10,4 +13,16 @@ pub mod vip;
 pub use fact::{Answer, Fact, FileFact, SourceId};
 pub use registry::Registry;
 pub use snapshot::{Node, Snapshot};
-pub use vip::{VipRanges, VipTable};
+pub use vip::{VipRanges, VipTable, VipTableError, Vips};
+
+/// The codes of what this stage finds. Stable: others suppress and script by them.
+pub mod codes {
+    /// The same kind, namespace and name is declared twice.
+    pub const DUPLICATE_OBJECT: &str = "SH2001";
+    /// A file exists but cannot be read.
+    pub const FILE_UNREADABLE: &str = "SH2002";
+    /// What an object said before its document broke is still in force.
+    pub const LAST_GOOD_IN_FORCE: &str = "SH2003";
+    /// No address is left for a host.
+    pub const VIPS_EXHAUSTED: &str = "SH2004";
+}

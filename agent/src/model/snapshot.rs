@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub node: Node,
     /// By host name, lower case and without a trailing dot.
     pub answers: BTreeMap<Arc<str>, Answer>,
-    /// Covers every host of `objects` that needs one, unless the ranges are exhausted.
+    /// Covers every host of `objects` that needs one, unless the ranges are exhausted. Holds hosts of the past too.
     pub vips: VipTable,
     pub vip_ranges: VipRanges,
 }

@@ -1,0 +1,125 @@
+//! The objects of a snapshot by what the compiler asks of them. Decides nothing but who is visible and who is selected.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::api::{DestinationRule, Meta, ObjectId, ServiceEntry, Spec, WorkloadEntry};
+use crate::model::Snapshot;
+
+/// A visible ServiceEntry.
+pub(super) struct Entry<'a> {
+    /// Place among the entries: 0 is the oldest.
+    pub(super) age: usize,
+    pub(super) meta: &'a Meta,
+    pub(super) spec: &'a ServiceEntry,
+    pub(super) id: Arc<ObjectId>,
+    pub(super) namespace: Arc<str>,
+}
+
+pub(super) struct Workload<'a> {
+    pub(super) meta: &'a Meta,
+    pub(super) spec: &'a WorkloadEntry,
+    pub(super) id: Arc<ObjectId>,
+}
+
+pub(super) struct Catalog<'a> {
+    /// Oldest first.
+    pub(super) entries: Vec<Entry<'a>>,
+    pub(super) workloads: Workloads<'a>,
+    /// Oldest first.
+    pub(super) rules: Vec<(&'a Meta, &'a DestinationRule)>,
+}
+
+impl<'a> Catalog<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        let mut namespaces: HashMap<&str, Arc<str>> = HashMap::new();
+        let mut entries = Vec::new();
+        let mut workloads = Workloads::default();
+        let mut rules = Vec::new();
+        for object in &snapshot.objects {
+            let meta = &object.meta;
+            match &object.spec {
+                Spec::ServiceEntry(spec) if is_hidden(spec, snapshot) => {}
+                Spec::ServiceEntry(spec) => {
+                    let namespace = namespaces
+                        .entry(&meta.id.namespace)
+                        .or_insert_with(|| meta.id.namespace.as_str().into());
+                    entries.push(Entry {
+                        age: entries.len(),
+                        meta,
+                        spec,
+                        id: Arc::new(meta.id.clone()),
+                        namespace: Arc::clone(namespace),
+                    });
+                }
+                Spec::WorkloadEntry(spec) => workloads.add(meta, spec),
+                Spec::DestinationRule(spec) => rules.push((meta, spec)),
+            }
+        }
+        Self {
+            entries,
+            workloads,
+            rules,
+        }
+    }
+}
+
+/// Whether nobody at all may see the entry. All clients are of one scope, so what is exported anywhere is visible.
+fn is_hidden(entry: &ServiceEntry, snapshot: &Snapshot) -> bool {
+    let export_to = if entry.export_to.is_empty() {
+        &snapshot.mesh.default_service_export_to
+    } else {
+        &entry.export_to
+    };
+    export_to.iter().any(|namespace| namespace == "~")
+}
+
+/// WorkloadEntries, found by namespace and labels without looking at each.
+#[derive(Default)]
+pub(super) struct Workloads<'a> {
+    all: Vec<Workload<'a>>,
+    by_namespace: HashMap<&'a str, Vec<usize>>,
+    /// By namespace, label and value.
+    by_label: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
+}
+
+impl<'a> Workloads<'a> {
+    fn add(&mut self, meta: &'a Meta, spec: &'a WorkloadEntry) {
+        let place = self.all.len();
+        let namespace = meta.id.namespace.as_str();
+        self.by_namespace.entry(namespace).or_default().push(place);
+        for (label, value) in &spec.labels {
+            let key = (namespace, label.as_str(), value.as_str());
+            self.by_label.entry(key).or_default().push(place);
+        }
+        self.all.push(Workload {
+            meta,
+            spec,
+            id: Arc::new(meta.id.clone()),
+        });
+    }
+
+    /// Those of `namespace` that carry every label of `selector`, oldest first; an empty selector selects all.
+    pub(super) fn select<'s>(
+        &'s self,
+        namespace: &'s str,
+        selector: &'s BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'s Workload<'a>> + use<'s, 'a> {
+        let carriers = selector.iter().map(|(label, value)| {
+            self.by_label
+                .get(&(namespace, label.as_str(), value.as_str()))
+                .map_or(&[][..], Vec::as_slice)
+        });
+        let rarest = carriers.min_by_key(|places| places.len());
+        let places = rarest.unwrap_or_else(|| {
+            let all = self.by_namespace.get(namespace);
+            all.map_or(&[][..], Vec::as_slice)
+        });
+        let candidates = places.iter().map(|place| &self.all[*place]);
+        candidates.filter(move |workload| {
+            selector
+                .iter()
+                .all(|(label, value)| workload.spec.labels.get(label) == Some(value))
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! The codes of what this stage finds. Stable: others suppress and script by them.
+
+/// Two entries of a namespace declare the same port of the same host.
+pub const PORT_TAKEN: &str = "SH3001";
+/// Two entries of a namespace declare the same host in ways that cannot be united.
+pub const HOST_TAKEN: &str = "SH3002";
+/// Two services declare the same address and port.
+pub const ADDRESS_TAKEN: &str = "SH3003";
+/// A host resolves to an address and port that belong to another service.
+pub const ANSWER_TAKEN: &str = "SH3004";
+/// A rule asks for TLS, which cannot be originated.
+pub const TLS_ORIGINATION: &str = "SH3005";
+/// An endpoint is a Unix socket.
+pub const UNIX_SOCKET: &str = "SH3006";
+/// An endpoint is reached through its network's gateway only.
+pub const NETWORK_GATEWAY: &str = "SH3007";
+/// Resolution `DYNAMIC_DNS`.
+pub const DYNAMIC_DNS: &str = "SH3008";
+/// A selected workload has a host name, or a Unix socket, where an IP address is needed.
+pub const WORKLOAD_UNUSABLE: &str = "SH3009";
+/// No destination leads to a host.
+pub const UNREACHABLE_HOST: &str = "SH3010";
+/// A `traffic-distribution` that is not known, or cannot be carried out in full.
+pub const TRAFFIC_DISTRIBUTION: &str = "SH3011";
+/// An older rule of the same namespace and host decides.
+pub const RULE_SHADOWED: &str = "SH3012";
+/// A rule selects client workloads, which are not known.
+pub const RULE_FOR_WORKLOADS: &str = "SH3013";
+/// A name that endpoints need does not resolve.
+pub const NAME_UNRESOLVED: &str = "SH3014";

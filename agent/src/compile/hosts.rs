@@ -1,0 +1,190 @@
+//! Which hosts there are, and which entry's word counts for each port of each: several entries of a namespace may
+//! declare the same host.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::api::{Diagnostic, ServicePort, Severity, host};
+use crate::model::{Snapshot, vip};
+use agent_common::abi::{TCP, UDP};
+
+use super::catalog::Entry;
+use super::codes;
+
+/// A port of a host, and the entry whose word counts for it.
+pub(super) struct Declared<'a> {
+    pub(super) entry: &'a Entry<'a>,
+    pub(super) port: &'a ServicePort,
+}
+
+impl Declared<'_> {
+    pub(super) fn transport(&self) -> u8 {
+        transport(self.port)
+    }
+}
+
+fn transport(port: &ServicePort) -> u8 {
+    if port.protocol.is_udp() { UDP } else { TCP }
+}
+
+/// A host of one namespace, united from the entries that declare it.
+pub(super) struct Host<'a> {
+    pub(super) namespace: Arc<str>,
+    /// As written.
+    pub(super) name: Arc<str>,
+    /// As the resolver knows it; `None` for a wildcard.
+    pub(super) resolvable: Option<Arc<str>>,
+    /// Oldest first; not empty.
+    pub(super) entries: Vec<&'a Entry<'a>>,
+    pub(super) ports: Vec<Declared<'a>>,
+}
+
+impl Host<'_> {
+    /// The addresses that users declared for the host: every port is reachable at every one of them.
+    pub(super) fn addresses(&self) -> BTreeSet<IpNet> {
+        let written = self.entries.iter().flat_map(|entry| &entry.spec.addresses);
+        written.map(|net| canonical(net.trunc())).collect()
+    }
+
+    /// The automatic addresses of the host: those that Istio allocated, or else ours.
+    pub(super) fn vips(&self, snapshot: &Snapshot) -> Vec<IpAddr> {
+        let mut eligible = self
+            .entries
+            .iter()
+            .filter(|entry| vip::is_eligible(entry.meta, entry.spec))
+            .peekable();
+        if self.resolvable.is_none() || eligible.peek().is_none() {
+            return Vec::new();
+        }
+        let given = eligible
+            .map(|entry| vip::status_addresses(entry.spec, &self.name).collect::<Vec<_>>())
+            .find(|addresses| !addresses.is_empty());
+        given.unwrap_or_else(|| {
+            let vips = snapshot.vips.get(&self.namespace, &self.name);
+            vips.map_or_else(Vec::new, |vips| vec![vips.v4.into(), vips.v6.into()])
+        })
+    }
+}
+
+/// A v4-mapped prefix as the IPv4 prefix that it is: the kernel sees no difference.
+fn canonical(net: IpNet) -> IpNet {
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_canonical() {
+            IpAddr::V4(v4) => {
+                IpNet::new(v4.into(), v6.prefix_len() - 96).expect("at most 128 less 96 bits")
+            }
+            IpAddr::V6(_) => net,
+        },
+        IpNet::V4(_) | IpNet::V6(_) => net,
+    }
+}
+
+/// A host name as the resolver knows it.
+pub(super) fn resolvable(host: &str) -> Arc<str> {
+    host.trim_end_matches('.').to_ascii_lowercase().into()
+}
+
+/// Unites the declarations of every host, in the order of its oldest entry.
+pub(super) fn unite<'a>(
+    entries: &'a [Entry<'a>],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Host<'a>> {
+    let mut hosts: Vec<Host<'a>> = Vec::new();
+    let mut known: HashMap<(&str, &str), usize> = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        for (i, name) in entry.spec.hosts.iter().enumerate() {
+            let place = *known
+                .entry((&entry.meta.id.namespace, name))
+                .or_insert_with(|| {
+                    hosts.push(new_host(entry, name));
+                    hosts.len() - 1
+                });
+            join(&mut hosts[place], entry, i, diagnostics);
+        }
+    }
+    hosts
+}
+
+fn new_host<'a>(entry: &Entry<'a>, name: &str) -> Host<'a> {
+    Host {
+        namespace: Arc::clone(&entry.namespace),
+        name: name.into(),
+        resolvable: (!host::is_wildcard(name)).then(|| resolvable(name)),
+        entries: Vec::new(),
+        ports: Vec::new(),
+    }
+}
+
+/// Adds what `entry` says of its host number `i`, as far as no older entry says otherwise.
+fn join<'a>(
+    host: &mut Host<'a>,
+    entry: &'a Entry<'a>,
+    i: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if let Some(older) = host.entries.first()
+        && let Some(difference) = difference(older, entry)
+    {
+        diagnostics.push(host_taken(host, entry, older, i, difference));
+        return;
+    }
+    if !host.entries.iter().any(|known| known.age == entry.age) {
+        host.entries.push(entry);
+    }
+    for (j, port) in entry.spec.ports.iter().enumerate() {
+        let taken = host
+            .ports
+            .iter()
+            .find(|known| known.port.number == port.number && known.transport() == transport(port));
+        match taken {
+            None => host.ports.push(Declared { entry, port }),
+            // A host that one entry lists twice.
+            Some(known) if known.entry.age == entry.age => {}
+            Some(known) => diagnostics.push(port_taken(host, entry, known, port, j)),
+        }
+    }
+}
+
+/// Why two entries cannot share a host, where they cannot. Istio also asks for equal labels, which mean nothing here.
+fn difference(older: &Entry, newer: &Entry) -> Option<&'static str> {
+    if older.spec.resolution != newer.spec.resolution {
+        Some("resolution")
+    } else if older.spec.workload_selector != newer.spec.workload_selector {
+        Some("workloadSelector")
+    } else if older.spec.export_to != newer.spec.export_to {
+        Some("exportTo")
+    } else {
+        None
+    }
+}
+
+fn host_taken(host: &Host, entry: &Entry, older: &Entry, i: usize, difference: &str) -> Diagnostic {
+    let message = format!(
+        "{} is declared by the older {} ({}) with another {difference}; this declaration is not in effect",
+        host.name, older.id, older.meta.origin
+    );
+    Diagnostic::about(Severity::Warning, codes::HOST_TAKEN, entry.meta, message)
+        .at(format!("spec.hosts[{i}]"), 0)
+        .hint(format!(
+            "give both the same {difference}, or declare the host once"
+        ))
+}
+
+fn port_taken(
+    host: &Host,
+    entry: &Entry,
+    known: &Declared,
+    port: &ServicePort,
+    j: usize,
+) -> Diagnostic {
+    let message = format!(
+        "port {} of {} is declared by the older {} ({}:{}), which decides its endpoints",
+        port.number, host.name, known.entry.id, known.entry.meta.origin.file, known.port.line
+    );
+    Diagnostic::about(Severity::Warning, codes::PORT_TAKEN, entry.meta, message)
+        .at(format!("spec.ports[{j}].number"), port.line)
+        .hint("declare each port of a host in one ServiceEntry of the namespace")
+}

@@ -1,0 +1,128 @@
+//! The program as `shunt compile -o json` shows it: what the kernel would hold, in the words of the objects. The field
+//! names are stable: others script against them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::api::{Diagnostic, Resolution};
+
+use super::program::{Action, Compiled, Endpoint, Frontend, RefuseReason, Service, ServiceKey};
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// By namespace, host and port.
+    pub services: Vec<ReportedService>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedService {
+    pub namespace: String,
+    pub host: String,
+    pub port: u16,
+    /// As Istio names it; empty where the entry leaves it open.
+    pub protocol: String,
+    pub resolution: String,
+    /// What is carried out, by Istio's name for it.
+    pub load_balancer: &'static str,
+    /// `address:port` or `cidr:port`, IPv6 in brackets.
+    pub frontends: Vec<String>,
+    pub endpoints: Vec<ReportedEndpoint>,
+    /// Why connects are refused, where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedEndpoint {
+    pub address: IpAddr,
+    pub port: u16,
+    /// Fraction of the service's new connections, from 0 to 1.
+    pub share: f64,
+    pub priority: u32,
+    /// `region/zone/subzone`; empty where unknown.
+    pub locality: String,
+    pub healthy: bool,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Shows what was compiled; `files` are the findings of the stages before, which come first.
+pub fn report(compiled: &Compiled, files: &[Diagnostic]) -> Report {
+    let program = &compiled.program;
+    let mut frontends: BTreeMap<&ServiceKey, Vec<&Frontend>> = BTreeMap::new();
+    for (frontend, key) in &program.frontends {
+        frontends.entry(key).or_default().push(frontend);
+    }
+    let services = program.services.iter().map(|(key, service)| {
+        let frontends = frontends.remove(key).unwrap_or_default();
+        reported(key, service, &frontends)
+    });
+    Report {
+        services: services.collect(),
+        diagnostics: files.iter().chain(&compiled.diagnostics).cloned().collect(),
+    }
+}
+
+fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> ReportedService {
+    let total = service.total();
+    ReportedService {
+        namespace: key.namespace.to_string(),
+        host: key.host.to_string(),
+        port: key.port,
+        protocol: service.protocol.to_string(),
+        resolution: service.resolution.to_string(),
+        load_balancer: load_balancer(service.resolution),
+        frontends: frontends.iter().map(ToString::to_string).collect(),
+        endpoints: service
+            .endpoints
+            .iter()
+            .map(|endpoint| reported_endpoint(endpoint, total))
+            .collect(),
+        refused: match service.action {
+            Action::Balance | Action::Original { .. } => None,
+            Action::Refuse(reason) => Some(refusal(reason)),
+        },
+    }
+}
+
+fn reported_endpoint(endpoint: &Endpoint, total: u64) -> ReportedEndpoint {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "shares and totals are below 2^32, which a double holds exactly"
+    )]
+    let share = endpoint.share as f64 / total.max(1) as f64;
+    ReportedEndpoint {
+        address: endpoint.address,
+        port: endpoint.port,
+        share,
+        priority: endpoint.priority,
+        locality: endpoint.locality.to_string(),
+        healthy: endpoint.healthy,
+        labels: (*endpoint.labels).clone(),
+    }
+}
+
+/// Weighted draws whatever the policy says: other algorithms are not carried out.
+const fn load_balancer(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::None => "PASSTHROUGH",
+        Resolution::Static
+        | Resolution::Dns
+        | Resolution::DnsRoundRobin
+        | Resolution::DynamicDns => "RANDOM",
+    }
+}
+
+const fn refusal(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::TlsOrigination => "TLS_ORIGINATION",
+        RefuseReason::UnixSocket => "UNIX_SOCKET",
+        RefuseReason::NetworkGateway => "NETWORK_GATEWAY",
+        RefuseReason::DynamicDns => "DYNAMIC_DNS",
+    }
+}

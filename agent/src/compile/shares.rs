@@ -1,0 +1,220 @@
+//! From weights, priorities, localities and health to one whole number per endpoint: its share of new connections.
+//! Exact wherever the exact shares have a common unit that the kernel's 32 bits can hold.
+
+use std::collections::BTreeMap;
+
+use super::load::{Health, effective_weights, priority_loads};
+
+/// What decides the share of one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// At least 1.
+    pub(super) weight: u32,
+    pub(super) healthy: bool,
+    /// From 0, without gaps.
+    pub(super) priority: u32,
+    /// Index of its locality among the weights given; of no meaning without them.
+    pub(super) group: usize,
+}
+
+/// The kernel's totals are 32 bits wide.
+const LIMIT: u128 = u32::MAX as u128;
+
+/// The share of each part. `groups`: the weight of each locality where localities are weighted as such (then one of
+/// weight 0 is as good as not there); without them the weights of endpoints alone decide within a priority.
+///
+/// The shares have no common divisor, sum up to at most `u32::MAX`, and are all 0 if nothing healthy is left.
+pub(super) fn divide(parts: &[Part], groups: Option<&[u64]>) -> Vec<u64> {
+    let pools = pools(parts, groups);
+    let in_pool = |part: &Part| {
+        let key = (part.priority, groups.map_or(0, |_| part.group));
+        let pool = pools.get(&key).filter(|_| part.healthy);
+        pool.map_or((0, Ratio::ZERO), |pool| (part.weight, pool.unit))
+    };
+    let drawn: Vec<(u32, Ratio)> = parts.iter().map(in_pool).collect();
+    let wide = exact(&drawn).unwrap_or_else(|| {
+        let near = |(weight, unit): &(u32, Ratio)| u128::from(*weight) * unit.fixed();
+        drawn.iter().map(near).collect()
+    });
+    fit(wide)
+}
+
+/// Endpoints among which only weights decide: one priority, or one locality of it.
+struct Pool {
+    health: Health,
+    /// Weights of the healthy.
+    weight: u64,
+    /// The share of one unit of weight.
+    unit: Ratio,
+}
+
+fn pools(parts: &[Part], groups: Option<&[u64]>) -> BTreeMap<(u32, usize), Pool> {
+    let mut pools: BTreeMap<(u32, usize), Pool> = BTreeMap::new();
+    let last = parts.iter().map(|part| part.priority).max().unwrap_or(0);
+    let mut priorities = vec![Health::default(); last as usize + 1];
+    for part in parts {
+        if groups.is_some_and(|weights| weights[part.group] == 0) {
+            continue;
+        }
+        let key = (part.priority, groups.map_or(0, |_| part.group));
+        let pool = pools.entry(key).or_insert(Pool {
+            health: Health::default(),
+            weight: 0,
+            unit: Ratio::ZERO,
+        });
+        let priority = &mut priorities[part.priority as usize];
+        priority.total += u64::from(part.weight);
+        pool.health.total += 1;
+        if part.healthy {
+            priority.healthy += u64::from(part.weight);
+            pool.health.healthy += 1;
+            pool.weight += u64::from(part.weight);
+        }
+    }
+    for (priority, load) in (0..).zip(priority_loads(&priorities)) {
+        let mut of_priority: Vec<(usize, &mut Pool)> = pools
+            .range_mut((priority, 0)..=(priority, usize::MAX))
+            .map(|((_, group), pool)| (*group, pool))
+            .collect();
+        let weighted = of_priority.iter().map(|(group, pool)| {
+            let weight = groups.map_or(1, |weights| weights[*group]);
+            (weight, pool.health)
+        });
+        let effective = effective_weights(&weighted.collect::<Vec<_>>());
+        let whole: u128 = effective.iter().sum();
+        for ((_, pool), part) in of_priority.iter_mut().zip(effective) {
+            pool.unit = Ratio::of(part, whole, load, pool.weight);
+        }
+    }
+    pools
+}
+
+/// A fraction in lowest terms, from 0 to 1; the denominator is below 2^127.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ratio {
+    numerator: u128,
+    denominator: u128,
+}
+
+impl Ratio {
+    const ZERO: Self = Self {
+        numerator: 0,
+        denominator: 1,
+    };
+
+    /// `part / whole × percent / 100 / weight`.
+    fn of(part: u128, whole: u128, percent: u64, weight: u64) -> Self {
+        if part == 0 || percent == 0 || weight == 0 {
+            return Self::ZERO;
+        }
+        let common = gcd(part, whole);
+        let (mut part, mut whole) = (part / common, whole / common);
+        // Room for the percentage and for a weight of 48 bits; nothing is lost of any whole that localities have in
+        // earnest.
+        let excess = (128 - whole.leading_zeros()).saturating_sub(70);
+        part >>= excess;
+        whole >>= excess;
+        let numerator = part.max(1) * u128::from(percent);
+        let denominator = whole * 100 * u128::from(weight);
+        let common = gcd(numerator, denominator);
+        Self {
+            numerator: numerator / common,
+            denominator: denominator / common,
+        }
+    }
+
+    /// In units of 2^-80, rounded down.
+    fn fixed(self) -> u128 {
+        let mut quotient = 0;
+        let mut remainder = self.numerator;
+        for _ in 0..80 {
+            remainder <<= 1;
+            quotient <<= 1;
+            if remainder >= self.denominator {
+                remainder -= self.denominator;
+                quotient |= 1;
+            }
+        }
+        quotient
+    }
+}
+
+/// The shares in their least common unit, if that leaves room to go on with.
+fn exact(drawn: &[(u32, Ratio)]) -> Option<Vec<u128>> {
+    let mut unit: u128 = 1;
+    let mut last = 1;
+    for (_, ratio) in drawn.iter().filter(|(weight, _)| *weight > 0) {
+        if ratio.denominator != last {
+            last = ratio.denominator;
+            unit = (unit / gcd(unit, last)).checked_mul(last)?;
+        }
+    }
+    // The whole is one, so `unit` is also what the shares sum up to.
+    (unit < 1 << 90).then(|| {
+        let share = |(weight, ratio): &(u32, Ratio)| {
+            u128::from(*weight) * ratio.numerator * (unit / ratio.denominator)
+        };
+        drawn.iter().map(share).collect()
+    })
+}
+
+/// Brings shares down to the kernel's width: by their common divisor, and if that is not enough by the largest
+/// remainder, where what is not nothing stays at least 1.
+fn fit(mut shares: Vec<u128>) -> Vec<u64> {
+    let common = shares.iter().copied().fold(0, gcd).max(1);
+    shares.iter_mut().for_each(|share| *share /= common);
+    let total: u128 = shares.iter().sum();
+    if total > LIMIT {
+        scale(&mut shares, total);
+    }
+    let narrow = |share| u64::try_from(share).expect("a share is at most the limit of 32 bits");
+    shares.into_iter().map(narrow).collect()
+}
+
+fn scale(shares: &mut [u128], total: u128) {
+    let mut remainders: Vec<(u128, usize)> = Vec::with_capacity(shares.len());
+    for (i, share) in shares.iter_mut().enumerate().filter(|(_, s)| **s > 0) {
+        let wide = *share * LIMIT;
+        *share = (wide / total).max(1);
+        remainders.push((wide % total, i));
+    }
+    let sum: u128 = shares.iter().sum();
+    if let Some(mut left) = LIMIT.checked_sub(sum) {
+        remainders.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        for (_, i) in remainders {
+            if left == 0 {
+                break;
+            }
+            shares[i] += 1;
+            left -= 1;
+        }
+    } else {
+        // Those that were lifted to 1 are paid for by the largest, which has billions.
+        let largest = (0..shares.len()).max_by_key(|i| (shares[*i], usize::MAX - i));
+        if let Some(largest) = largest {
+            shares[largest] -= sum - LIMIT;
+        }
+    }
+}
+
+/// The greatest common divisor; of 0 and `b`, `b`.
+pub(super) fn gcd(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        if let (Ok(x), Ok(y)) = (u64::try_from(a), u64::try_from(b)) {
+            return u128::from(gcd_narrow(x, y));
+        }
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// 64-bit division is many times as fast as 128-bit division.
+fn gcd_narrow(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests;

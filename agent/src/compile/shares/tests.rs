@@ -1,0 +1,200 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn part(weight: u32) -> Part {
+    Part {
+        weight,
+        healthy: true,
+        priority: 0,
+        group: 0,
+    }
+}
+
+fn at(priority: u32, weight: u32, healthy: bool) -> Part {
+    Part {
+        weight,
+        healthy,
+        priority,
+        group: 0,
+    }
+}
+
+fn within(group: usize, weight: u32, healthy: bool) -> Part {
+    Part {
+        weight,
+        healthy,
+        priority: 0,
+        group,
+    }
+}
+
+#[test]
+fn shares_are_the_weights_in_lowest_terms() {
+    assert_eq!(divide(&[part(70), part(30)], None), [7, 3]);
+    assert_eq!(divide(&[part(5), part(5), part(5)], None), [1, 1, 1]);
+    assert_eq!(divide(&[], None), Vec::<u64>::new());
+}
+
+#[test]
+fn only_the_first_priority_has_a_share_while_it_is_healthy() {
+    let parts = [at(0, 1, true), at(1, 1, true), at(0, 3, true)];
+    assert_eq!(divide(&parts, None), [1, 0, 3]);
+}
+
+#[test]
+fn load_that_a_priority_cannot_carry_spills_over() {
+    // Half of priority 0 is healthy: it takes 70 %, the rest goes to priority 1.
+    let parts = [
+        at(0, 1, true),
+        at(0, 1, false),
+        at(1, 1, true),
+        at(1, 2, true),
+    ];
+    assert_eq!(divide(&parts, None), [7, 0, 1, 2]);
+}
+
+#[test]
+fn nothing_healthy_means_no_shares() {
+    assert_eq!(divide(&[at(0, 1, false), at(1, 9, false)], None), [0, 0]);
+}
+
+#[test]
+fn localities_divide_by_their_weights_first() {
+    let parts = [within(0, 1, true), within(0, 1, true), within(1, 5, true)];
+    assert_eq!(divide(&parts, Some(&[80, 20])), [2, 2, 1]);
+    assert_eq!(
+        divide(&parts, Some(&[0, 20])),
+        [0, 0, 1],
+        "a locality of weight 0 is empty"
+    );
+    assert_eq!(divide(&parts, Some(&[0, 0])), [0, 0, 0]);
+}
+
+#[test]
+fn a_locality_with_unhealthy_endpoints_gives_load_to_the_others_of_its_priority() {
+    // Locality 0 can carry 1.4 × 1/2 of its weight: 7 parts against 10.
+    let parts = [
+        within(0, 1, true),
+        within(0, 1, false),
+        within(1, 1, true),
+        within(1, 1, true),
+    ];
+    assert_eq!(divide(&parts, Some(&[1, 1])), [7, 0, 5, 5]);
+}
+
+#[test]
+fn shares_beyond_the_kernels_width_are_scaled_and_none_is_lost() {
+    let parts = [part(u32::MAX), part(u32::MAX - 1), part(1)];
+    let shares = divide(&parts, None);
+    assert_eq!(shares.iter().sum::<u64>(), u64::from(u32::MAX));
+    assert_eq!(shares[2], 1);
+    assert!(shares[0].abs_diff(shares[1]) <= 1, "{shares:?}");
+}
+
+#[test]
+fn the_sum_of_lifted_shares_stays_within_the_kernels_width() {
+    let mut parts = vec![part(1); 1000];
+    parts.extend([part(u32::MAX), part(u32::MAX)]);
+    parts.push(at(0, u32::MAX, true));
+    let shares = divide(&parts, None);
+    assert_eq!(shares.iter().sum::<u64>(), u64::from(u32::MAX));
+    assert!(shares.iter().all(|share| *share >= 1));
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let weight = prop_oneof![1u32..8, 1u32..5000, any::<u32>().prop_map(|w| w.max(1))];
+    let part = (weight, any::<bool>(), 0u32..4, 0usize..5);
+    let part = part.prop_map(|(weight, healthy, priority, group)| Part {
+        weight,
+        healthy,
+        priority,
+        group,
+    });
+    proptest::collection::vec(part, 1..40)
+}
+
+/// The formulas as they stand in Envoy's documentation, in floating point.
+fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
+    let counted = |p: &&Part| groups.is_none_or(|g| g[p.group] > 0);
+    let weight = |priority: u32, only_healthy: bool| -> u64 {
+        let of = parts
+            .iter()
+            .filter(counted)
+            .filter(|p| p.priority == priority);
+        let of = of.filter(|p| p.healthy || !only_healthy);
+        of.map(|p| u64::from(p.weight)).sum()
+    };
+    let health: Vec<Health> = (0..4)
+        .map(|priority| Health {
+            healthy: weight(priority, true),
+            total: weight(priority, false),
+        })
+        .collect();
+    let loads = priority_loads(&health);
+    let groups_of = |part: &Part| groups.map_or(0, |_| part.group);
+    let effective = |priority: u32, group: usize| -> f64 {
+        let of = parts.iter().filter(counted);
+        let of: Vec<&Part> = of
+            .filter(|p| p.priority == priority && groups_of(p) == group)
+            .collect();
+        if of.is_empty() {
+            return 0.0;
+        }
+        let healthy = of.iter().filter(|p| p.healthy).count();
+        let weight = groups.map_or(1.0, |g| g[group] as f64);
+        weight * (1.4 * healthy as f64 / of.len() as f64).min(1.0)
+    };
+    let share = |part: &Part| {
+        if !part.healthy || !counted(&part) {
+            return 0.0;
+        }
+        let all: f64 = (0..5).map(|group| effective(part.priority, group)).sum();
+        let group = groups_of(part);
+        let weights: u64 = parts
+            .iter()
+            .filter(|p| p.healthy && p.priority == part.priority && groups_of(p) == group)
+            .map(|p| u64::from(p.weight))
+            .sum();
+        loads[part.priority as usize] as f64 / 100.0 * effective(part.priority, group) / all
+            * f64::from(part.weight)
+            / weights as f64
+    };
+    parts.iter().map(share).collect()
+}
+
+proptest! {
+    #[test]
+    fn shares_follow_the_formulas_and_fit_the_kernel(
+        parts in parts(),
+        groups in proptest::option::of(proptest::collection::vec(0u64..2000, 5)),
+    ) {
+        let shares = divide(&parts, groups.as_deref());
+        let total: u64 = shares.iter().sum();
+        prop_assert!(total <= u64::from(u32::MAX));
+        let expected = expected(&parts, groups.as_deref());
+        for (share, expected) in shares.iter().zip(&expected) {
+            prop_assert_eq!(*share > 0, *expected > 0.0, "{:?} {:?}", shares, expected);
+            let found = *share as f64 / total.max(1) as f64;
+            prop_assert!((found - expected).abs() < 2e-9, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn shares_of_weights_are_exact(weights in proptest::collection::vec(1u32..100_000, 1..60)) {
+        let parts: Vec<Part> = weights.iter().map(|weight| part(*weight)).collect();
+        let shares = divide(&parts, None);
+        let total: u64 = shares.iter().sum();
+        let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        for (share, weight) in shares.iter().zip(weights) {
+            prop_assert_eq!(share * sum, u64::from(weight) * total);
+        }
+    }
+
+    #[test]
+    fn the_greatest_common_divisor_divides_both(a: u64, b: u64, c in 1u64..1_000_000) {
+        let (a, b) = (u128::from(a) * u128::from(c), u128::from(b) * u128::from(c));
+        let common = gcd(a, b);
+        prop_assert!(common == 0 || (a % common == 0 && b % common == 0 && common % u128::from(c) == 0));
+    }
+}
