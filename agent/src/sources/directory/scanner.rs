@@ -1,0 +1,265 @@
+//! What changed in a directory since the last look: listings turned into facts.
+//!
+//! It does not know when to look. What it tells depends on what it finds and on what it told before, not on what
+//! happened in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::api::decode;
+use crate::model::{Fact, FileFact, SourceId};
+use crate::sources::file::{self, Reading, Stamp};
+
+/// How long a file that had objects has to stay empty, or away, before its objects go: some editors truncate or delete
+/// first and write afterwards.
+pub(super) const CONFIRMATION: Duration = Duration::from_millis(150);
+
+/// Which files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Those whose stamp is not the one they had.
+    Changed,
+    /// All, for file systems whose stamps are not to be trusted.
+    All,
+}
+
+/// What was last told of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Text { hash: u64, is_blank: bool },
+    Unreadable(String),
+}
+
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    told: Told,
+    stamp: Option<Stamp>,
+    /// Since when it has been empty or away without this having been told.
+    doubted: Option<Instant>,
+}
+
+/// The state of one source.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    root: PathBuf,
+    source: SourceId,
+    files: BTreeMap<Arc<str>, Known>,
+    /// Why the last listing failed.
+    failure: Option<String>,
+    is_synced: bool,
+}
+
+impl Scanner {
+    pub(super) fn new(root: PathBuf, source: SourceId) -> Self {
+        Self {
+            root,
+            source,
+            files: BTreeMap::new(),
+            failure: None,
+            is_synced: false,
+        }
+    }
+
+    /// Looks once, and tells what is different. Returns whether something has to be looked at again after
+    /// [`CONFIRMATION`].
+    pub(super) fn scan(
+        &mut self,
+        extent: Extent,
+        now: Instant,
+        tell: &mut dyn FnMut(Fact),
+    ) -> bool {
+        let found = match file::list(&self.root) {
+            Ok(found) => found,
+            Err(error) => {
+                self.fail(error.to_string(), tell);
+                return false;
+            }
+        };
+        self.recover(tell);
+        let mut is_doubtful = false;
+        let mut present = BTreeSet::new();
+        for path in found {
+            let name: Arc<str> = path.display().to_string().into();
+            is_doubtful |= self.look_at(&name, path, extent, now, tell);
+            present.insert(name);
+        }
+        let away: Vec<_> = self
+            .files
+            .keys()
+            .filter(|name| !present.contains(*name))
+            .cloned()
+            .collect();
+        for name in away {
+            is_doubtful |= self.miss(&name, now, tell);
+        }
+        if !self.is_synced {
+            self.is_synced = true;
+            tell(Fact::Synced(self.source.clone()));
+        }
+        is_doubtful
+    }
+
+    /// How many files there are.
+    pub(super) fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The files that cannot be read, with the reason.
+    pub(super) fn unreadable(&self) -> BTreeMap<Arc<str>, String> {
+        let reason = |known: &Known| match &known.told {
+            Told::Unreadable(why) => Some(why.clone()),
+            Told::Nothing | Told::Text { .. } => None,
+        };
+        self.files
+            .iter()
+            .filter_map(|(name, known)| Some((Arc::clone(name), reason(known)?)))
+            .collect()
+    }
+
+    /// Why the last listing failed.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Whether everything that was there at the start has been told.
+    pub(super) fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
+    /// Nothing is removed because the source failed; the source itself is told as a file that cannot be read.
+    fn fail(&mut self, why: String, tell: &mut dyn FnMut(Fact)) {
+        if self.failure.as_ref() != Some(&why) {
+            tell(self.fact(self.root_name(), FileFact::Unreadable(why.clone())));
+            self.failure = Some(why);
+        }
+    }
+
+    fn recover(&mut self, tell: &mut dyn FnMut(Fact)) {
+        if self.failure.take().is_some() && !self.files.contains_key(&self.root_name()) {
+            tell(self.fact(self.root_name(), FileFact::Gone));
+        }
+    }
+
+    /// Returns whether it has to be looked at again.
+    fn look_at(
+        &mut self,
+        name: &Arc<str>,
+        path: PathBuf,
+        extent: Extent,
+        now: Instant,
+        tell: &mut dyn FnMut(Fact),
+    ) -> bool {
+        let known = self.files.entry(Arc::clone(name)).or_insert(Known {
+            path,
+            told: Told::Nothing,
+            stamp: None,
+            doubted: None,
+        });
+        if extent == Extent::Changed && known.has_same_stamp() {
+            known.doubted = None;
+            return false;
+        }
+        match file::read(&known.path) {
+            Reading::Text { text, stamp } => {
+                let told = Told::of_text(&text);
+                if told == known.told {
+                    known.settle(told, stamp);
+                    return false;
+                }
+                if known.told.has_content() && text.trim().is_empty() && !known.is_confirmed(now) {
+                    return true;
+                }
+                known.settle(told, stamp);
+                tell(self.fact(Arc::clone(name), FileFact::Read(decode(name, &text))));
+                false
+            }
+            Reading::Unreadable(why) => {
+                let told = Told::Unreadable(why.clone());
+                if told != known.told {
+                    known.settle(told, None);
+                    tell(self.fact(Arc::clone(name), FileFact::Unreadable(why)));
+                }
+                false
+            }
+            Reading::Unsettled => true,
+            Reading::Missing => self.miss(name, now, tell),
+        }
+    }
+
+    /// Returns whether it has to be looked at again.
+    fn miss(&mut self, name: &Arc<str>, now: Instant, tell: &mut dyn FnMut(Fact)) -> bool {
+        let Some(known) = self.files.get_mut(name) else {
+            return false;
+        };
+        if known.told != Told::Nothing {
+            if !known.is_confirmed(now) {
+                return true;
+            }
+            tell(self.fact(Arc::clone(name), FileFact::Gone));
+        }
+        self.files.remove(name);
+        false
+    }
+
+    fn fact(&self, path: Arc<str>, fact: FileFact) -> Fact {
+        Fact::File {
+            source: self.source.clone(),
+            path,
+            fact,
+        }
+    }
+
+    fn root_name(&self) -> Arc<str> {
+        self.root.display().to_string().into()
+    }
+}
+
+impl Known {
+    fn has_same_stamp(&self) -> bool {
+        self.stamp.is_some() && stamp_of(&self.path) == self.stamp
+    }
+
+    fn settle(&mut self, told: Told, stamp: Option<Stamp>) {
+        self.told = told;
+        self.stamp = stamp;
+        self.doubted = None;
+    }
+
+    fn is_confirmed(&mut self, now: Instant) -> bool {
+        let since = *self.doubted.get_or_insert(now);
+        now.duration_since(since) >= CONFIRMATION
+    }
+}
+
+impl Told {
+    fn of_text(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self::Text {
+            hash: hasher.finish(),
+            is_blank: text.trim().is_empty(),
+        }
+    }
+
+    /// Whether objects may be in force because of what was told. A file that became unreadable keeps its own.
+    fn has_content(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Text { is_blank, .. } => !is_blank,
+            Self::Unreadable(_) => true,
+        }
+    }
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().as_ref().map(Stamp::of)
+}
+
+#[cfg(test)]
+mod tests;
