@@ -3,6 +3,10 @@
 //! Addresses and ports are byte arrays in network order, IPv4 as v4-mapped IPv6; everything else is in the machine's
 //! order. No structure has padding, so each may be a map key or be compared as bytes.
 
+use core::cmp::Ordering;
+use core::fmt;
+use core::net::Ipv6Addr;
+
 /// Names the layout of everything in this file; part of the pin directory, so that two layouts never meet.
 pub const ABI_VERSION: u32 = 1;
 
@@ -17,67 +21,133 @@ pub const DEFAULT_SCOPE: u32 = 0;
 /// Lines of FLOWS that are tried for one socket before the record is given up.
 pub const FLOW_PROBES: u32 = 4;
 
-/// An IPv6 address, or an IPv4 address as v4-mapped.
+/// An IPv6 address, or an IPv4 address as v4-mapped: 16 bytes in network order, held as two words so that the BPF target,
+/// which assumes no unaligned access, moves and compares it in two instructions.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address([u8; 16]);
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Address([u64; 2]);
 
 impl Address {
     pub const fn from_octets(octets: [u8; 16]) -> Self {
-        Self(octets)
+        let o = &octets;
+        Self([
+            u64::from_ne_bytes([o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]]),
+            u64::from_ne_bytes([o[8], o[9], o[10], o[11], o[12], o[13], o[14], o[15]]),
+        ])
     }
 
     /// The v4-mapped form of an IPv4 address in network order.
     pub const fn from_v4_octets(v4: [u8; 4]) -> Self {
-        Self([
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-        ])
+        Self::from_v4_word(u32::from_ne_bytes(v4))
+    }
+
+    /// The v4-mapped form of the word of a `sockaddr_in`, in network order.
+    pub const fn from_v4_word(word: u32) -> Self {
+        let host = u32::from_be(word) as u64;
+        Self([0, (MAPPED | host).to_be()])
+    }
+
+    /// From the four words of a `sockaddr_in6`, each in network order.
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self([join(words[0], words[1]), join(words[2], words[3])])
     }
 
     pub const fn octets(self) -> [u8; 16] {
-        self.0
+        let (a, b) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
+        [
+            a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5],
+            b[6], b[7],
+        ]
     }
 
-    /// The last four octets: the IPv4 address of a v4-mapped one.
-    pub const fn v4_octets(self) -> [u8; 4] {
-        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    /// The four words of a `sockaddr_in6`, each in network order.
+    pub const fn words(self) -> [u32; 4] {
+        let [a, b] = self.0;
+        let (a, b) = (u64::from_be(a), u64::from_be(b));
+        [
+            ((a >> 32) as u32).to_be(),
+            (a as u32).to_be(),
+            ((b >> 32) as u32).to_be(),
+            (b as u32).to_be(),
+        ]
+    }
+
+    /// The word of a `sockaddr_in`: the IPv4 address of a v4-mapped one, in network order.
+    pub const fn v4_word(self) -> u32 {
+        (u64::from_be(self.0[1]) as u32).to_be()
     }
 
     pub const fn is_v4(self) -> bool {
-        let (high, low) = self.halves();
-        high == 0 && (low >> 32) == 0xffff
-    }
-
-    /// The address as two big-endian numbers, which compares and masks it in two instructions each.
-    const fn halves(self) -> (u64, u64) {
-        let a = &self.0;
-        (
-            u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
-            u64::from_be_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]),
-        )
+        self.0[0] == 0 && u64::from_be(self.0[1]) >> 32 == MAPPED >> 32
     }
 }
 
-/// A port in network order.
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.octets().cmp(&other.octets())
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&Ipv6Addr::from(self.octets()), f)
+    }
+}
+
+/// The second half of every v4-mapped address, as a number.
+const MAPPED: u64 = 0xffff_0000_0000;
+
+/// Two words of network order as one.
+const fn join(first: u32, second: u32) -> u64 {
+    ((u32::from_be(first) as u64) << 32 | u32::from_be(second) as u64).to_be()
+}
+
+/// A port: two bytes in network order.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port([u8; 2]);
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Port(u16);
 
 impl Port {
     pub const fn new(port: u16) -> Self {
-        Self(port.to_be_bytes())
+        Self(port.to_be())
     }
 
-    pub const fn from_octets(octets: [u8; 2]) -> Self {
-        Self(octets)
+    /// From the word of a socket address, in network order.
+    pub const fn from_word(word: u16) -> Self {
+        Self(word)
     }
 
-    pub const fn octets(self) -> [u8; 2] {
+    /// The word of a socket address, in network order.
+    pub const fn word(self) -> u16 {
         self.0
     }
 
     pub const fn get(self) -> u16 {
-        u16::from_be_bytes(self.0)
+        u16::from_be(self.0)
+    }
+}
+
+impl Ord for Port {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.get().cmp(&other.get())
+    }
+}
+
+impl PartialOrd for Port {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
     }
 }
 
@@ -110,11 +180,8 @@ impl FrontendKey {
     /// The key under which the ports of a CIDR stand: its id in PREFIXES takes the place of the address.
     #[must_use]
     pub const fn prefix(id: u32, port: Port, protocol: u8, scope: u32) -> Self {
-        let id = id.to_be_bytes();
         Self {
-            address: Address([
-                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, id[0], id[1], id[2], id[3],
-            ]),
+            address: Address([0, (id as u64).to_be()]),
             port,
             protocol,
             kind: KIND_PREFIX,
@@ -126,8 +193,8 @@ impl FrontendKey {
     /// another key while a program reads it; the check tells.
     #[must_use]
     pub const fn check(&self) -> u32 {
-        let (high, low) = self.address.halves();
-        let rest = ((self.port.get() as u64) << 48)
+        let [high, low] = self.address.0;
+        let rest = ((self.port.word() as u64) << 48)
             | ((self.protocol as u64) << 40)
             | ((self.kind as u64) << 32)
             | self.scope as u64;
@@ -163,31 +230,26 @@ const fn mix(hash: u64, word: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-/// Value of FRONTENDS: one 64-bit word, so that it is read and replaced whole.
-#[repr(C, align(8))]
+/// Value of FRONTENDS: one 64-bit word, so that it is read and replaced whole. The group is in the low half, the check in the
+/// high one.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrontendWord {
-    group: u32,
-    check: u32,
-}
+pub struct FrontendWord(u64);
 
 impl FrontendWord {
     /// Points `key` at the group whose header is ARENA cell `group`.
     #[must_use]
     pub const fn new(key: &FrontendKey, group: u32) -> Self {
-        Self {
-            group,
-            check: key.check(),
-        }
+        Self((key.check() as u64) << 32 | group as u64)
     }
 
     pub const fn group(self) -> u32 {
-        self.group
+        self.0 as u32
     }
 
     /// Whether this word was written for `key`.
     pub const fn is_for(self, key: &FrontendKey) -> bool {
-        self.check == key.check()
+        (self.0 >> 32) as u32 == key.check()
     }
 }
 
@@ -408,23 +470,19 @@ impl Range {
     /// The addresses whose first `bits` bits are those of `base`; an IPv4 range counts from bit 96.
     #[must_use]
     pub fn new(base: Address, bits: u8) -> Self {
-        let mut mask = [0u8; 16];
-        let mut octets = base.octets();
-        for (i, octet) in mask.iter_mut().enumerate() {
-            let left = usize::from(bits).saturating_sub(i * 8).min(8);
-            *octet = if left == 0 { 0 } else { 0xff << (8 - left) };
-            octets[i] &= *octet;
-        }
+        let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+        let mask = Address::from_octets(mask.to_be_bytes());
         Self {
-            base: Address(octets),
-            mask: Address(mask),
+            base: Address([base.0[0] & mask.0[0], base.0[1] & mask.0[1]]),
+            mask,
         }
     }
 
+    #[inline(always)]
     pub const fn contains(&self, address: Address) -> bool {
-        let (base_high, base_low) = self.base.halves();
-        let (mask_high, mask_low) = self.mask.halves();
-        let (high, low) = address.halves();
+        let [base_high, base_low] = self.base.0;
+        let [mask_high, mask_low] = self.mask.0;
+        let [high, low] = address.0;
         mask_high | mask_low != 0 && high & mask_high == base_high && low & mask_low == base_low
     }
 }

@@ -1,7 +1,9 @@
 //! The decision: what becomes of one connect. Pure, bounded and allocation-free, so that the kernel programs, the
 //! tests and `shunt explain` all run this code and no other.
 
-use crate::abi::{Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, Port, Slot};
+use crate::abi::{
+    Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, Port, Slot, TCP, UDP,
+};
 
 /// What a decision reads. The kernel answers from the maps, everybody else from memory or from the mapped arena.
 pub trait Tables {
@@ -78,45 +80,49 @@ pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> 
         connect.protocol,
         connect.scope,
     );
-    match find(tables, &exact) {
+    let found = match find(tables, &exact) {
+        Found::Nothing => find_by_prefix(tables, connect),
+        found => found,
+    };
+    match found {
         Found::Group(group, header) => balance(tables, connect, group, header, random),
-        Found::Torn => TORN,
-        Found::Nothing => decide_unlisted(tables, connect, random),
+        Found::Torn => Verdict::Deny {
+            service: None,
+            reason: Reason::Torn,
+        },
+        Found::Nothing if is_undeclared(tables, connect) => Verdict::Deny {
+            service: None,
+            reason: Reason::PortNotDeclared,
+        },
+        Found::Nothing => Verdict::Pass,
     }
 }
 
-const TORN: Verdict = Verdict::Deny {
-    service: None,
-    reason: Reason::Torn,
-};
-
-/// The destination is no exact frontend: a CIDR may hold it, or it is an undeclared port of a VIP.
+/// The destination is no exact frontend, but a CIDR may hold it.
 #[inline(always)]
-fn decide_unlisted(
-    tables: &impl Tables,
-    connect: &Connect,
-    random: impl FnOnce() -> u64,
-) -> Verdict {
-    let Some(config) = tables.config() else {
-        return Verdict::Pass;
-    };
-    if config.has_prefixes != 0
-        && let Some(id) = tables.prefix(connect.address)
+fn find_by_prefix<'a, T: Tables>(tables: &'a T, connect: &Connect) -> Found<'a> {
+    if !tables
+        .config()
+        .is_some_and(|config| config.has_prefixes != 0)
     {
-        let key = FrontendKey::prefix(id, connect.port, connect.protocol, connect.scope);
-        match find(tables, &key) {
-            Found::Group(group, header) => return balance(tables, connect, group, header, random),
-            Found::Torn => return TORN,
-            Found::Nothing => {}
-        }
+        return Found::Nothing;
     }
-    if config.vip_v4.contains(connect.address) || config.vip_v6.contains(connect.address) {
-        return Verdict::Deny {
-            service: None,
-            reason: Reason::PortNotDeclared,
-        };
-    }
-    Verdict::Pass
+    let Some(id) = tables.prefix(connect.address) else {
+        return Found::Nothing;
+    };
+    let key = FrontendKey::prefix(id, connect.port, connect.protocol, connect.scope);
+    find(tables, &key)
+}
+
+/// Whether the destination is a port of a VIP that no service declares. Port 0 is no destination: name resolution connects
+/// to it to learn whether there is a route (RFC 6724).
+#[inline(always)]
+fn is_undeclared(tables: &impl Tables, connect: &Connect) -> bool {
+    let Some(config) = tables.config() else {
+        return false;
+    };
+    let is_vip = config.vip_v4.contains(connect.address) || config.vip_v6.contains(connect.address);
+    is_vip && connect.port != Port::new(0) && matches!(connect.protocol, TCP | UDP)
 }
 
 enum Found<'a> {

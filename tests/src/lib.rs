@@ -1,3 +1,9 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
 pub mod dns_server;
+pub mod cgroup;
+pub mod client;
+pub mod lab;
+pub mod netns;
+pub mod programs;
+pub mod sockets;

@@ -1,0 +1,34 @@
+//! Addresses as the standard library has them, and as the kernel tables do.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use agent_common::abi::{Address, Range};
+use ipnet::IpNet;
+
+/// Bits of a v4-mapped address before its IPv4 part.
+const MAPPED_BITS: u8 = 96;
+
+pub fn from_ip(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(v4) => Address::from_v4_octets(v4.octets()),
+        IpAddr::V6(v6) => Address::from_octets(v6.octets()),
+    }
+}
+
+pub fn to_ip(address: Address) -> IpAddr {
+    Ipv6Addr::from(address.octets()).to_canonical()
+}
+
+/// The first address of the network, and its length in bits of the v4-mapped form.
+pub fn from_net(net: IpNet) -> (Address, u8) {
+    let bits = match net {
+        IpNet::V4(_) => MAPPED_BITS + net.prefix_len(),
+        IpNet::V6(_) => net.prefix_len(),
+    };
+    (from_ip(net.network()), bits)
+}
+
+pub fn range(net: IpNet) -> Range {
+    let (base, bits) = from_net(net);
+    Range::new(base, bits)
+}

@@ -1,0 +1,249 @@
+//! The engine: plans against what is live, carries the plan out on a store, and remembers what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use agent_common::abi::{FrontendWord, UDP};
+
+use crate::api::Diagnostic;
+use crate::compile::{Destination, Frontend, Program, ServiceKey};
+use crate::settings::Limits;
+
+use super::findings;
+use super::live::{Group, Live};
+use super::names::{Names, UNCOUNTED};
+use super::plan::{Allocators, Limit, Plan, Step, plan};
+use super::space::Space;
+use super::store::{Map, MapFailure, Store};
+use super::wanted::Wanted;
+
+/// What an update came to.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// Changes that were made; 0 when the program says what the last one said.
+    pub steps: usize,
+    /// What does not fit or was refused. The rest is in effect, and what failed is tried again with the next update.
+    pub diagnostics: Vec<Diagnostic>,
+    pub took: Duration,
+}
+
+/// A data plane over any store.
+#[derive(Debug)]
+pub struct Engine<S> {
+    pub(super) store: S,
+    pub(super) live: Live,
+    pub(super) names: Names,
+    pub(super) space: Space,
+    limits: Limits,
+    own_cgroup: u64,
+    /// Connects to endpoints that are gone, by the id of their service.
+    pub(super) retired: BTreeMap<u32, u64>,
+}
+
+/// What went wrong with one service.
+pub(super) type Failures = BTreeSet<(ServiceKey, Cause)>;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    Limit(Limit),
+    Refused(String),
+}
+
+impl<S: Store> Engine<S> {
+    /// An engine over empty tables.
+    pub fn new(store: S, limits: &Limits) -> Self {
+        Self {
+            store,
+            live: Live::default(),
+            names: Names::new(limits),
+            space: Space::new(limits.cells),
+            limits: *limits,
+            own_cgroup: 0,
+            retired: BTreeMap::new(),
+        }
+    }
+
+    /// Exempts the sockets of this cgroup from the next update on.
+    pub(super) fn exempt(&mut self, own_cgroup: u64) {
+        self.own_cgroup = own_cgroup;
+    }
+
+    pub fn tables(&self) -> &S {
+        &self.store
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Makes the tables hold what `program` says.
+    pub fn apply(&mut self, program: &Program) -> Applied {
+        let start = Instant::now();
+        let wanted = Wanted::new(program);
+        let mut failures = Failures::new();
+        let mut steps = self.pass(&wanted, &mut failures);
+        if failures
+            .iter()
+            .any(|(_, cause)| matches!(cause, Cause::Limit(_)))
+        {
+            // What the first pass freed may be room for what it could not place.
+            let mut still = Failures::new();
+            steps += self.pass(&wanted, &mut still);
+            failures = still;
+        }
+        Applied {
+            steps,
+            diagnostics: findings::describe(program, &self.limits, &failures),
+            took: start.elapsed(),
+        }
+    }
+
+    fn pass(&mut self, wanted: &Wanted<'_>, failures: &mut Failures) -> usize {
+        let mut alloc = Allocators {
+            names: &mut self.names,
+            space: &mut self.space,
+        };
+        let Plan { steps, refused } = plan(&self.live, wanted, self.own_cgroup, &mut alloc);
+        failures.extend(
+            refused
+                .into_iter()
+                .map(|(service, limit)| (service, Cause::Limit(limit))),
+        );
+        let mut done = 0;
+        for step in steps {
+            match self.execute(step) {
+                Ok(changes) => done += changes,
+                Err(Halt::Skip(failed)) => failures.extend(failed),
+                // Without a grace period nothing may be reused; the next update plans the releases again.
+                Err(Halt::Stop) => break,
+            }
+        }
+        done
+    }
+
+    /// Carries one step out, and records it. Returns how many changes it was: 0 or 1.
+    fn execute(&mut self, step: Step) -> Result<usize, Halt> {
+        match step {
+            Step::WriteGroup { group, cells } => {
+                self.store.write_cells(group.run.first, &cells);
+                self.live
+                    .services
+                    .insert(group.service.clone(), group.run.first);
+                self.live.groups.insert(group.run.first, group);
+            }
+            Step::SetFrontend {
+                frontend,
+                key,
+                group,
+            } => {
+                let word = FrontendWord::new(&key, group);
+                if let Err(failure) = self.store.frontends().set(&key, word) {
+                    return Err(self.failed_frontend(group, failure));
+                }
+                self.live.point(frontend, group);
+            }
+            Step::SetPrefix { net, key, id } => {
+                if let Err(failure) = self.store.prefixes().set(&key, id) {
+                    return Err(self.failed_prefix(net, &failure));
+                }
+                self.live.prefixes.insert(net, id);
+            }
+            Step::SetConfig(config) => {
+                self.store.set_config(&config);
+                self.live.config = config;
+            }
+            Step::RemovePrefix { net, key } => {
+                if let Err(failure) = self.store.prefixes().remove(&key) {
+                    return Err(self.failed_prefix(net, &failure));
+                }
+                self.live.prefixes.remove(&net);
+            }
+            Step::RemoveFrontend { frontend, key } => {
+                if let Err(failure) = self.store.frontends().remove(&key) {
+                    let group = self.live.frontends[&frontend];
+                    return Err(self.failed_frontend(group, failure));
+                }
+                self.live.unpoint(&frontend);
+            }
+            Step::Grace => {
+                if let Err(error) = self.store.wait_for_readers() {
+                    tracing::warn!(%error, "no grace period: replaced groups keep their cells");
+                    return Err(Halt::Stop);
+                }
+                return Ok(0);
+            }
+            Step::ReleaseGroup(first) => {
+                if let Some(group) = self.live.forget_group(first) {
+                    self.release(&group);
+                }
+                return Ok(0);
+            }
+            Step::ReleasePrefix(net) => {
+                self.release_prefix(net);
+                return Ok(0);
+            }
+        }
+        Ok(1)
+    }
+
+    fn release(&mut self, group: &Group) {
+        self.space.release(group.run);
+        for &id in group.endpoint_ids.iter().filter(|&&id| id != UNCOUNTED) {
+            if self.names.endpoints.release(id).is_some() {
+                *self.retired.entry(group.service_id).or_default() +=
+                    self.store.counter(id).connects;
+                self.store.reset_counter(id);
+            }
+        }
+        if group.service_id != UNCOUNTED && self.names.services.release(group.service_id).is_some()
+        {
+            self.retired.remove(&group.service_id);
+            self.store.reset_counter(group.service_id);
+        }
+    }
+
+    fn release_prefix(&mut self, net: ipnet::IpNet) {
+        let at = |port, transport, scope| Frontend {
+            destination: Destination::Prefix(net),
+            port,
+            transport,
+            scope,
+        };
+        let frontends = at(0, 0, 0)..=at(u16::MAX, UDP, u32::MAX);
+        let is_used = self.live.prefixes.contains_key(&net)
+            || self.live.frontends.range(frontends).next().is_some();
+        if !is_used && let Some(id) = self.names.prefixes.get(&net) {
+            self.names.prefixes.release(id);
+        }
+    }
+
+    fn failed_frontend(&self, group: u32, failure: MapFailure) -> Halt {
+        let service = self.live.groups[&group].service.clone();
+        let cause = match failure {
+            MapFailure::Full => Cause::Limit(Limit::Frontends),
+            MapFailure::Io(error) => Cause::Refused(error.to_string()),
+        };
+        Halt::Skip(vec![(service, cause)])
+    }
+
+    /// Every service that has a frontend in the CIDR is concerned.
+    fn failed_prefix(&self, net: ipnet::IpNet, failure: &MapFailure) -> Halt {
+        let cause = match failure {
+            MapFailure::Full => Cause::Limit(Limit::Prefixes),
+            MapFailure::Io(error) => Cause::Refused(error.to_string()),
+        };
+        let of_net = self.live.frontends.iter().filter(|(frontend, _)| {
+            matches!(frontend.destination, Destination::Prefix(other) if other == net)
+        });
+        let services = of_net.map(|(_, group)| self.live.groups[group].service.clone());
+        Halt::Skip(services.map(|service| (service, cause.clone())).collect())
+    }
+}
+
+/// Why a step was not carried out.
+enum Halt {
+    /// It stays pending; the others go on.
+    Skip(Vec<(ServiceKey, Cause)>),
+    /// What follows depends on it.
+    Stop,
+}

@@ -1,0 +1,82 @@
+//! What did not fit, said about the objects concerned.
+
+use crate::api::{Diagnostic, Severity};
+use crate::compile::Program;
+use crate::settings::Limits;
+
+use super::engine::{Cause, Failures};
+use super::plan::Limit;
+
+/// One finding for each service and cause, in the order of the services.
+pub(super) fn describe(program: &Program, limits: &Limits, failures: &Failures) -> Vec<Diagnostic> {
+    failures
+        .iter()
+        .filter_map(|(key, cause)| {
+            let service = program.services.get(key)?;
+            let (severity, code, what, hint) = wording(cause, limits);
+            let host = &key.host;
+            let message = format!("{host} port {}: {what}", key.port);
+            Some(
+                Diagnostic::new(severity, code, &service.object, &service.origin, message)
+                    .hint(hint),
+            )
+        })
+        .collect()
+}
+
+fn wording(cause: &Cause, limits: &Limits) -> (Severity, &'static str, String, String) {
+    let raise = |flag: &str| format!("raise {flag}, or remove what is not used");
+    match cause {
+        Cause::Limit(Limit::Cells) => (
+            Severity::Error,
+            "SH4001",
+            format!(
+                "its endpoints do not fit in the {} cells of the arena, so its last set of endpoints stays in effect",
+                limits.cells
+            ),
+            raise("the limit of cells"),
+        ),
+        Cause::Limit(Limit::Frontends) => (
+            Severity::Error,
+            "SH4002",
+            format!(
+                "not all its addresses are captured: there is room for {}",
+                limits.frontends
+            ),
+            raise("the limit of frontends"),
+        ),
+        Cause::Limit(Limit::Prefixes) => (
+            Severity::Error,
+            "SH4003",
+            format!(
+                "not all its CIDR addresses are captured: there is room for {}",
+                limits.prefixes
+            ),
+            raise("the limit of prefixes"),
+        ),
+        Cause::Limit(Limit::Services) => (
+            Severity::Warning,
+            "SH4004",
+            format!(
+                "it works, but is not counted: there are counters for {} services",
+                limits.services
+            ),
+            raise("the limit of services"),
+        ),
+        Cause::Limit(Limit::Endpoints) => (
+            Severity::Warning,
+            "SH4005",
+            format!(
+                "it works, but not all its endpoints are counted: there are counters for {}",
+                limits.endpoints
+            ),
+            raise("the limit of endpoints"),
+        ),
+        Cause::Refused(error) => (
+            Severity::Error,
+            "SH4006",
+            format!("the kernel refused part of it: {error}"),
+            "it is tried again with the next change".to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,136 @@
+//! Why the kernel did not take the programs, in its own words and with the likely cause.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "the kernel did not take the object: {}{}",
+        chain(error),
+        likely(error)
+    )]
+    Object { error: Box<EbpfError> },
+    #[error(
+        "the kernel did not take the program {name}: {}{}",
+        chain(error),
+        likely(error)
+    )]
+    Program {
+        name: &'static str,
+        error: Box<ProgramError>,
+    },
+    #[error("the object has no {name}: it was built from other sources")]
+    Incomplete { name: &'static str },
+    #[error("cannot use a map: {0}")]
+    Map(#[from] MapError),
+    #[error("cannot map {name} into memory: {error}")]
+    Mapping {
+        name: &'static str,
+        error: io::Error,
+    },
+    #[error("cannot count the CPUs: {0}")]
+    Cpus(io::Error),
+    #[error("the limit of flows is {0}, which is not a power of two")]
+    Flows(u32),
+    #[error("cannot use {} for pins: {error}", path.display())]
+    PinDirectory { path: PathBuf, error: io::Error },
+    #[error("{} is in use by another agent, process {pid}", path.display())]
+    InUse { path: PathBuf, pid: String },
+    #[error("cannot start the traces: {0}")]
+    Trace(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    #[error("cannot open the cgroup {}: {error}", path.display())]
+    Open { path: PathBuf, error: io::Error },
+    #[error("cannot attach {program} to {}: {error}{}", path.display(), attach_cause(error))]
+    Attach {
+        program: &'static str,
+        path: PathBuf,
+        error: Box<ProgramError>,
+    },
+    #[error("cannot pin the attachment of {program} as {}: {reason}", path.display())]
+    Pin {
+        program: &'static str,
+        path: PathBuf,
+        reason: String,
+    },
+}
+
+/// An error and its sources. Variants that print their source have it once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// The likely cause, from the error number of the system call.
+fn likely(error: &(dyn Error + 'static)) -> &'static str {
+    let Some(number) = error_number(error) else {
+        return "";
+    };
+    match number {
+        libc::EPERM | libc::EACCES if is_locked_down() => {
+            "; likely cause: kernel lockdown in confidentiality mode forbids reading kernel memory with BPF"
+        }
+        libc::EPERM if !has_memlock_accounting_by_cgroup() => {
+            "; likely cause: the locked-memory limit (before Linux 5.11): run under `ulimit -l unlimited`, or LimitMEMLOCK=infinity"
+        }
+        libc::EPERM => {
+            "; likely cause: missing capability: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        }
+        libc::ENOMEM => "; likely cause: not enough memory for the maps: lower the limits",
+        libc::E2BIG => "; likely cause: a limit that is larger than the kernel takes",
+        libc::EINVAL | libc::EACCES => {
+            "; likely cause: an old kernel (Linux 5.12 is needed), unless the verifier says otherwise above"
+        }
+        _ => "",
+    }
+}
+
+fn attach_cause(error: &(dyn Error + 'static)) -> &'static str {
+    match error_number(error) {
+        Some(libc::EBADF) => "; likely cause: this is no cgroup v2 directory",
+        Some(libc::EPERM) => {
+            "; likely cause: a program was attached to this cgroup or one above it so that it tolerates no other (no BPF_F_ALLOW_MULTI)"
+        }
+        Some(libc::E2BIG) => "; likely cause: 64 programs are attached there already",
+        _ => "",
+    }
+}
+
+fn error_number(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn is_locked_down() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"))
+}
+
+/// Since Linux 5.11 the memory of maps is charged to the cgroup, and the limit of locked memory does not count.
+fn has_memlock_accounting_by_cgroup() -> bool {
+    aya::util::KernelVersion::current()
+        .is_ok_and(|version| version >= aya::util::KernelVersion::new(5, 11, 0))
+}

@@ -1,0 +1,145 @@
+//! What the running data plane can tell: connects, open connections, programs, and how full the maps are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+
+use agent_common::abi::Total;
+
+use crate::compile::ServiceKey;
+use crate::dataplane::store::Store;
+
+use super::Dataplane;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub services: BTreeMap<ServiceKey, ServiceCounts>,
+    /// Connects to an address in a VIP range with a port that nothing declares.
+    pub port_not_declared: u64,
+    /// Redirected connects of which no record could be kept; `getpeername` shows the endpoint.
+    pub flows_full: u64,
+    /// Connects that were failed because the tables changed twice under them.
+    pub torn: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceCounts {
+    /// Connects that were sent on, endpoints that are gone included.
+    pub connects: u64,
+    pub denied: u64,
+    pub endpoints: BTreeMap<(IpAddr, u16), EndpointCounts>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCounts {
+    pub connects: u64,
+    /// Sockets that were sent there and are not closed.
+    pub open: u64,
+}
+
+/// A program on a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFigures {
+    pub name: &'static str,
+    pub cgroup: PathBuf,
+    /// Runs and their time in nanoseconds, on all cgroups together, while `kernel.bpf_stats_enabled` was 1.
+    pub runs: u64,
+    pub nanoseconds: u64,
+    /// Instructions that the verifier looked at.
+    pub verified_instructions: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    pub map: &'static str,
+    pub used: u64,
+    pub capacity: u64,
+}
+
+impl Dataplane {
+    /// One system call for each service and endpoint.
+    pub fn counts(&self) -> Counts {
+        let (tables, names) = (self.engine.tables(), self.engine.names());
+        let mut open: BTreeMap<u32, u64> = BTreeMap::new();
+        for flow in tables.flows() {
+            *open.entry(flow.endpoint).or_default() += 1;
+        }
+        let mut services: BTreeMap<ServiceKey, ServiceCounts> = BTreeMap::new();
+        for (id, key) in names.services.iter() {
+            let counter = tables.counter(id);
+            let counts = services.entry(key.clone()).or_default();
+            counts.connects = counter.connects + self.engine.retired.get(&id).unwrap_or(&0);
+            counts.denied = counter.denied;
+        }
+        for (id, _) in names.endpoints.iter() {
+            if let Some((service, address, port)) = names.endpoint(id)
+                && let Some(counts) = services.get_mut(service)
+            {
+                let connects = tables.counter(id).connects;
+                let open = open.get(&id).copied().unwrap_or_default();
+                counts.connects += connects;
+                counts
+                    .endpoints
+                    .insert((address, port), EndpointCounts { connects, open });
+            }
+        }
+        Counts {
+            services,
+            port_not_declared: tables.total(Total::PortNotDeclared),
+            flows_full: tables.total(Total::FlowsFull),
+            torn: tables.total(Total::Torn),
+        }
+    }
+
+    /// Every program on every cgroup that it is attached to.
+    pub fn programs(&self) -> Vec<ProgramFigures> {
+        self.attachments
+            .iter()
+            .map(|attachment| {
+                let name = attachment.hook.program();
+                let facts = self.program_facts(name).unwrap_or_default();
+                let fact = |key: &str| facts.get(key).copied().unwrap_or_default();
+                ProgramFigures {
+                    name,
+                    cgroup: attachment.cgroup.clone(),
+                    runs: fact("run_cnt"),
+                    nanoseconds: fact("run_time_ns"),
+                    verified_instructions: fact("verified_insns"),
+                }
+            })
+            .collect()
+    }
+
+    /// What the kernel tells of a loaded program in `fdinfo`: lines of a key, a colon and a number.
+    fn program_facts(&self, name: &str) -> Option<BTreeMap<String, u64>> {
+        let fd = self.ebpf.program(name)?.fd().ok()?.as_fd().as_raw_fd();
+        let facts = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let pairs = facts.lines().filter_map(|line| line.split_once(':'));
+        let numbers =
+            pairs.filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?)));
+        Some(numbers.collect())
+    }
+
+    pub fn fill(&self) -> Vec<Fill> {
+        let (engine, limits) = (&self.engine, &self.limits);
+        let fill = |map, used: usize, capacity: u32| Fill {
+            map,
+            used: used as u64,
+            capacity: u64::from(capacity),
+        };
+        vec![
+            fill("frontends", engine.live.frontends.len(), limits.frontends),
+            fill("prefixes", engine.live.prefixes.len(), limits.prefixes),
+            fill(
+                "cells",
+                engine.space.used() as usize,
+                engine.space.capacity(),
+            ),
+            fill("services", engine.names.services.len(), limits.services),
+            fill("endpoints", engine.names.endpoints.len(), limits.endpoints),
+            fill("flows", engine.tables().flows().count(), limits.flows),
+        ]
+    }
+}

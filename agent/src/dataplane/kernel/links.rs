@@ -1,0 +1,106 @@
+//! Attaching the programs to cgroups, and taking them off again.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::{CgroupAttachMode, CgroupSock, CgroupSockAddr, ProgramError};
+
+use super::error::AttachError;
+use super::load::Hook;
+use super::pins::PinDirectory;
+
+/// A link on every kernel that we load on allows others beside it, and says so by having no flag at all: that is what aya
+/// calls `Single`. Any other mode is refused by `BPF_LINK_CREATE`.
+const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// One program on one cgroup. Dropping it detaches.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    pub hook: Hook,
+    pub cgroup: PathBuf,
+    link: Option<Link>,
+}
+
+#[derive(Debug)]
+enum Link {
+    /// Ends with its file descriptor.
+    Free(#[expect(dead_code, reason = "held for what its drop does")] FdLink),
+    Pinned(PinnedLink),
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if let Some(Link::Pinned(pinned)) = self.link.take()
+            && let Err(error) = pinned.unpin()
+        {
+            tracing::error!(%error, program = self.hook.program(), "a program stays attached; run `shunt cleanup`");
+        }
+    }
+}
+
+/// Attaches every program to `cgroup`; on failure, none.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    cgroup: &Path,
+    pins: Option<&PinDirectory>,
+) -> Result<Vec<Attachment>, AttachError> {
+    let directory = File::open(cgroup).map_err(|error| AttachError::Open {
+        path: cgroup.to_owned(),
+        error,
+    })?;
+    Hook::ALL
+        .into_iter()
+        .map(|hook| {
+            let link = link(ebpf, hook, &directory).map_err(|error| AttachError::Attach {
+                program: hook.program(),
+                path: cgroup.to_owned(),
+                error: Box::new(error),
+            })?;
+            let link = match pins {
+                Some(pins) => pin(link, hook, &directory, pins)?,
+                None => Link::Free(link),
+            };
+            Ok(Attachment {
+                hook,
+                cgroup: cgroup.to_owned(),
+                link: Some(link),
+            })
+        })
+        .collect()
+}
+
+fn link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink, ProgramError> {
+    let program = ebpf
+        .program_mut(hook.program())
+        .expect("every program was found when it was loaded");
+    let as_program_error = |error| match error {
+        LinkError::SyscallError(error) => ProgramError::SyscallError(error),
+        _ => ProgramError::UnexpectedProgramType,
+    };
+    if hook == Hook::Release {
+        let program = <&mut CgroupSock>::try_from(program)?;
+        let id = program.attach(cgroup, MODE)?;
+        FdLink::try_from(program.take_link(id)?).map_err(as_program_error)
+    } else {
+        let program = <&mut CgroupSockAddr>::try_from(program)?;
+        let id = program.attach(cgroup, MODE)?;
+        FdLink::try_from(program.take_link(id)?).map_err(as_program_error)
+    }
+}
+
+fn pin(link: FdLink, hook: Hook, cgroup: &File, pins: &PinDirectory) -> Result<Link, AttachError> {
+    let failed = |path: &Path, reason: String| AttachError::Pin {
+        program: hook.program(),
+        path: path.to_owned(),
+        reason,
+    };
+    let path = pins
+        .link(hook.program(), cgroup)
+        .map_err(|error| failed(pins.path(), error.to_string()))?;
+    let pinned = link
+        .pin(&path)
+        .map_err(|error| failed(&path, error.to_string()))?;
+    Ok(Link::Pinned(pinned))
+}

@@ -1,0 +1,126 @@
+//! The data plane of the running kernel.
+
+mod error;
+mod figures;
+mod links;
+mod load;
+mod mapping;
+mod pins;
+mod tables;
+
+use std::path::PathBuf;
+
+use aya::Ebpf;
+use aya_log::EbpfLogger;
+
+use crate::compile::Program;
+use crate::settings::Limits;
+
+use super::engine::{Applied, Engine};
+use super::names::Names;
+use super::own_cgroup::OwnCgroup;
+
+pub use error::{AttachError, LoadError};
+pub use figures::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
+pub(super) use load::can_set_errno;
+pub(super) use pins::remove_stale as remove_stale_pins;
+pub use tables::KernelTables;
+
+use links::Attachment;
+use pins::PinDirectory;
+
+/// How to load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    pub limits: Limits,
+    /// Where attachments are pinned, so that they outlive a killed agent. `None`: they end with the process.
+    pub bpf_dir: Option<PathBuf>,
+    /// Load the object that traces its decisions.
+    pub trace: bool,
+}
+
+/// Programs and maps in the kernel. Dropping it detaches and removes all of them.
+pub struct Dataplane {
+    // Dropped in this order: first what redirects, last what keeps other agents away.
+    attachments: Vec<Attachment>,
+    engine: Engine<KernelTables>,
+    ebpf: Ebpf,
+    traces: Option<Box<dyn FnMut() + Send>>,
+    own_cgroup: Option<OwnCgroup>,
+    pins: Option<PinDirectory>,
+    limits: Limits,
+}
+
+impl Dataplane {
+    /// Loads the programs with empty maps: nothing is attached yet. Attachments that a killed agent left under the same
+    /// `bpf_dir` end here. The process moves to a cgroup of its own where it shares one with others.
+    pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
+        let pins = options
+            .bpf_dir
+            .as_deref()
+            .map(PinDirectory::open)
+            .transpose()?;
+        let mut ebpf = load::load(&options.limits, options.trace)?;
+        let traces = options.trace.then(|| start_traces(&mut ebpf)).transpose()?;
+        let tables = KernelTables::take(&mut ebpf, &options.limits)?;
+        let mut engine = Engine::new(tables, &options.limits);
+        let own_cgroup = OwnCgroup::enter()
+            .inspect_err(|error| {
+                tracing::warn!(%error, "no cgroup of our own: connects of the agent itself are not exempt");
+            })
+            .ok();
+        if let Some(own) = &own_cgroup {
+            engine.exempt(own.id());
+        }
+        Ok(Self {
+            attachments: Vec::new(),
+            engine,
+            ebpf,
+            traces,
+            own_cgroup,
+            pins,
+            limits: options.limits,
+        })
+    }
+
+    /// Attaches every program to each of the cgroup v2 directories. On failure nothing of this call stays attached.
+    pub fn attach(&mut self, cgroups: &[PathBuf]) -> Result<(), AttachError> {
+        let mut attachments = Vec::new();
+        for cgroup in cgroups {
+            attachments.extend(links::attach(&mut self.ebpf, cgroup, self.pins.as_ref())?);
+        }
+        self.attachments.append(&mut attachments);
+        Ok(())
+    }
+
+    /// Makes the maps hold what `program` says.
+    pub fn apply(&mut self, program: &Program) -> Applied {
+        self.engine.apply(program)
+    }
+
+    /// The live maps, for decisions outside the kernel.
+    pub fn tables(&self) -> &KernelTables {
+        self.engine.tables()
+    }
+
+    pub fn names(&self) -> &Names {
+        self.engine.names()
+    }
+
+    /// Id of the cgroup whose connects are exempt.
+    pub fn own_cgroup(&self) -> Option<u64> {
+        self.own_cgroup.as_ref().map(OwnCgroup::id)
+    }
+
+    /// Passes what the programs have traced since the last call to the log. Nothing unless loaded with `trace`.
+    pub fn flush_traces(&mut self) {
+        if let Some(flush) = &mut self.traces {
+            flush();
+        }
+    }
+}
+
+fn start_traces(ebpf: &mut Ebpf) -> Result<Box<dyn FnMut() + Send>, LoadError> {
+    let mut logger = EbpfLogger::init(ebpf).map_err(|error| LoadError::Trace(error.to_string()))?;
+    Ok(Box::new(move || logger.flush()))
+}

@@ -1,0 +1,136 @@
+//! The pin directory: attachments as files on a BPF file system, which outlive the process that made them.
+//!
+//! The directory is locked while an agent uses it; the lock is on the directory itself, as a BPF file system holds no
+//! ordinary files.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use agent_common::abi::ABI_VERSION;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::dataplane::mounts;
+
+use super::error::LoadError;
+
+/// The pins of this ABI, locked.
+#[derive(Debug)]
+pub(super) struct PinDirectory {
+    root: PathBuf,
+    path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl PinDirectory {
+    /// Makes `<root>/v<ABI>`, locks it, and ends the attachments that a killed agent left there.
+    pub(super) fn open(root: &Path) -> Result<Self, LoadError> {
+        let failed = |error| LoadError::PinDirectory {
+            path: root.to_owned(),
+            error,
+        };
+        mounts::ensure_bpffs(root).map_err(failed)?;
+        let path = root.join(format!("v{ABI_VERSION}"));
+        fs::create_dir_all(&path).map_err(failed)?;
+        let lock = lock(root)?;
+        let removed = remove_files(root).map_err(failed)?;
+        if !removed.is_empty() {
+            tracing::info!(
+                count = removed.len(),
+                "removed the attachments of an agent that was killed"
+            );
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            path,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the link of `program` on `cgroup` is pinned.
+    pub(super) fn link(&self, program: &str, cgroup: &File) -> io::Result<PathBuf> {
+        let cgroup = cgroup.metadata()?.ino();
+        Ok(self.path.join(format!("{program}_{cgroup}")))
+    }
+}
+
+impl Drop for PinDirectory {
+    fn drop(&mut self) {
+        // Another ABI's directory may stand beside ours; then the root stays.
+        let removed = fs::remove_dir(&self.path).and_then(|()| fs::remove_dir(&self.root));
+        if let Err(error) = removed {
+            tracing::debug!(%error, "the pin directory stays");
+        }
+    }
+}
+
+/// Removes every pin under `root`, and the directories, unless an agent is using them. Returns what was removed.
+pub(in crate::dataplane) fn remove_stale(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let failed = |error| LoadError::PinDirectory {
+        path: root.to_owned(),
+        error,
+    };
+    let _lock = lock(root)?;
+    let mut removed = remove_files(root).map_err(failed)?;
+    for entry in fs::read_dir(root).map_err(failed)? {
+        fs::remove_dir(entry.map_err(failed)?.path()).map_err(failed)?;
+    }
+    fs::remove_dir(root).map_err(failed)?;
+    removed.push(root.to_owned());
+    Ok(removed)
+}
+
+fn lock(root: &Path) -> Result<File, LoadError> {
+    let failed = |error| LoadError::PinDirectory {
+        path: root.to_owned(),
+        error,
+    };
+    let directory = File::open(root).map_err(failed)?;
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LoadError::InUse {
+            path: root.to_owned(),
+            pid: holder(&directory).unwrap_or_else(|| "unknown".to_owned()),
+        }),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// The process that holds the lock, as `/proc/locks` has it: `1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF`.
+fn holder(directory: &File) -> Option<String> {
+    let inode = format!(":{}", directory.metadata().ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let kind = fields.next()?;
+        let pid = fields.nth(2)?;
+        let file = fields.next()?;
+        (kind == "FLOCK" && file.ends_with(&inode)).then(|| pid.to_owned())
+    })
+}
+
+/// Removes the files in the directories of every ABI.
+fn remove_files(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for directory in fs::read_dir(root)? {
+        let directory = directory?;
+        if !directory.file_type()?.is_dir() {
+            continue;
+        }
+        for pin in fs::read_dir(directory.path())? {
+            let pin = pin?.path();
+            fs::remove_file(&pin)?;
+            removed.push(pin);
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,224 @@
+//! The kernel's maps as a [`Store`].
+#![expect(
+    unsafe_code,
+    reason = "aya must be told which structures are plain data"
+)]
+
+use std::io;
+
+use agent_common::Tables;
+use agent_common::abi::{
+    Address, Cell, Config, Counter, Flow, FrontendKey, FrontendWord, GroupHeader, Slot, Total,
+};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::{Ebpf, Pod};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use crate::dataplane::store::{Map, MapFailure, PrefixKey, Store};
+use crate::settings::Limits;
+
+use super::error::LoadError;
+use super::mapping::Mapping;
+
+/// A structure of the ABI as aya wants it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T>(T);
+
+// SAFETY: `repr(C)` without padding, and every bit pattern is valid; the same for all below.
+unsafe impl Pod for Plain<FrontendKey> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<FrontendWord> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<Counter> {}
+
+/// FRONTENDS.
+pub struct Frontends(HashMap<MapData, Plain<FrontendKey>, Plain<FrontendWord>>);
+
+/// PREFIXES.
+pub struct Prefixes(LpmTrie<MapData, [u8; 16], u32>);
+
+/// Every map.
+pub struct KernelTables {
+    frontends: Frontends,
+    prefixes: Prefixes,
+    counters: PerCpuArray<MapData, Plain<Counter>>,
+    totals: PerCpuArray<MapData, u64>,
+    arena: Mapping<Cell>,
+    flows: Mapping<Flow>,
+    config: Mapping<Config>,
+    cpus: usize,
+}
+
+impl KernelTables {
+    /// Takes the maps out of what was loaded.
+    pub(super) fn take(ebpf: &mut Ebpf, limits: &Limits) -> Result<Self, LoadError> {
+        Ok(Self {
+            frontends: Frontends(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
+            prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
+            counters: PerCpuArray::try_from(take(ebpf, "COUNTERS")?)?,
+            totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
+            arena: map(ebpf, "ARENA", limits.cells)?,
+            flows: map(ebpf, "FLOWS", limits.flows)?,
+            config: map(ebpf, "CONFIG", 1)?,
+            cpus: aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
+        })
+    }
+
+    /// The records of the sockets that are redirected now.
+    pub fn flows(&self) -> impl Iterator<Item = Flow> {
+        (0..self.flows.len())
+            .filter_map(|line| self.flows.copy(line))
+            .filter(|flow| flow.cookie != 0)
+    }
+
+    /// An element of TOTALS, summed over the CPUs.
+    pub fn total(&self, total: Total) -> u64 {
+        self.totals
+            .get(&(total as u32), 0)
+            .map_or(0, |values| values.iter().sum())
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<AyaMap, LoadError> {
+    ebpf.take_map(name).ok_or(LoadError::Incomplete { name })
+}
+
+fn map<T: Copy>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    elements: u32,
+) -> Result<Mapping<T>, LoadError> {
+    let AyaMap::Array(data) = take(ebpf, name)? else {
+        return Err(LoadError::Incomplete { name });
+    };
+    Mapping::new(data.fd(), elements).map_err(|error| LoadError::Mapping { name, error })
+}
+
+impl Map<FrontendKey, FrontendWord> for Frontends {
+    fn get(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.0.get(&Plain(*key), 0).ok().map(|word| word.0)
+    }
+
+    fn set(&mut self, key: &FrontendKey, value: FrontendWord) -> Result<(), MapFailure> {
+        self.0.insert(Plain(*key), Plain(value), 0).map_err(failure)
+    }
+
+    fn remove(&mut self, key: &FrontendKey) -> Result<(), MapFailure> {
+        removed(self.0.remove(&Plain(*key)))
+    }
+}
+
+impl Map<PrefixKey, u32> for Prefixes {
+    fn get(&self, key: &PrefixKey) -> Option<u32> {
+        self.0.get(&lpm_key(key), 0).ok()
+    }
+
+    fn set(&mut self, key: &PrefixKey, value: u32) -> Result<(), MapFailure> {
+        self.0.insert(&lpm_key(key), value, 0).map_err(failure)
+    }
+
+    fn remove(&mut self, key: &PrefixKey) -> Result<(), MapFailure> {
+        removed(self.0.remove(&lpm_key(key)))
+    }
+}
+
+fn lpm_key(key: &PrefixKey) -> Key<[u8; 16]> {
+    Key::new(u32::from(key.bits), key.base.octets())
+}
+
+fn failure(error: MapError) -> MapFailure {
+    match error {
+        // A hash is full with E2BIG, a trie with ENOSPC.
+        MapError::SyscallError(failed)
+            if matches!(
+                failed.io_error.raw_os_error(),
+                Some(libc::E2BIG | libc::ENOSPC)
+            ) =>
+        {
+            MapFailure::Full
+        }
+        MapError::SyscallError(failed) => MapFailure::Io(failed.io_error),
+        other => MapFailure::Io(io::Error::other(other)),
+    }
+}
+
+fn removed(result: Result<(), MapError>) -> Result<(), MapFailure> {
+    match result.map_err(failure) {
+        Err(MapFailure::Io(error)) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+impl Tables for KernelTables {
+    fn config(&self) -> Option<&Config> {
+        self.config.get(0)
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.frontends.get(key)
+    }
+
+    fn prefix(&self, address: Address) -> Option<u32> {
+        self.prefixes.get(&PrefixKey {
+            base: address,
+            bits: 128,
+        })
+    }
+
+    fn header(&self, cell: u32) -> Option<&GroupHeader> {
+        self.arena.get(cell).map(Cell::as_header)
+    }
+
+    fn slot(&self, cell: u32) -> Option<&Slot> {
+        self.arena.get(cell).map(Cell::as_slot)
+    }
+}
+
+impl Store for KernelTables {
+    type Frontends = Frontends;
+    type Prefixes = Prefixes;
+
+    fn frontends(&mut self) -> &mut Frontends {
+        &mut self.frontends
+    }
+
+    fn prefixes(&mut self) -> &mut Prefixes {
+        &mut self.prefixes
+    }
+
+    fn write_cells(&mut self, first: u32, cells: &[Cell]) {
+        self.arena.write(first, cells);
+    }
+
+    fn set_config(&mut self, config: &Config) {
+        self.config.write(0, &[*config]);
+    }
+
+    /// `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu` (kernel/sched/membarrier.c), and programs run as RCU readers.
+    fn wait_for_readers(&mut self) -> io::Result<()> {
+        Ok(membarrier(MembarrierCommand::Global)?)
+    }
+
+    fn counter(&self, index: u32) -> Counter {
+        let mut sum = Counter::default();
+        if let Ok(values) = self.counters.get(&index, 0) {
+            for value in values.iter() {
+                sum.connects += value.0.connects;
+                sum.denied += value.0.denied;
+            }
+        }
+        sum
+    }
+
+    fn reset_counter(&mut self, index: u32) {
+        let zeros = PerCpuValues::try_from(vec![Plain(Counter::default()); self.cpus]);
+        let reset = zeros
+            .map_err(MapError::from)
+            .and_then(|zeros| self.counters.set(index, zeros, 0));
+        if let Err(error) = reset {
+            tracing::warn!(%error, index, "a counter of a removed service could not be reset");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Tables in memory: the same decisions without a kernel, for tests and for explaining files offline.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use agent_common::Tables;
+use agent_common::abi::{
+    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Range, Slot,
+};
+
+use crate::settings::Limits;
+
+use super::engine::Engine;
+use super::store::{Map, MapFailure, PrefixKey, Store};
+
+/// A data plane in memory.
+pub type MemoryDataplane = Engine<MemoryTables>;
+
+impl MemoryDataplane {
+    pub fn in_memory(limits: &Limits) -> Self {
+        Self::new(MemoryTables::new(limits), limits)
+    }
+}
+
+/// A keyed table of limited size.
+#[derive(Clone, Debug)]
+pub struct MemoryMap<K, V> {
+    elements: BTreeMap<K, V>,
+    capacity: usize,
+}
+
+impl<K: Ord + Copy, V: Copy> MemoryMap<K, V> {
+    fn new(capacity: u32) -> Self {
+        Self {
+            elements: BTreeMap::new(),
+            capacity: capacity as usize,
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.elements.iter()
+    }
+}
+
+impl<K: Ord + Copy, V: Copy> Map<K, V> for MemoryMap<K, V> {
+    fn get(&self, key: &K) -> Option<V> {
+        self.elements.get(key).copied()
+    }
+
+    fn set(&mut self, key: &K, value: V) -> Result<(), MapFailure> {
+        if self.elements.len() >= self.capacity && !self.elements.contains_key(key) {
+            return Err(MapFailure::Full);
+        }
+        self.elements.insert(*key, value);
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &K) -> Result<(), MapFailure> {
+        self.elements.remove(key);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct MemoryTables {
+    pub frontends: MemoryMap<FrontendKey, FrontendWord>,
+    pub prefixes: MemoryMap<PrefixKey, u32>,
+    cells: Vec<Cell>,
+    config: Config,
+}
+
+impl MemoryTables {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            frontends: MemoryMap::new(limits.frontends),
+            prefixes: MemoryMap::new(limits.prefixes),
+            cells: Vec::new(),
+            config: Config::default(),
+        }
+    }
+}
+
+impl Tables for MemoryTables {
+    fn config(&self) -> Option<&Config> {
+        Some(&self.config)
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.frontends.get(key)
+    }
+
+    fn prefix(&self, address: Address) -> Option<u32> {
+        self.prefixes
+            .iter()
+            .filter(|(key, _)| key.bits == 0 || Range::new(key.base, key.bits).contains(address))
+            .max_by_key(|(key, _)| key.bits)
+            .map(|(_, &id)| id)
+    }
+
+    fn header(&self, cell: u32) -> Option<&GroupHeader> {
+        self.cells.get(cell as usize).map(Cell::as_header)
+    }
+
+    fn slot(&self, cell: u32) -> Option<&Slot> {
+        self.cells.get(cell as usize).map(Cell::as_slot)
+    }
+}
+
+impl Store for MemoryTables {
+    type Frontends = MemoryMap<FrontendKey, FrontendWord>;
+    type Prefixes = MemoryMap<PrefixKey, u32>;
+
+    fn frontends(&mut self) -> &mut Self::Frontends {
+        &mut self.frontends
+    }
+
+    fn prefixes(&mut self) -> &mut Self::Prefixes {
+        &mut self.prefixes
+    }
+
+    fn write_cells(&mut self, first: u32, cells: &[Cell]) {
+        let first = first as usize;
+        let end = first + cells.len();
+        if self.cells.len() < end {
+            self.cells.resize(end, Cell::default());
+        }
+        self.cells[first..end].copy_from_slice(cells);
+    }
+
+    fn set_config(&mut self, config: &Config) {
+        self.config = *config;
+    }
+
+    fn wait_for_readers(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn counter(&self, _index: u32) -> Counter {
+        Counter::default()
+    }
+
+    fn reset_counter(&mut self, _index: u32) {}
+}

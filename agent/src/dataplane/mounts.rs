@@ -1,0 +1,101 @@
+//! Which file systems are mounted where: cgroup v2 and BPF.
+#![expect(unsafe_code, reason = "mount(2)")]
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statfs;
+
+/// `BPF_FS_MAGIC` of include/uapi/linux/magic.h.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Where distributions mount the BPF file system.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Where cgroup v2 is mounted; in a hybrid set-up that is beside the controllers of v1.
+pub fn cgroup2() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    cgroup2_in(&mounts)
+}
+
+/// Fields of a line: id, parent, device, root, mount point, options, …, `-`, type, …
+fn cgroup2_in(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let point = before.split(' ').nth(4)?;
+        (after.split(' ').next() == Some("cgroup2")).then(|| PathBuf::from(unescape(point)))
+    })
+}
+
+/// The kernel writes space, tab, newline and backslash as octal.
+fn unescape(path: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .into_iter()
+    .fold(path.to_owned(), |path, (code, character)| {
+        path.replace(code, character)
+    })
+}
+
+/// Whether `path`, or the nearest directory above it that exists, is on a BPF file system.
+pub fn is_on_bpffs(path: &Path) -> bool {
+    path.ancestors()
+        .find_map(|directory| statfs(directory).ok())
+        .is_some_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == BPF_FS_MAGIC))
+}
+
+/// Mounts the BPF file system at its usual place when `path` is meant to be there and it is not mounted, as bpftool does.
+pub fn ensure_bpffs(path: &Path) -> io::Result<()> {
+    if is_on_bpffs(path) {
+        return Ok(());
+    }
+    if !path.starts_with(BPFFS) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this is not on a BPF file system: choose a directory under /sys/fs/bpf",
+        ));
+    }
+    let (kind, target) = (
+        c"bpf",
+        CString::new(Path::new(BPFFS).as_os_str().as_bytes())?,
+    );
+    // SAFETY: all pointers are to NUL-terminated strings, and data may be null.
+    let mounted = unsafe {
+        libc::mount(
+            kind.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            std::ptr::null(),
+        )
+    };
+    if mounted == 0 {
+        tracing::info!("mounted the BPF file system at {BPFFS}");
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup2_is_found_beside_the_controllers_of_v1() {
+        let mounts = "\
+24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+25 24 0:23 / /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu
+26 24 0:24 / /sys/fs/cgroup/uni\\040fied rw shared:2 - cgroup2 cgroup2 rw
+";
+        assert_eq!(cgroup2_in(mounts), Some("/sys/fs/cgroup/uni fied".into()));
+        assert_eq!(cgroup2_in("24 1 0:22 / / rw - ext4 /dev/vda rw\n"), None);
+    }
+}

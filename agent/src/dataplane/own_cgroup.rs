@@ -1,0 +1,89 @@
+//! A cgroup that holds the agent and nothing else, so that its own connects can be told from everybody's.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use super::mounts;
+
+/// How cgroups that shunt makes are named, followed by the process.
+pub const PREFIX: &str = "shunt-agent-";
+
+/// The agent's cgroup. Dropping it moves the process back, where it was moved.
+#[derive(Debug)]
+pub struct OwnCgroup {
+    id: u64,
+    /// What was made, and where the process was before.
+    made: Option<(PathBuf, PathBuf)>,
+}
+
+impl OwnCgroup {
+    /// Stays in the present cgroup if nobody else is in it, and else makes one below it and moves there.
+    pub fn enter() -> io::Result<Self> {
+        let mount = mounts::cgroup2()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "cgroup v2 is not mounted"))?;
+        let present = present(&mount)?;
+        if present != mount && is_alone(&present)? {
+            return Ok(Self {
+                id: fs::metadata(&present)?.ino(),
+                made: None,
+            });
+        }
+        let own = present.join(format!("{PREFIX}{}", process::id()));
+        match fs::create_dir(&own) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if let Err(error) = join(&own) {
+            fs::remove_dir(&own)?;
+            return Err(error);
+        }
+        Ok(Self {
+            id: fs::metadata(&own)?.ino(),
+            made: Some((own, present)),
+        })
+    }
+
+    /// As `bpf_get_current_cgroup_id` has it: the inode of the directory.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for OwnCgroup {
+    fn drop(&mut self) {
+        if let Some((own, before)) = self.made.take()
+            && let Err(error) = join(&before).and_then(|()| fs::remove_dir(&own))
+        {
+            tracing::warn!(%error, cgroup = %own.display(), "the agent's own cgroup stays; `shunt cleanup` removes it");
+        }
+    }
+}
+
+/// The cgroup v2 directory of this process, below `mount`.
+fn present(mount: &Path) -> io::Result<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+    let path = cgroups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "this process is in no cgroup v2")
+        })?;
+    Ok(if path.is_empty() {
+        mount.to_owned()
+    } else {
+        mount.join(path)
+    })
+}
+
+fn is_alone(cgroup: &Path) -> io::Result<bool> {
+    let own = process::id().to_string();
+    let members = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+    Ok(members.lines().all(|member| member == own))
+}
+
+fn join(cgroup: &Path) -> io::Result<()> {
+    fs::write(cgroup.join("cgroup.procs"), process::id().to_string())
+}

@@ -1,0 +1,294 @@
+//! The plan: what must change so that the tables hold what is wanted, in an order in which every prefix of it leaves
+//! each frontend with a whole group, old or new.
+//!
+//! Adding goes from the bottom up (groups, frontends, prefixes, configuration), removing from the top down, and cells and
+//! ids are reused only after a grace period. This file decides; it changes nothing but the allocators.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent_common::abi::{Cell, Config, FrontendKey, Port};
+use ipnet::IpNet;
+
+use crate::compile::{Destination, Frontend, Service, ServiceKey};
+
+use super::address;
+use super::group::{Content, Layout};
+use super::live::{Group, Live};
+use super::names::{Names, UNCOUNTED};
+use super::space::Space;
+use super::store::PrefixKey;
+use super::wanted::Wanted;
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    WriteGroup {
+        group: Group,
+        cells: Vec<Cell>,
+    },
+    SetFrontend {
+        frontend: Frontend,
+        key: FrontendKey,
+        group: u32,
+    },
+    SetPrefix {
+        net: IpNet,
+        key: PrefixKey,
+        id: u32,
+    },
+    SetConfig(Config),
+    RemovePrefix {
+        net: IpNet,
+        key: PrefixKey,
+    },
+    RemoveFrontend {
+        frontend: Frontend,
+        key: FrontendKey,
+    },
+    /// Wait until no reader can hold what was replaced or removed.
+    Grace,
+    /// Free the group at this cell, unless a frontend still points at it because a step failed.
+    ReleaseGroup(u32),
+    /// Free the id of a CIDR, unless something of it is still in place.
+    ReleasePrefix(IpNet),
+}
+
+/// A limit that keeps something of a service out of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    Cells,
+    Frontends,
+    Prefixes,
+    Services,
+    Endpoints,
+}
+
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// What does not fit. The rest works.
+    pub refused: Vec<(ServiceKey, Limit)>,
+}
+
+/// What the planner allocates from.
+#[derive(Debug)]
+pub struct Allocators<'a> {
+    pub names: &'a mut Names,
+    pub space: &'a mut Space,
+}
+
+/// The difference between `live` and `wanted`.
+pub fn plan(live: &Live, wanted: &Wanted<'_>, own_cgroup: u64, alloc: &mut Allocators<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let current = plan.write_groups(live, wanted, alloc);
+    let prefixes = plan.name_prefixes(live, wanted, alloc);
+    plan.set_frontends(live, wanted, &current, &prefixes);
+    plan.set_prefixes(live, &prefixes);
+    let config = wanted.config(own_cgroup);
+    if config != live.config {
+        plan.steps.push(Step::SetConfig(config));
+    }
+    plan.remove(live, wanted, alloc.names);
+    plan.release(live, wanted, &current, alloc.names);
+    plan
+}
+
+impl Plan {
+    /// Writes the groups that are new or different. Returns the group of each service, an old one where the new does not fit.
+    fn write_groups<'a>(
+        &mut self,
+        live: &Live,
+        wanted: &Wanted<'a>,
+        alloc: &mut Allocators<'_>,
+    ) -> BTreeMap<&'a ServiceKey, u32> {
+        let mut current = BTreeMap::new();
+        for (key, service) in &wanted.program.services {
+            let old = live
+                .services
+                .get(key)
+                .map(|first| (first, &live.groups[first]));
+            if let Some((&first, group)) = old
+                && is_same(group, service)
+            {
+                self.report_uncounted(group);
+                current.insert(key, first);
+                continue;
+            }
+            let placed = self
+                .write_group(key, service, alloc)
+                .or(old.map(|(&first, _)| first));
+            current.extend(placed.map(|first| (key, first)));
+        }
+        current
+    }
+
+    fn write_group(
+        &mut self,
+        key: &ServiceKey,
+        service: &Arc<Service>,
+        alloc: &mut Allocators<'_>,
+    ) -> Option<u32> {
+        let content = Content::of(service);
+        let layout = Layout::new(&content);
+        let Some(run) = alloc.space.allocate(layout.cells()) else {
+            self.refused.push((key.clone(), Limit::Cells));
+            return None;
+        };
+        let service_id = alloc.names.services.acquire(key).unwrap_or(UNCOUNTED);
+        let endpoint_ids: Vec<u32> = content
+            .members
+            .iter()
+            .map(|member| {
+                let endpoint = (service_id, member.address, member.port);
+                alloc
+                    .names
+                    .endpoints
+                    .acquire(&endpoint)
+                    .unwrap_or(UNCOUNTED)
+            })
+            .collect();
+        let cells = layout.encode(run.first, service_id, &endpoint_ids);
+        let group = Group {
+            service: key.clone(),
+            run,
+            content,
+            source: Arc::clone(service),
+            service_id,
+            endpoint_ids,
+            references: 0,
+        };
+        self.report_uncounted(&group);
+        self.steps.push(Step::WriteGroup { group, cells });
+        Some(run.first)
+    }
+
+    fn report_uncounted(&mut self, group: &Group) {
+        if group.service_id == UNCOUNTED {
+            self.refused.push((group.service.clone(), Limit::Services));
+        }
+        if group.endpoint_ids.contains(&UNCOUNTED) {
+            self.refused.push((group.service.clone(), Limit::Endpoints));
+        }
+    }
+
+    /// The ids of the wanted CIDRs, as far as there are ids.
+    fn name_prefixes(
+        &mut self,
+        live: &Live,
+        wanted: &Wanted<'_>,
+        alloc: &mut Allocators<'_>,
+    ) -> BTreeMap<IpNet, u32> {
+        let mut ids = BTreeMap::new();
+        for &net in &wanted.prefixes {
+            let id = live
+                .prefixes
+                .get(&net)
+                .copied()
+                .or_else(|| alloc.names.prefixes.get(&net))
+                .or_else(|| alloc.names.prefixes.acquire(&net));
+            ids.extend(id.map(|id| (net, id)));
+        }
+        ids
+    }
+
+    fn set_frontends(
+        &mut self,
+        live: &Live,
+        wanted: &Wanted<'_>,
+        current: &BTreeMap<&ServiceKey, u32>,
+        prefixes: &BTreeMap<IpNet, u32>,
+    ) {
+        for (frontend, service) in wanted.frontends() {
+            // Without a group there is a finding about its service already.
+            let Some(&group) = current.get(service) else {
+                continue;
+            };
+            if live.frontends.get(&frontend) == Some(&group) {
+                continue;
+            }
+            match frontend_key(&frontend, |net| prefixes.get(&net).copied()) {
+                Some(key) => self.steps.push(Step::SetFrontend {
+                    frontend,
+                    key,
+                    group,
+                }),
+                None => self.refused.push((service.clone(), Limit::Prefixes)),
+            }
+        }
+    }
+
+    fn set_prefixes(&mut self, live: &Live, prefixes: &BTreeMap<IpNet, u32>) {
+        for (&net, &id) in prefixes {
+            if live.prefixes.get(&net) != Some(&id) {
+                let key = prefix_key(net);
+                self.steps.push(Step::SetPrefix { net, key, id });
+            }
+        }
+    }
+
+    fn remove(&mut self, live: &Live, wanted: &Wanted<'_>, names: &Names) {
+        for &net in live
+            .prefixes
+            .keys()
+            .filter(|net| !wanted.prefixes.contains(net))
+        {
+            let key = prefix_key(net);
+            self.steps.push(Step::RemovePrefix { net, key });
+        }
+        for &frontend in live.frontends.keys().filter(|f| !wanted.has_frontend(f)) {
+            let key = frontend_key(&frontend, |net| names.prefixes.get(&net))
+                .expect("a CIDR keeps its id while a frontend of it is in place");
+            self.steps.push(Step::RemoveFrontend { frontend, key });
+        }
+    }
+
+    fn release(
+        &mut self,
+        live: &Live,
+        wanted: &Wanted<'_>,
+        current: &BTreeMap<&ServiceKey, u32>,
+        names: &Names,
+    ) {
+        let groups = live
+            .groups
+            .iter()
+            .filter(|(first, group)| current.get(&group.service) != Some(first))
+            .map(|(&first, _)| Step::ReleaseGroup(first));
+        let prefixes = names
+            .prefixes
+            .iter()
+            .filter(|(_, net)| !wanted.prefixes.contains(net))
+            .map(|(_, &net)| Step::ReleasePrefix(net));
+        let mut releases = groups.chain(prefixes).peekable();
+        if releases.peek().is_some() {
+            self.steps.push(Step::Grace);
+            self.steps.extend(releases);
+        }
+    }
+}
+
+/// Whether the group says what `service` says.
+fn is_same(group: &Group, service: &Arc<Service>) -> bool {
+    Arc::ptr_eq(&group.source, service) || group.content == Content::of(service)
+}
+
+fn frontend_key(
+    frontend: &Frontend,
+    prefix: impl FnOnce(IpNet) -> Option<u32>,
+) -> Option<FrontendKey> {
+    let port = Port::new(frontend.port);
+    let (transport, scope) = (frontend.transport, frontend.scope);
+    Some(match frontend.destination {
+        Destination::Address(ip) => {
+            FrontendKey::address(address::from_ip(ip), port, transport, scope)
+        }
+        Destination::Prefix(net) => {
+            FrontendKey::prefix(prefix(net.trunc())?, port, transport, scope)
+        }
+    })
+}
+
+fn prefix_key(net: IpNet) -> PrefixKey {
+    let (base, bits) = address::from_net(net);
+    PrefixKey { base, bits }
+}

@@ -1,0 +1,50 @@
+//! What the engine asks of the tables that it fills, be they the kernel's or memory.
+
+use std::io;
+
+use agent_common::Tables;
+use agent_common::abi::{Address, Cell, Config, Counter, FrontendKey, FrontendWord};
+
+/// Key of PREFIXES.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PrefixKey {
+    pub base: Address,
+    /// Counted in the v4-mapped form.
+    pub bits: u8,
+}
+
+/// Why one element could not be changed. It stays pending.
+#[derive(Debug, thiserror::Error)]
+pub enum MapFailure {
+    #[error("the table is full")]
+    Full,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A keyed table.
+pub trait Map<K, V> {
+    fn get(&self, key: &K) -> Option<V>;
+    /// Adds or replaces whole: a reader sees the old value or the new one.
+    fn set(&mut self, key: &K, value: V) -> Result<(), MapFailure>;
+    /// Removing what is not there succeeds.
+    fn remove(&mut self, key: &K) -> Result<(), MapFailure>;
+}
+
+/// All tables of one data plane.
+pub trait Store: Tables {
+    type Frontends: Map<FrontendKey, FrontendWord>;
+    type Prefixes: Map<PrefixKey, u32>;
+
+    fn frontends(&mut self) -> &mut Self::Frontends;
+    fn prefixes(&mut self) -> &mut Self::Prefixes;
+    /// Writes cells that no reader can reach yet. They must lie within the arena.
+    fn write_cells(&mut self, first: u32, cells: &[Cell]);
+    fn set_config(&mut self, config: &Config);
+    /// Returns when every decision that was under way has ended.
+    fn wait_for_readers(&mut self) -> io::Result<()>;
+    /// An element of COUNTERS, summed over the CPUs.
+    fn counter(&self, index: u32) -> Counter;
+    /// Sets an element of COUNTERS to zero, for its next owner.
+    fn reset_counter(&mut self, index: u32);
+}

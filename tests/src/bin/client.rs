@@ -1,0 +1,23 @@
+//! A client process of the kernel tests: joins the cgroup named by its argument and a network namespace of its own, then
+//! answers requests, one JSON line each.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tests::sockets::Sockets;
+use tests::{cgroup, netns};
+
+fn main() -> Result<()> {
+    let group = std::env::args_os().nth(1).context("which cgroup?")?;
+    cgroup::join(Path::new(&group))?;
+    netns::isolate()?;
+    let mut sockets = Sockets::default();
+    let mut output = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let reply = sockets.answer(serde_json::from_str(&line?)?);
+        writeln!(output, "{}", serde_json::to_string(&reply)?)?;
+        output.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! A data plane in the running kernel on a cgroup of its own, with a client in that cgroup.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use agent::compile::Program;
+use agent::dataplane::{Dataplane, LoadOptions, mounts};
+use agent::settings::Limits;
+use anyhow::Result;
+
+use crate::cgroup::TemporaryCgroup;
+use crate::client::Client;
+
+/// The data plane moves the whole process between cgroups, so that there is one laboratory at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub struct Lab {
+    pub client: Client,
+    pub dataplane: Dataplane,
+    pub cgroup: TemporaryCgroup,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// `client` is the path of the binary `client`. `None`, with the reason printed, where kernel tests cannot run; in CI
+    /// that is a failure.
+    pub fn new(client: impl AsRef<OsStr>) -> Result<Option<Self>> {
+        Self::with(
+            client,
+            &LoadOptions {
+                limits: limits(),
+                ..LoadOptions::default()
+            },
+        )
+    }
+
+    pub fn with(client: impl AsRef<OsStr>, options: &LoadOptions) -> Result<Option<Self>> {
+        if !can_run() {
+            return Ok(None);
+        }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let cgroup = TemporaryCgroup::new()?;
+        let mut dataplane = Dataplane::load(options)?;
+        dataplane.attach(&[cgroup.path().to_owned()])?;
+        let client = Client::start(client, cgroup.path())?;
+        Ok(Some(Self {
+            client,
+            dataplane,
+            cgroup,
+            _turn: turn,
+        }))
+    }
+
+    /// Puts `program` into effect, all of it.
+    pub fn apply(&mut self, program: &Program) {
+        let applied = self.dataplane.apply(program);
+        assert_eq!(applied.diagnostics, []);
+    }
+}
+
+/// Small maps, so that a laboratory is set up quickly.
+pub fn limits() -> Limits {
+    Limits {
+        frontends: 4096,
+        prefixes: 64,
+        cells: 16_384,
+        services: 1024,
+        endpoints: 4096,
+        flows: 32_768,
+    }
+}
+
+/// Whether this machine can load programs. In CI it must.
+pub fn can_run() -> bool {
+    let Some(reason) = obstacle() else {
+        return true;
+    };
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "in CI kernel tests must run, but {reason}"
+    );
+    println!("skipped: {reason}");
+    false
+}
+
+fn obstacle() -> Option<&'static str> {
+    let is_root = fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t0")));
+    if !is_root {
+        return Some("this is not root");
+    }
+    mounts::cgroup2()
+        .is_none()
+        .then_some("cgroup v2 is not mounted")
+}

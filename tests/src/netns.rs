@@ -1,0 +1,98 @@
+//! A network namespace with nothing but a loopback device, so that tests own every address in it.
+#![expect(unsafe_code, reason = "unshare(2) and the ioctls of network devices")]
+
+use std::ffi::c_char;
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result};
+
+/// `struct in6_ifreq` of include/uapi/linux/ipv6.h.
+#[repr(C)]
+struct In6Request {
+    address: libc::in6_addr,
+    prefix_length: u32,
+    device: i32,
+}
+
+/// Leaves this thread, and those that it starts, alone with a loopback device that is up.
+pub fn isolate() -> Result<()> {
+    // SAFETY: no pointers; file descriptors stay as they are.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).context("making a network namespace")?;
+    set_up("lo")
+}
+
+/// Gives the loopback device an address: connects to it come from it too, which tells who was reached.
+pub fn add_address(address: IpAddr, number: usize) -> Result<()> {
+    match address {
+        IpAddr::V4(address) => add_v4(address, number),
+        IpAddr::V6(address) => add_v6(address),
+    }
+    .with_context(|| format!("adding {address}"))
+}
+
+fn add_v4(address: Ipv4Addr, number: usize) -> Result<()> {
+    let label = format!("lo:{number}");
+    let mut request = request(&label);
+    request.ifr_ifru.ifru_addr = socket_address(address);
+    ioctl_v4(libc::SIOCSIFADDR, &mut request)?;
+    request.ifr_ifru.ifru_addr = socket_address(Ipv4Addr::BROADCAST);
+    ioctl_v4(libc::SIOCSIFNETMASK, &mut request)
+}
+
+fn add_v6(address: Ipv6Addr) -> Result<()> {
+    let socket = UdpSocket::bind("[::]:0")?;
+    let request = In6Request {
+        address: libc::in6_addr {
+            s6_addr: address.octets(),
+        },
+        prefix_length: 128,
+        // The first device of a namespace.
+        device: 1,
+    };
+    // SAFETY: the request is what SIOCSIFADDR on an IPv6 socket reads.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request) })
+}
+
+fn set_up(device: &str) -> Result<()> {
+    let mut request = request(device);
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).expect("a small flag");
+    ioctl_v4(libc::SIOCSIFFLAGS, &mut request)
+}
+
+fn request(device: &str) -> libc::ifreq {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from as c_char;
+    }
+    request
+}
+
+fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(address.octets()),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: both are 16 bytes of plain data.
+    unsafe { mem::transmute(address) }
+}
+
+fn ioctl_v4(number: libc::c_ulong, request: &mut libc::ifreq) -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the request is what these ioctls read and write.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw mut *request) })
+}
+
+fn check(result: i32) -> Result<()> {
+    if result < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(())
+}

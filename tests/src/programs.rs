@@ -1,0 +1,110 @@
+//! Builders of programs, as the compiler would make them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use agent::api::{Kind, ObjectId, Origin, Protocol, Resolution};
+use agent::compile::{Action, Destination, Endpoint, Frontend, Program, Service, ServiceKey};
+use agent_common::abi::{DEFAULT_SCOPE, TCP};
+
+/// A destination on port 80, TCP.
+pub fn tcp80(destination: Destination) -> Frontend {
+    Frontend {
+        destination,
+        port: 80,
+        transport: TCP,
+        scope: DEFAULT_SCOPE,
+    }
+}
+
+pub fn frontend(at: SocketAddr, transport: u8) -> Frontend {
+    Frontend {
+        destination: Destination::Address(at.ip()),
+        port: at.port(),
+        transport,
+        scope: DEFAULT_SCOPE,
+    }
+}
+
+pub fn key(host: &str, port: u16, transport: u8) -> ServiceKey {
+    ServiceKey {
+        namespace: "default".into(),
+        host: host.into(),
+        port,
+        transport,
+    }
+}
+
+/// An endpoint with its share.
+pub fn endpoint(at: SocketAddr, share: u64) -> Endpoint {
+    Endpoint {
+        address: at.ip(),
+        port: at.port(),
+        share,
+        priority: 0,
+        locality: agent::api::Locality::default(),
+        healthy: true,
+        labels: Arc::default(),
+        object: object(),
+        origin: origin(),
+        hostname: None,
+    }
+}
+
+pub fn service(action: Action, endpoints: Vec<Endpoint>) -> Arc<Service> {
+    Arc::new(Service {
+        protocol: Protocol::Tcp,
+        port_name: "tcp".to_owned(),
+        resolution: Resolution::Static,
+        action,
+        endpoints,
+        object: object(),
+        origin: origin(),
+        reasons: Vec::new(),
+    })
+}
+
+/// A service that spreads over `endpoints`, behind `frontends`.
+pub fn add(program: &mut Program, key: &ServiceKey, service: Arc<Service>, frontends: &[Frontend]) {
+    program.services.insert(key.clone(), service);
+    program
+        .frontends
+        .extend(frontends.iter().map(|&frontend| (frontend, key.clone())));
+}
+
+/// Adds a balanced service on the frontend's own port and transport.
+pub fn balance(program: &mut Program, host: &str, at: Frontend, endpoints: &[(SocketAddr, u64)]) {
+    let endpoints = endpoints
+        .iter()
+        .map(|&(to, share)| endpoint(to, share))
+        .collect();
+    add(
+        program,
+        &key(host, at.port, at.transport),
+        service(Action::Balance, endpoints),
+        &[at],
+    );
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("tests write valid addresses")
+}
+
+pub fn at(text: &str) -> SocketAddr {
+    text.parse().expect("tests write valid addresses")
+}
+
+fn object() -> Arc<ObjectId> {
+    Arc::new(ObjectId {
+        kind: Kind::ServiceEntry,
+        namespace: "default".to_owned(),
+        name: "test".to_owned(),
+    })
+}
+
+fn origin() -> Origin {
+    Origin {
+        file: "test.yaml".into(),
+        line: 1,
+    }
+}
