@@ -3,6 +3,7 @@
 //! A name is asked for once for all who need it. Which answers are kept for how long is [`schedule`]'s to say; this
 //! carries its questions to the servers, a bounded number at a time.
 
+mod name;
 mod schedule;
 mod upstream;
 
@@ -16,11 +17,14 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{self, Interval, MissedTickBehavior, interval};
 
 use crate::model::Fact;
+use crate::sources::file::Stamp;
 
-use self::schedule::{Outcome, Question, Schedule};
+use self::name::Outcome;
+use self::schedule::{Question, Schedule};
 use self::upstream::Client;
 
-pub use self::schedule::{Family, FamilyStatus, NameStatus, Timing};
+pub use self::name::{Family, FamilyStatus, NameStatus};
+pub use self::schedule::Timing;
 pub use self::upstream::Upstream;
 
 /// How many questions await an answer at once. It is what Envoy's resolver asks on one socket, and bounds the burst
@@ -115,7 +119,7 @@ struct Resolution {
     shared: Arc<Shared>,
     upstream: Upstream,
     /// Of the files that `client` was made from.
-    stamp: [Option<crate::sources::file::Stamp>; 2],
+    stamp: [Option<Stamp>; 2],
     client: Client,
     facts: mpsc::Sender<Fact>,
     lookups: JoinSet<(Question, Outcome)>,

@@ -50,8 +50,9 @@ impl Stamp {
 pub(super) enum Reading {
     Text {
         text: String,
-        /// Stands for `text` as long as the file has this stamp; `None` when the file is too fresh to tell.
-        stamp: Option<Stamp>,
+        stamp: Stamp,
+        /// Whether `text` is what the file holds as long as it has this stamp; not so when it is too fresh to tell.
+        is_conclusive: bool,
     },
     /// It was written to while it was read.
     Unsettled,
@@ -101,7 +102,8 @@ fn try_read(path: &Path) -> io::Result<Reading> {
     Ok(match String::from_utf8(bytes) {
         Ok(text) => Reading::Text {
             text,
-            stamp: stamp.is_conclusive(now).then_some(stamp),
+            is_conclusive: stamp.is_conclusive(now),
+            stamp,
         },
         Err(error) => Reading::Unreadable(format!(
             "it is not UTF-8 text (byte {})",
@@ -196,12 +198,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.yaml");
         fs::write(&path, "x").unwrap();
-        let Reading::Text { text, stamp } = read(&path) else {
+        let Reading::Text {
+            text,
+            stamp,
+            is_conclusive,
+        } = read(&path)
+        else {
             panic!("not read")
         };
-        assert_eq!((text.as_str(), stamp), ("x", None));
-        let later = SystemTime::now() + STAMP_RESOLUTION * 2;
-        assert!(Stamp::of(&fs::metadata(&path).unwrap()).is_conclusive(later));
+        assert_eq!((text.as_str(), is_conclusive), ("x", false));
+        assert!(stamp.is_conclusive(SystemTime::now() + STAMP_RESOLUTION * 2));
     }
 
     #[test]

@@ -39,9 +39,17 @@ enum Told {
 struct Known {
     path: PathBuf,
     told: Told,
+    /// `told` is still what the file holds as long as it has this stamp.
     stamp: Option<Stamp>,
-    /// Since when it has been empty or away without this having been told.
-    doubted: Option<Instant>,
+    doubt: Option<Doubt>,
+}
+
+/// A file was found empty, or away, and this has not been told yet.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    since: Instant,
+    /// Of the empty file; another one means that it has been written to meanwhile. `None` when it was away.
+    stamp: Option<Stamp>,
 }
 
 /// The state of one source.
@@ -159,23 +167,29 @@ impl Scanner {
             path,
             told: Told::Nothing,
             stamp: None,
-            doubted: None,
+            doubt: None,
         });
         if extent == Extent::Changed && known.has_same_stamp() {
-            known.doubted = None;
+            known.doubt = None;
             return false;
         }
         match file::read(&known.path) {
-            Reading::Text { text, stamp } => {
+            Reading::Text {
+                text,
+                stamp,
+                is_conclusive,
+            } => {
                 let told = Told::of_text(&text);
+                let lasting = is_conclusive.then_some(stamp);
                 if told == known.told {
-                    known.settle(told, stamp);
+                    known.settle(told, lasting);
                     return false;
                 }
-                if known.told.has_content() && text.trim().is_empty() && !known.is_confirmed(now) {
+                let is_emptied = known.told.has_content() && text.trim().is_empty();
+                if is_emptied && !known.is_confirmed(Some(stamp), now) {
                     return true;
                 }
-                known.settle(told, stamp);
+                known.settle(told, lasting);
                 tell(self.fact(Arc::clone(name), FileFact::Read(decode(name, &text))));
                 false
             }
@@ -198,7 +212,7 @@ impl Scanner {
             return false;
         };
         if known.told != Told::Nothing {
-            if !known.is_confirmed(now) {
+            if !known.is_confirmed(None, now) {
                 return true;
             }
             tell(self.fact(Arc::clone(name), FileFact::Gone));
@@ -228,12 +242,18 @@ impl Known {
     fn settle(&mut self, told: Told, stamp: Option<Stamp>) {
         self.told = told;
         self.stamp = stamp;
-        self.doubted = None;
+        self.doubt = None;
     }
 
-    fn is_confirmed(&mut self, now: Instant) -> bool {
-        let since = *self.doubted.get_or_insert(now);
-        now.duration_since(since) >= CONFIRMATION
+    /// Whether it has been in this questionable state for long enough.
+    fn is_confirmed(&mut self, stamp: Option<Stamp>, now: Instant) -> bool {
+        match self.doubt {
+            Some(doubt) if doubt.stamp == stamp => now.duration_since(doubt.since) >= CONFIRMATION,
+            _ => {
+                self.doubt = Some(Doubt { since: now, stamp });
+                false
+            }
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use tokio::time::timeout;
 
 use crate::sources::file::Stamp;
 
-use super::schedule::{Family, Outcome, Question};
+use super::name::{Family, Outcome};
+use super::schedule::Question;
 
 /// How long one question may take, over all servers and attempts.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);

@@ -194,3 +194,23 @@ fn a_source_may_be_a_single_file() {
     bench.scanner = Scanner::new(path, SourceId("test".into()));
     bench.expect(&["read only.conf", "synced"], false);
 }
+
+#[test]
+fn a_file_that_is_emptied_again_and_again_is_in_doubt_each_time_anew() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", "one");
+    bench.scan();
+    bench.write("a.yaml", "");
+    bench.expect(&[], true);
+    bench.wait();
+    // Filled and emptied between two looks; another file, so that the stamp differs whatever the clock's grain.
+    bench.write(".aside", "");
+    fs::rename(
+        bench.dir.path().join(".aside"),
+        bench.dir.path().join("a.yaml"),
+    )
+    .unwrap();
+    bench.expect(&[], true);
+    bench.wait();
+    bench.expect(&["read a.yaml"], false);
+}
