@@ -101,9 +101,9 @@ pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> 
 /// The destination is no exact frontend, but a CIDR may hold it.
 #[inline(always)]
 fn find_by_prefix<'a, T: Tables>(tables: &'a T, connect: &Connect) -> Found<'a> {
-    if !tables
+    if tables
         .config()
-        .is_some_and(|config| config.has_prefixes != 0)
+        .is_none_or(|config| config.has_prefixes == 0)
     {
         return Found::Nothing;
     }

@@ -23,7 +23,7 @@ impl TemporaryCgroup {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mount = mounts::cgroup2().context("cgroup v2 is not mounted")?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = mount.join(format!("shunt-test-{}-{number}", process::id()));
+        let path = mount.join(format!("test-of-shunt-{}-{number}", process::id()));
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(Self { path })
     }
@@ -56,4 +56,12 @@ impl Drop for TemporaryCgroup {
 pub fn join(cgroup: &Path) -> Result<()> {
     fs::write(cgroup.join("cgroup.procs"), "0")
         .with_context(|| format!("moving to {}", cgroup.display()))
+}
+
+/// The cgroup v2 directory of this process.
+pub fn present() -> Result<PathBuf> {
+    let mount = mounts::cgroup2().context("cgroup v2 is not mounted")?;
+    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"));
+    Ok(mount.join(path.context("this process is in no cgroup v2")?))
 }

@@ -12,6 +12,11 @@ use anyhow::Result;
 use crate::cgroup::TemporaryCgroup;
 use crate::client::Client;
 
+/// What a connect fails with, as Linux numbers it.
+pub const ENETUNREACH: i32 = libc::ENETUNREACH;
+pub const ECONNREFUSED: i32 = libc::ECONNREFUSED;
+pub const EHOSTUNREACH: i32 = libc::EHOSTUNREACH;
+
 /// The data plane moves the whole process between cgroups, so that there is one laboratory at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -19,7 +24,7 @@ pub struct Lab {
     pub client: Client,
     pub dataplane: Dataplane,
     pub cgroup: TemporaryCgroup,
-    _turn: MutexGuard<'static, ()>,
+    pub turn: MutexGuard<'static, ()>,
 }
 
 impl Lab {
@@ -39,7 +44,7 @@ impl Lab {
         if !can_run() {
             return Ok(None);
         }
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let cgroup = TemporaryCgroup::new()?;
         let mut dataplane = Dataplane::load(options)?;
         dataplane.attach(&[cgroup.path().to_owned()])?;
@@ -48,7 +53,7 @@ impl Lab {
             client,
             dataplane,
             cgroup,
-            _turn: turn,
+            turn,
         }))
     }
 
@@ -57,6 +62,11 @@ impl Lab {
         let applied = self.dataplane.apply(program);
         assert_eq!(applied.diagnostics, []);
     }
+}
+
+/// Waits until no other test of this process has a data plane.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Small maps, so that a laboratory is set up quickly.

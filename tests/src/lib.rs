@@ -1,9 +1,11 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
-pub mod dns_server;
+pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod lab;
 pub mod netns;
 pub mod programs;
 pub mod sockets;
+
+pub use agent::app::demo::dns_server;

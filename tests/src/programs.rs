@@ -17,6 +17,10 @@ pub fn tcp80(destination: Destination) -> Frontend {
     }
 }
 
+pub fn on_port(frontend: Frontend, port: u16) -> Frontend {
+    Frontend { port, ..frontend }
+}
+
 pub fn frontend(at: SocketAddr, transport: u8) -> Frontend {
     Frontend {
         destination: Destination::Address(at.ip()),

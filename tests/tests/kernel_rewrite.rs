@@ -1,36 +1,197 @@
-//! The running kernel: where real sockets go.
+//! The running kernel: where real sockets go, and what they see of it.
 
-use agent::compile::{Action, Program};
+use agent::compile::{Action, Destination, Program};
 use agent_common::abi::{TCP, UDP};
+use anyhow::Result;
 use tests::client::Outcome;
-use tests::lab::Lab;
-use tests::programs::{add, at, balance, frontend, ip, key, service};
+use tests::lab::{EHOSTUNREACH, ENETUNREACH, Lab};
+use tests::programs::{add, at, balance, frontend, ip, key, service, tcp80};
 use tests::sockets::{Request, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
-#[test]
-fn a_tcp_connect_is_rewritten_and_getpeername_shows_what_was_asked_for() -> anyhow::Result<()> {
+/// A laboratory with one balanced service behind `vip`, whose endpoint is `to`.
+fn lab_with(vip: &str, transport: u8, to: &str) -> Result<Option<Lab>> {
     let Some(mut lab) = Lab::new(CLIENT)? else {
-        return Ok(());
+        return Ok(None);
     };
     let mut program = Program::default();
     balance(
         &mut program,
         "a.test",
-        frontend(at("240.240.0.1:80"), TCP),
-        &[(at("10.9.0.1:8080"), 1)],
+        frontend(at(vip), transport),
+        &[(at(to), 1)],
     );
     lab.apply(&program);
     lab.client
-        .order(&Request::AddAddresses(vec![ip("10.9.0.1")]))?;
-    lab.client.order(&Request::Listen(at("10.9.0.1:8080")))?;
+        .order(&Request::AddAddresses(vec![at(to).ip()]))?;
+    if transport == TCP {
+        lab.client.order(&Request::Listen(at(to)))?;
+    }
+    Ok(Some(lab))
+}
 
-    let outcome = lab.client.connect(Transport::Tcp, at("240.240.0.1:80"))?;
+/// Who was reached, and who the socket says that it is connected to.
+fn reached(outcome: &Outcome) -> (std::net::IpAddr, std::net::SocketAddr) {
+    match outcome {
+        Outcome::Connected { local, peer, .. } => (local.ip().to_canonical(), *peer),
+        Outcome::Failed(errno) => panic!("the connect failed: {errno}"),
+    }
+}
 
-    let Outcome::Connected { local, peer, .. } = outcome else {
-        panic!("{outcome:?}");
+fn check(vip: &str, transport: Transport, to: &str) -> Result<()> {
+    let protocol = match transport {
+        Transport::Tcp => TCP,
+        Transport::Udp => UDP,
     };
-    assert_eq!((local.ip(), peer), (ip("10.9.0.1"), at("240.240.0.1:80")));
+    let Some(mut lab) = lab_with(vip, protocol, to)? else {
+        return Ok(());
+    };
+    let outcome = lab.client.connect(transport, at(vip))?;
+    assert_eq!(reached(&outcome), (at(to).ip(), at(vip)));
+    Ok(())
+}
+
+#[test]
+fn an_ipv4_connect_reaches_an_endpoint_and_getpeername_shows_what_was_asked_for() -> Result<()> {
+    check("240.240.0.1:80", Transport::Tcp, "10.9.0.1:8080")
+}
+
+#[test]
+fn an_ipv6_connect_reaches_an_endpoint_and_getpeername_shows_what_was_asked_for() -> Result<()> {
+    check("[2001:2::1]:80", Transport::Tcp, "[fd00::1]:8080")
+}
+
+#[test]
+fn an_ipv6_socket_may_be_given_an_ipv4_endpoint() -> Result<()> {
+    check("[2001:2::1]:80", Transport::Tcp, "10.9.0.1:8080")
+}
+
+#[test]
+fn a_connected_ipv4_udp_socket_reaches_an_endpoint() -> Result<()> {
+    check("240.240.0.1:53", Transport::Udp, "10.9.0.1:5353")
+}
+
+#[test]
+fn a_connected_ipv6_udp_socket_reaches_an_endpoint() -> Result<()> {
+    check("[2001:2::1]:53", Transport::Udp, "[fd00::1]:5353")
+}
+
+#[test]
+fn a_v4_mapped_connect_is_the_ipv4_frontend() -> Result<()> {
+    let Some(mut lab) = lab_with("240.240.0.1:80", TCP, "10.9.0.1:8080")? else {
+        return Ok(());
+    };
+    let mapped = at("[::ffff:240.240.0.1]:80");
+    let outcome = lab.client.connect(Transport::Tcp, mapped)?;
+    assert_eq!(reached(&outcome), (ip("10.9.0.1"), mapped));
+    Ok(())
+}
+
+#[test]
+fn an_ipv4_socket_is_not_given_an_ipv6_endpoint() -> Result<()> {
+    let Some(mut lab) = lab_with("240.240.0.1:80", TCP, "[fd00::1]:8080")? else {
+        return Ok(());
+    };
+    let outcome = lab.client.connect(Transport::Tcp, at("240.240.0.1:80"))?;
+    assert_eq!(outcome, Outcome::Failed(EHOSTUNREACH));
+    let mapped = lab
+        .client
+        .connect(Transport::Tcp, at("[::ffff:240.240.0.1]:80"))?;
+    assert_eq!(reached(&mapped).0, ip("fd00::1"));
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_connects_elsewhere_shows_where_it_is_now() -> Result<()> {
+    let Some(mut lab) = lab_with("240.240.0.1:53", UDP, "10.9.0.1:5353")? else {
+        return Ok(());
+    };
+    let socket = lab.client.open_udp(false)?;
+    let mut connect = |to| lab.client.connect_socket(socket, Transport::Udp, at(to));
+    assert_eq!(reached(&connect("240.240.0.1:53")?).1, at("240.240.0.1:53"));
+    assert_eq!(reached(&connect("10.9.0.1:9999")?).1, at("10.9.0.1:9999"));
+    assert_eq!(reached(&connect("240.240.0.1:53")?).1, at("240.240.0.1:53"));
+    assert_eq!(lab.dataplane.tables().flows().count(), 1);
+    Ok(())
+}
+
+#[test]
+fn the_longest_cidr_that_holds_an_address_decides_and_inherits_ports() -> Result<()> {
+    let Some(mut lab) = Lab::new(CLIENT)? else {
+        return Ok(());
+    };
+    let mut program = Program::default();
+    let prefix = |text: &str| Destination::Prefix(text.parse().expect("a valid CIDR"));
+    let outer_other_port = tests::programs::on_port(tcp80(prefix("198.51.0.0/16")), 81);
+    balance(
+        &mut program,
+        "outer",
+        tcp80(prefix("198.51.0.0/16")),
+        &[(at("10.9.0.1:8080"), 1)],
+    );
+    balance(
+        &mut program,
+        "outer81",
+        outer_other_port,
+        &[(at("10.9.0.1:8080"), 1)],
+    );
+    balance(
+        &mut program,
+        "inner",
+        tcp80(prefix("198.51.100.0/24")),
+        &[(at("10.9.0.2:8080"), 1)],
+    );
+    lab.apply(&program);
+    lab.client
+        .order(&Request::AddAddresses(vec![ip("10.9.0.1"), ip("10.9.0.2")]))?;
+    lab.client.order(&Request::Listen(at("10.9.0.1:8080")))?;
+    lab.client.order(&Request::Listen(at("10.9.0.2:8080")))?;
+
+    let mut connect = |to| lab.client.connect(Transport::Tcp, at(to));
+    assert_eq!(reached(&connect("198.51.7.7:80")?).0, ip("10.9.0.1"));
+    assert_eq!(reached(&connect("198.51.100.7:80")?).0, ip("10.9.0.2"));
+    assert_eq!(reached(&connect("198.51.100.7:81")?).0, ip("10.9.0.1"));
+    assert_eq!(connect("198.52.0.1:80")?, Outcome::Failed(ENETUNREACH));
+    Ok(())
+}
+
+#[test]
+fn resolution_none_keeps_the_address_and_may_change_the_port() -> Result<()> {
+    let Some(mut lab) = Lab::new(CLIENT)? else {
+        return Ok(());
+    };
+    let mut program = Program::default();
+    for (host, text, port) in [
+        ("kept", "10.9.0.1:80", None),
+        ("moved", "10.9.0.1:81", Some(8081)),
+    ] {
+        let at = at(text);
+        let service = service(Action::Original { port }, Vec::new());
+        add(
+            &mut program,
+            &key(host, at.port(), TCP),
+            service,
+            &[frontend(at, TCP)],
+        );
+    }
+    lab.apply(&program);
+    lab.client
+        .order(&Request::AddAddresses(vec![ip("10.9.0.1")]))?;
+    lab.client.order(&Request::Listen(at("10.9.0.1:80")))?;
+    lab.client.order(&Request::Listen(at("10.9.0.1:8081")))?;
+
+    let kept = lab.client.connect(Transport::Tcp, at("10.9.0.1:80"))?;
+    assert_eq!(reached(&kept).1, at("10.9.0.1:80"));
+    let moved = lab.client.connect(Transport::Tcp, at("10.9.0.1:81"))?;
+    assert_eq!(reached(&moved).1, at("10.9.0.1:8081"));
+    let counts = lab.dataplane.counts();
+    assert!(
+        counts
+            .services
+            .values()
+            .all(|service| service.connects == 1),
+        "{counts:?}"
+    );
     Ok(())
 }

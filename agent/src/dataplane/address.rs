@@ -8,6 +8,7 @@ use ipnet::IpNet;
 /// Bits of a v4-mapped address before its IPv4 part.
 const MAPPED_BITS: u8 = 96;
 
+/// As the tables have it: IPv4 as v4-mapped.
 pub fn from_ip(ip: IpAddr) -> Address {
     match ip {
         IpAddr::V4(v4) => Address::from_v4_octets(v4.octets()),
@@ -15,12 +16,13 @@ pub fn from_ip(ip: IpAddr) -> Address {
     }
 }
 
+/// As people write it: a v4-mapped address is IPv4.
 pub fn to_ip(address: Address) -> IpAddr {
     Ipv6Addr::from(address.octets()).to_canonical()
 }
 
 /// The first address of the network, and its length in bits of the v4-mapped form.
-pub fn from_net(net: IpNet) -> (Address, u8) {
+pub(super) fn from_net(net: IpNet) -> (Address, u8) {
     let bits = match net {
         IpNet::V4(_) => MAPPED_BITS + net.prefix_len(),
         IpNet::V6(_) => net.prefix_len(),
@@ -28,7 +30,7 @@ pub fn from_net(net: IpNet) -> (Address, u8) {
     (from_ip(net.network()), bits)
 }
 
-pub fn range(net: IpNet) -> Range {
+pub(super) fn range(net: IpNet) -> Range {
     let (base, bits) = from_net(net);
     Range::new(base, bits)
 }

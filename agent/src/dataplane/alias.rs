@@ -2,7 +2,7 @@
 
 /// One column: of `total` equally likely draws that hit it, `threshold` are its own and the others `alias`'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
+pub(super) struct Column {
     /// Index into the shares that the table was built from.
     pub own: usize,
     pub threshold: u32,
@@ -12,7 +12,7 @@ pub struct Column {
 
 /// What the columns say together: every column is equally likely.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+pub(super) struct Table {
     pub columns: Vec<Column>,
     pub total: u32,
 }
@@ -20,7 +20,7 @@ pub struct Table {
 impl Table {
     /// A table with one column for each share above 0. Exact where the shares, divided by their greatest common divisor,
     /// sum to less than 2³²; larger ones are rounded to that by the largest remainder.
-    pub fn new(shares: &[u64]) -> Self {
+    pub(super) fn new(shares: &[u64]) -> Self {
         let reduced = reduce(shares);
         let owners: Vec<usize> = (0..reduced.len()).filter(|&i| reduced[i] > 0).collect();
         let total: u64 = reduced.iter().map(|&s| u64::from(s)).sum();

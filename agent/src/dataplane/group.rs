@@ -15,7 +15,7 @@ use super::alias::Table;
 
 /// What of a service the kernel sees. Services of equal content need no update.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub(super) struct Content {
     pub action: abi::Action,
     pub port: Option<u16>,
     /// In the order of address and port; those of one address and port are one member.
@@ -23,7 +23,7 @@ pub struct Content {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(super) struct Member {
     pub address: Address,
     pub port: Port,
     /// 0 for one that gets no connects, but keeps its id.
@@ -31,7 +31,7 @@ pub struct Member {
 }
 
 impl Content {
-    pub fn of(service: &Service) -> Self {
+    pub(super) fn of(service: &Service) -> Self {
         let (action, port) = match service.action {
             Action::Balance => (abi::Action::Balance, None),
             Action::Original { port } => (abi::Action::Original, port),
@@ -61,7 +61,7 @@ impl Content {
 
 /// A group without a place: its tables, but no cell numbers or ids.
 #[derive(Clone, Debug)]
-pub struct Layout<'a> {
+pub(super) struct Layout<'a> {
     content: &'a Content,
     any: Table,
     /// `None` where IPv4 sockets use `any`.
@@ -69,7 +69,7 @@ pub struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    pub fn new(content: &'a Content) -> Self {
+    pub(super) fn new(content: &'a Content) -> Self {
         let shares = |wanted: fn(&Member) -> bool| -> Vec<u64> {
             let members = content.members.iter();
             members
@@ -88,12 +88,12 @@ impl<'a> Layout<'a> {
     }
 
     /// How many cells the group takes.
-    pub fn cells(&self) -> u32 {
+    pub(super) fn cells(&self) -> u32 {
         count(1 + self.any.columns.len() + self.v4.as_ref().map_or(0, |t| t.columns.len()))
     }
 
     /// The group's cells, for a place that starts at cell `first`. `endpoints` are the ids of the members.
-    pub fn encode(&self, first: u32, service: u32, endpoints: &[u32]) -> Vec<Cell> {
+    pub(super) fn encode(&self, first: u32, service: u32, endpoints: &[u32]) -> Vec<Cell> {
         let any_slots = count(self.any.columns.len());
         let (offset_v4, v4) = match &self.v4 {
             Some(table) => (1 + any_slots, table),

@@ -14,7 +14,7 @@ use super::space::Run;
 
 /// A group in ARENA.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(super) struct Group {
     pub service: ServiceKey,
     pub run: Run,
     pub content: Content,
@@ -29,7 +29,7 @@ pub struct Group {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Live {
+pub(super) struct Live {
     /// By first cell.
     pub groups: BTreeMap<u32, Group>,
     /// The newest group of each service.
@@ -42,21 +42,21 @@ pub struct Live {
 
 impl Live {
     /// Records that `frontend` points at `group` now.
-    pub fn point(&mut self, frontend: Frontend, group: u32) {
+    pub(super) fn point(&mut self, frontend: Frontend, group: u32) {
         self.unpoint(&frontend);
         self.frontends.insert(frontend, group);
         self.reference(group, |references| references + 1);
     }
 
     /// Records that `frontend` is gone.
-    pub fn unpoint(&mut self, frontend: &Frontend) {
+    pub(super) fn unpoint(&mut self, frontend: &Frontend) {
         if let Some(group) = self.frontends.remove(frontend) {
             self.reference(group, |references| references - 1);
         }
     }
 
     /// Forgets a group that nothing points at, and returns it.
-    pub fn forget_group(&mut self, first: u32) -> Option<Group> {
+    pub(super) fn forget_group(&mut self, first: u32) -> Option<Group> {
         if self.groups.get(&first)?.references > 0 {
             return None;
         }

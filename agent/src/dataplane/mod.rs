@@ -5,6 +5,7 @@
 
 mod address;
 mod alias;
+pub mod checks;
 mod cleanup;
 mod engine;
 mod findings;
@@ -16,6 +17,7 @@ pub mod mounts;
 mod names;
 mod own_cgroup;
 mod plan;
+mod query;
 mod space;
 mod store;
 mod wanted;
@@ -23,6 +25,7 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
 pub use engine::Applied;
 pub use kernel::{

@@ -15,11 +15,11 @@ use crate::settings::Limits;
 use super::address;
 
 /// What is counted nowhere, because every id of its kind is taken.
-pub const UNCOUNTED: u32 = u32::MAX;
+pub(super) const UNCOUNTED: u32 = u32::MAX;
 
 /// Ids of one kind, counted by their references.
 #[derive(Clone, Debug)]
-pub struct Ids<K> {
+pub(super) struct Ids<K> {
     first: u32,
     capacity: u32,
     by_key: BTreeMap<K, u32>,
@@ -39,7 +39,7 @@ impl<K: Ord + Clone> Ids<K> {
     }
 
     /// The id of `key`, with one more reference. `None` when all are taken.
-    pub fn acquire(&mut self, key: &K) -> Option<u32> {
+    pub(super) fn acquire(&mut self, key: &K) -> Option<u32> {
         if let Some(&id) = self.by_key.get(key) {
             self.by_id.get_mut(&id).expect("both maps hold the same").1 += 1;
             return Some(id);
@@ -56,7 +56,7 @@ impl<K: Ord + Clone> Ids<K> {
     }
 
     /// Takes one reference back; returns the key when it was the last, and its id is free.
-    pub fn release(&mut self, id: u32) -> Option<K> {
+    pub(super) fn release(&mut self, id: u32) -> Option<K> {
         let (_, references) = self.by_id.get_mut(&id)?;
         *references -= 1;
         if *references > 0 {
@@ -68,29 +68,25 @@ impl<K: Ord + Clone> Ids<K> {
         Some(key)
     }
 
-    pub fn get(&self, key: &K) -> Option<u32> {
+    pub(super) fn get(&self, key: &K) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
-    pub fn key(&self, id: u32) -> Option<&K> {
+    pub(super) fn key(&self, id: u32) -> Option<&K> {
         self.by_id.get(&id).map(|(key, _)| key)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &K)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &K)> {
         self.by_id.iter().map(|(&id, (key, _))| (id, key))
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.by_key.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
     }
 }
 
 /// An endpoint of a service, by the service's id.
-pub type EndpointKey = (u32, Address, Port);
+pub(super) type EndpointKey = (u32, Address, Port);
 
 /// Every id that is in use.
 #[derive(Clone, Debug)]
@@ -102,7 +98,7 @@ pub struct Names {
 
 impl Names {
     /// Services and endpoints are numbered as COUNTERS has them: endpoints after all possible services.
-    pub fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             services: Ids::new(0, limits.services),
             endpoints: Ids::new(limits.services, limits.endpoints),

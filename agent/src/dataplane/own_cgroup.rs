@@ -9,11 +9,11 @@ use std::process;
 use super::mounts;
 
 /// How cgroups that shunt makes are named, followed by the process.
-pub const PREFIX: &str = "shunt-agent-";
+pub(super) const PREFIX: &str = "shunt-agent-";
 
 /// The agent's cgroup. Dropping it moves the process back, where it was moved.
 #[derive(Debug)]
-pub struct OwnCgroup {
+pub(super) struct OwnCgroup {
     id: u64,
     /// What was made, and where the process was before.
     made: Option<(PathBuf, PathBuf)>,
@@ -21,7 +21,7 @@ pub struct OwnCgroup {
 
 impl OwnCgroup {
     /// Stays in the present cgroup if nobody else is in it, and else makes one below it and moves there.
-    pub fn enter() -> io::Result<Self> {
+    pub(super) fn enter() -> io::Result<Self> {
         let mount = mounts::cgroup2()
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "cgroup v2 is not mounted"))?;
         let present = present(&mount)?;
@@ -47,7 +47,7 @@ impl OwnCgroup {
     }
 
     /// As `bpf_get_current_cgroup_id` has it: the inode of the directory.
-    pub fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.id
     }
 }

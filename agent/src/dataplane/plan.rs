@@ -21,7 +21,7 @@ use super::store::PrefixKey;
 use super::wanted::Wanted;
 
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(super) enum Step {
     WriteGroup {
         group: Group,
         cells: Vec<Cell>,
@@ -55,7 +55,7 @@ pub enum Step {
 
 /// A limit that keeps something of a service out of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Limit {
+pub(super) enum Limit {
     Cells,
     Frontends,
     Prefixes,
@@ -64,7 +64,7 @@ pub enum Limit {
 }
 
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// What does not fit. The rest works.
     pub refused: Vec<(ServiceKey, Limit)>,
@@ -72,16 +72,21 @@ pub struct Plan {
 
 /// What the planner allocates from.
 #[derive(Debug)]
-pub struct Allocators<'a> {
+pub(super) struct Allocators<'a> {
     pub names: &'a mut Names,
     pub space: &'a mut Space,
 }
 
 /// The difference between `live` and `wanted`.
-pub fn plan(live: &Live, wanted: &Wanted<'_>, own_cgroup: u64, alloc: &mut Allocators<'_>) -> Plan {
+pub(super) fn plan(
+    live: &Live,
+    wanted: &Wanted<'_>,
+    own_cgroup: u64,
+    alloc: &mut Allocators<'_>,
+) -> Plan {
     let mut plan = Plan::default();
     let current = plan.write_groups(live, wanted, alloc);
-    let prefixes = plan.name_prefixes(live, wanted, alloc);
+    let prefixes = name_prefixes(wanted, alloc.names);
     plan.set_frontends(live, wanted, &current, &prefixes);
     plan.set_prefixes(live, &prefixes);
     let config = wanted.config(own_cgroup);
@@ -171,26 +176,6 @@ impl Plan {
         }
     }
 
-    /// The ids of the wanted CIDRs, as far as there are ids.
-    fn name_prefixes(
-        &mut self,
-        live: &Live,
-        wanted: &Wanted<'_>,
-        alloc: &mut Allocators<'_>,
-    ) -> BTreeMap<IpNet, u32> {
-        let mut ids = BTreeMap::new();
-        for &net in &wanted.prefixes {
-            let id = live
-                .prefixes
-                .get(&net)
-                .copied()
-                .or_else(|| alloc.names.prefixes.get(&net))
-                .or_else(|| alloc.names.prefixes.acquire(&net));
-            ids.extend(id.map(|id| (net, id)));
-        }
-        ids
-    }
-
     fn set_frontends(
         &mut self,
         live: &Live,
@@ -270,6 +255,17 @@ impl Plan {
 /// Whether the group says what `service` says.
 fn is_same(group: &Group, service: &Arc<Service>) -> bool {
     Arc::ptr_eq(&group.source, service) || group.content == Content::of(service)
+}
+
+/// The ids of the wanted CIDRs, as far as there are ids. A CIDR has one reference to its id, however often it is planned.
+fn name_prefixes(wanted: &Wanted<'_>, names: &mut Names) -> BTreeMap<IpNet, u32> {
+    let prefixes = wanted.prefixes.iter();
+    prefixes
+        .filter_map(|&net| {
+            let known = names.prefixes.get(&net);
+            Some((net, known.or_else(|| names.prefixes.acquire(&net))?))
+        })
+        .collect()
 }
 
 fn frontend_key(

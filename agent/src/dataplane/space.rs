@@ -7,7 +7,7 @@ const RESERVED: u32 = 2;
 
 /// A run of cells that one group owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Run {
+pub(super) struct Run {
     /// Even, so that a header and its first slot share a cache line.
     pub first: u32,
     /// Even: what was asked for, rounded up.
@@ -16,7 +16,7 @@ pub struct Run {
 
 /// The free cells.
 #[derive(Clone, Debug)]
-pub struct Space {
+pub(super) struct Space {
     capacity: u32,
     free: BTreeMap<u32, u32>,
     by_size: BTreeSet<(u32, u32)>,
@@ -25,7 +25,7 @@ pub struct Space {
 
 impl Space {
     /// All of `capacity` cells are free, but for the reserved ones.
-    pub fn new(capacity: u32) -> Self {
+    pub(super) fn new(capacity: u32) -> Self {
         let mut space = Self {
             capacity,
             free: BTreeMap::new(),
@@ -39,17 +39,17 @@ impl Space {
         space
     }
 
-    pub fn capacity(&self) -> u32 {
+    pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }
 
     /// Cells in use, the reserved ones included.
-    pub fn used(&self) -> u32 {
+    pub(super) fn used(&self) -> u32 {
         self.used
     }
 
     /// `None` when no free run is long enough.
-    pub fn allocate(&mut self, cells: u32) -> Option<Run> {
+    pub(super) fn allocate(&mut self, cells: u32) -> Option<Run> {
         let cells = cells.max(1).checked_add(1)? & !1;
         let &(size, first) = self.by_size.range((cells, 0)..).next()?;
         self.take(first, size);
@@ -61,7 +61,7 @@ impl Space {
     }
 
     /// Gives back what [`Self::allocate`] gave.
-    pub fn release(&mut self, run: Run) {
+    pub(super) fn release(&mut self, run: Run) {
         self.used -= run.cells;
         let Run {
             mut first,

@@ -15,7 +15,7 @@ use super::address;
 const MAPPED_BITS: u8 = 96;
 
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     pub program: &'a Program,
     pub prefixes: BTreeSet<IpNet>,
     /// Frontends of inner CIDRs that the program lists for an outer one.
@@ -26,7 +26,7 @@ pub struct Wanted<'a> {
 type Door = (u16, u8, u32);
 
 impl<'a> Wanted<'a> {
-    pub fn new(program: &'a Program) -> Self {
+    pub(super) fn new(program: &'a Program) -> Self {
         let mut doors: BTreeMap<IpNet, BTreeMap<Door, &ServiceKey>> = BTreeMap::new();
         for (frontend, service) in &program.frontends {
             if let Destination::Prefix(net) = frontend.destination {
@@ -47,7 +47,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    pub fn frontends(&self) -> impl Iterator<Item = (Frontend, &'a ServiceKey)> {
+    pub(super) fn frontends(&self) -> impl Iterator<Item = (Frontend, &'a ServiceKey)> {
         let inherited = self
             .inherited
             .iter()
@@ -58,11 +58,11 @@ impl<'a> Wanted<'a> {
             .chain(inherited)
     }
 
-    pub fn has_frontend(&self, frontend: &Frontend) -> bool {
+    pub(super) fn has_frontend(&self, frontend: &Frontend) -> bool {
         self.program.frontends.contains_key(frontend) || self.inherited.contains_key(frontend)
     }
 
-    pub fn config(&self, own_cgroup: u64) -> Config {
+    pub(super) fn config(&self, own_cgroup: u64) -> Config {
         let ranges = self.program.vip_ranges;
         Config {
             own_cgroup,

@@ -137,8 +137,12 @@ impl Dataplane {
                 engine.space.used() as usize,
                 engine.space.capacity(),
             ),
-            fill("services", engine.names.services.len(), limits.services),
-            fill("endpoints", engine.names.endpoints.len(), limits.endpoints),
+            fill("services", engine.names.services.count(), limits.services),
+            fill(
+                "endpoints",
+                engine.names.endpoints.count(),
+                limits.endpoints,
+            ),
             fill("flows", engine.tables().flows().count(), limits.flows),
         ]
     }

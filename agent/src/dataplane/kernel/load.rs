@@ -14,7 +14,7 @@ static TRACE_OBJECT: &[u8] = include_bytes_aligned!(env!("SHUNT_BPF_TRACE_OBJECT
 
 /// A program of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
+pub(super) enum Hook {
     Connect4,
     Connect6,
     PeerName4,
@@ -24,7 +24,7 @@ pub enum Hook {
 
 impl Hook {
     /// In the order of attaching: what forgets and what shows come before what remembers and rewrites.
-    pub const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Release,
         Self::PeerName4,
         Self::PeerName6,
@@ -33,7 +33,7 @@ impl Hook {
     ];
 
     /// The name of the program, as kernel listings have it too.
-    pub const fn program(self) -> &'static str {
+    pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Connect4 => "shunt_connect4",
             Self::Connect6 => "shunt_connect6",
@@ -89,7 +89,7 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
     })
 }
 
-/// Whether a sock_addr program may choose the errno of a connect that it fails (Linux 6.1). Where this cannot be told,
+/// Whether a `sock_addr` program may choose the errno of a connect that it fails (Linux 6.1). Where this cannot be told,
 /// clients see EPERM, as with an older kernel.
 pub(in crate::dataplane) fn can_set_errno() -> bool {
     is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval).unwrap_or_else(

@@ -11,7 +11,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 /// All elements of an array map made with `BPF_F_MMAPABLE`. Each element lies at a multiple of its size, which must be a
 /// multiple of 8: the kernel rounds up to that.
 #[derive(Debug)]
-pub struct Mapping<T> {
+pub(super) struct Mapping<T> {
     base: NonNull<T>,
     elements: u32,
     element: PhantomData<T>,
@@ -26,7 +26,7 @@ impl<T: Copy> Mapping<T> {
     const CHECK: () = assert!(size_of::<T>().is_multiple_of(8));
 
     /// Maps `elements` elements of the map behind `fd`.
-    pub fn new(fd: impl AsFd, elements: u32) -> io::Result<Self> {
+    pub(super) fn new(fd: impl AsFd, elements: u32) -> io::Result<Self> {
         let () = Self::CHECK;
         let length = elements as usize * size_of::<T>();
         let access = ProtFlags::READ | ProtFlags::WRITE;
@@ -39,24 +39,24 @@ impl<T: Copy> Mapping<T> {
         })
     }
 
-    pub fn len(&self) -> u32 {
+    pub(super) fn len(&self) -> u32 {
         self.elements
     }
 
     /// An element that kernel programs only read. `&mut self` is needed to write it, so it does not change meanwhile.
-    pub fn get(&self, index: u32) -> Option<&T> {
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
         // SAFETY: within the mapping, which is page-aligned; every bit pattern is a `T`.
         (index < self.elements).then(|| unsafe { self.base.add(index as usize).as_ref() })
     }
 
     /// A copy of an element that kernel programs may write at any time; words of it may be of different ages.
-    pub fn copy(&self, index: u32) -> Option<T> {
+    pub(super) fn copy(&self, index: u32) -> Option<T> {
         // SAFETY: as for `get`.
         (index < self.elements).then(|| unsafe { self.base.add(index as usize).read_volatile() })
     }
 
     /// The elements from `first` on.
-    pub fn write(&mut self, first: u32, values: &[T]) {
+    pub(super) fn write(&mut self, first: u32, values: &[T]) {
         let end = first as usize + values.len();
         assert!(
             end <= self.elements as usize,
