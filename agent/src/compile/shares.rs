@@ -162,7 +162,9 @@ fn exact(drawn: &[(u32, Ratio)]) -> Option<Vec<u128>> {
 /// remainder, where what is not nothing stays at least 1.
 fn fit(mut shares: Vec<u128>) -> Vec<u64> {
     let common = shares.iter().copied().fold(0, gcd).max(1);
-    shares.iter_mut().for_each(|share| *share /= common);
+    for share in &mut shares {
+        *share /= common;
+    }
     let total: u128 = shares.iter().sum();
     if total > LIMIT {
         scale(&mut shares, total);
