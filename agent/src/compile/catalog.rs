@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api::{DestinationRule, Meta, ObjectId, ServiceEntry, Spec, WorkloadEntry};
 use crate::model::Snapshot;
 
-/// A visible ServiceEntry.
+/// A visible `ServiceEntry`.
 pub(super) struct Entry<'a> {
     /// Place among the entries: 0 is the oldest.
     pub(super) age: usize,
@@ -74,7 +74,7 @@ fn is_hidden(entry: &ServiceEntry, snapshot: &Snapshot) -> bool {
     export_to.iter().any(|namespace| namespace == "~")
 }
 
-/// WorkloadEntries, found by namespace and labels without looking at each.
+/// Each `WorkloadEntry`, found by namespace and labels without looking at each.
 #[derive(Default)]
 pub(super) struct Workloads<'a> {
     all: Vec<Workload<'a>>,

@@ -156,9 +156,8 @@ struct Written<'e, 'a> {
     spec: &'a WorkloadEntry,
     meta: &'e Meta,
     id: &'e Arc<ObjectId>,
-    /// Path of the endpoint within its object, up to the field.
-    path: String,
-    selected: bool,
+    /// Which endpoint of the entry; `None` for a workload of its own, which was selected.
+    index: Option<usize>,
 }
 
 /// Collects what `entry` has for endpoints; what cannot be used is reported.
@@ -180,8 +179,7 @@ pub(super) fn collect<'a>(
             spec: endpoint,
             meta: entry.meta,
             id: &entry.id,
-            path: format!("spec.endpoints[{i}]"),
-            selected: false,
+            index: Some(i),
         };
         sources.add(&written, by_name, snapshot, diagnostics);
     }
@@ -192,8 +190,7 @@ pub(super) fn collect<'a>(
                     spec: workload.spec,
                     meta: workload.meta,
                     id: &workload.id,
-                    path: "spec".to_owned(),
-                    selected: true,
+                    index: None,
                 };
                 sources.add(&written, by_name, snapshot, diagnostics);
             }
@@ -260,7 +257,9 @@ fn target(written: &Written, by_name: bool, snapshot: &Snapshot) -> Result<Targe
         EndpointAddress::Ip(address) => Ok(Target::Ip(address.to_canonical())),
         EndpointAddress::Fqdn(name) if by_name => Ok(Target::Name(resolvable(name))),
         EndpointAddress::Network => Err(behind_gateway(written)),
-        EndpointAddress::Unix(path) if by_name || !written.selected => Err(unix(written, path)),
+        EndpointAddress::Unix(path) if by_name || written.index.is_some() => {
+            Err(unix(written, path))
+        }
         EndpointAddress::Fqdn(text) | EndpointAddress::Unix(text) => {
             Err(needs_address(written, text))
         }
@@ -268,8 +267,11 @@ fn target(written: &Written, by_name: bool, snapshot: &Snapshot) -> Result<Targe
 }
 
 fn about(written: &Written, code: &str, field: &str, message: String) -> Diagnostic {
-    Diagnostic::about(Severity::Warning, code, written.meta, message)
-        .at(format!("{}.{field}", written.path), written.spec.line)
+    let path = match written.index {
+        Some(i) => format!("spec.endpoints[{i}].{field}"),
+        None => format!("spec.{field}"),
+    };
+    Diagnostic::about(Severity::Warning, code, written.meta, message).at(path, written.spec.line)
 }
 
 fn behind_gateway(written: &Written) -> Unusable {

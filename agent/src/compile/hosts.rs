@@ -1,14 +1,10 @@
 //! Which hosts there are, and which entry's word counts for each port of each: several entries of a namespace may
 //! declare the same host.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use crate::api::{Diagnostic, ServicePort, Severity, host};
-use crate::model::{Snapshot, vip};
 use agent_common::abi::{TCP, UDP};
 
 use super::catalog::Entry;
@@ -40,46 +36,6 @@ pub(super) struct Host<'a> {
     /// Oldest first; not empty.
     pub(super) entries: Vec<&'a Entry<'a>>,
     pub(super) ports: Vec<Declared<'a>>,
-}
-
-impl Host<'_> {
-    /// The addresses that users declared for the host: every port is reachable at every one of them.
-    pub(super) fn addresses(&self) -> BTreeSet<IpNet> {
-        let written = self.entries.iter().flat_map(|entry| &entry.spec.addresses);
-        written.map(|net| canonical(net.trunc())).collect()
-    }
-
-    /// The automatic addresses of the host: those that Istio allocated, or else ours.
-    pub(super) fn vips(&self, snapshot: &Snapshot) -> Vec<IpAddr> {
-        let mut eligible = self
-            .entries
-            .iter()
-            .filter(|entry| vip::is_eligible(entry.meta, entry.spec))
-            .peekable();
-        if self.resolvable.is_none() || eligible.peek().is_none() {
-            return Vec::new();
-        }
-        let given = eligible
-            .map(|entry| vip::status_addresses(entry.spec, &self.name).collect::<Vec<_>>())
-            .find(|addresses| !addresses.is_empty());
-        given.unwrap_or_else(|| {
-            let vips = snapshot.vips.get(&self.namespace, &self.name);
-            vips.map_or_else(Vec::new, |vips| vec![vips.v4.into(), vips.v6.into()])
-        })
-    }
-}
-
-/// A v4-mapped prefix as the IPv4 prefix that it is: the kernel sees no difference.
-fn canonical(net: IpNet) -> IpNet {
-    match net {
-        IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_canonical() {
-            IpAddr::V4(v4) => {
-                IpNet::new(v4.into(), v6.prefix_len() - 96).expect("at most 128 less 96 bits")
-            }
-            IpAddr::V6(_) => net,
-        },
-        IpNet::V4(_) | IpNet::V6(_) => net,
-    }
 }
 
 /// A host name as the resolver knows it.

@@ -143,7 +143,7 @@ mod tests {
         let sizes = [101_u64, 103, 107, 109, 113, 127, 131, 137, 139, 149];
         let localities = sizes.map(|total| (u64::from(u32::MAX), Health { healthy: 1, total }));
         let weights = effective_weights(&localities);
-        let ratio = weights[0] as f64 / weights[9] as f64;
-        assert!((ratio - 149.0 / 101.0).abs() < 1e-9, "{ratio}");
+        let (first, last) = (weights[0] * 101, weights[9] * 149);
+        assert!(first.abs_diff(last) < first / 1_000_000_000, "{weights:?}");
     }
 }

@@ -167,10 +167,8 @@ fn distance(a: &Locality, b: &Locality) -> u32 {
         3
     } else if a.zone != b.zone {
         2
-    } else if a.subzone != b.subzone {
-        1
     } else {
-        0
+        u32::from(a.subzone != b.subzone)
     }
 }
 

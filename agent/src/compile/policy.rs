@@ -1,4 +1,4 @@
-//! Which DestinationRule applies to a service (Istio's `PushContext.destinationRule`), and which of its policies.
+//! Which `DestinationRule` applies to a service (Istio's `PushContext.destinationRule`), and which of its policies.
 
 use std::collections::{BTreeSet, HashMap, hash_map};
 
@@ -179,7 +179,7 @@ fn has_policy(rule: &DestinationRule) -> bool {
 }
 
 /// A host without a dot is the name of a Kubernetes Service in the rule's namespace, and so never a short host of a
-/// ServiceEntry (Istio's `ResolveShortnameToFQDN`).
+/// `ServiceEntry` (Istio's `ResolveShortnameToFQDN`).
 fn full_name(host: &str, namespace: &str) -> String {
     if host.contains(['.', ':']) {
         host.to_owned()

@@ -57,12 +57,12 @@ pub struct Endpoint {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefuseReason {
-    /// A DestinationRule asks for TLS, which is never given up for plaintext.
+    /// A `DestinationRule` asks for TLS, which is never given up for plaintext.
     TlsOrigination,
     UnixSocket,
     /// All endpoints are in networks that are reached only through a gateway.
     NetworkGateway,
-    /// Resolution DYNAMIC_DNS, which needs the name server.
+    /// Resolution `DYNAMIC_DNS`, which needs the name server.
     DynamicDns,
 }
 
@@ -84,7 +84,7 @@ pub struct Service {
     pub action: Action,
     /// Ordered by priority, then as the objects list them. Empty unless the action is `Balance`.
     pub endpoints: Vec<Endpoint>,
-    /// The ServiceEntry that declares it, and the line of the port.
+    /// The `ServiceEntry` that declares it, and the line of the port.
     pub object: Arc<ObjectId>,
     pub origin: Origin,
     /// Why endpoints stand where they stand, in sentences with object and line, for `explain`.

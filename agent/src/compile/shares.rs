@@ -151,8 +151,13 @@ fn exact(drawn: &[(u32, Ratio)]) -> Option<Vec<u128>> {
     }
     // The whole is one, so `unit` is also what the shares sum up to.
     (unit < 1 << 90).then(|| {
+        let mut factor = (Ratio::ZERO, 0);
         let share = |(weight, ratio): &(u32, Ratio)| {
-            u128::from(*weight) * ratio.numerator * (unit / ratio.denominator)
+            // Neighbours are mostly of one pool: wide divisions are slow.
+            if factor.0 != *ratio {
+                factor = (*ratio, ratio.numerator * (unit / ratio.denominator));
+            }
+            u128::from(*weight) * factor.1
         };
         drawn.iter().map(share).collect()
     })
@@ -162,7 +167,11 @@ fn exact(drawn: &[(u32, Ratio)]) -> Option<Vec<u128>> {
 /// remainder, where what is not nothing stays at least 1.
 fn fit(mut shares: Vec<u128>) -> Vec<u64> {
     let common = shares.iter().copied().fold(0, gcd).max(1);
-    shares.iter_mut().for_each(|share| *share /= common);
+    if common > 1 {
+        for share in &mut shares {
+            *share /= common;
+        }
+    }
     let total: u128 = shares.iter().sum();
     if total > LIMIT {
         scale(&mut shares, total);

@@ -1,5 +1,10 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use crate::api::destination_rule::Distribute;
-use crate::api::{LocalityLbSetting, MeshConfig, Object, Protocol, TlsMode, TrafficPolicy};
+use crate::api::{
+    LocalityLbSetting, MeshConfig, Object, Protocol, Resolution, TlsMode, TrafficPolicy,
+};
 use crate::model::fixtures::{
     endpoint, entry, ip, labels, port, read, resolved, rule, snapshot, workload,
 };

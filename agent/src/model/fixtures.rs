@@ -174,7 +174,7 @@ impl Object {
         self
     }
 
-    /// Changes what a ServiceEntry says.
+    /// Changes what a `ServiceEntry` says.
     pub(crate) fn saying(mut self, change: impl FnOnce(&mut ServiceEntry)) -> Self {
         let Spec::ServiceEntry(entry) = &mut self.spec else {
             panic!("{} is not a ServiceEntry", self.meta.id);
@@ -183,7 +183,7 @@ impl Object {
         self
     }
 
-    /// Changes what a WorkloadEntry says.
+    /// Changes what a `WorkloadEntry` says.
     pub(crate) fn being(mut self, change: impl FnOnce(&mut WorkloadEntry)) -> Self {
         let Spec::WorkloadEntry(entry) = &mut self.spec else {
             panic!("{} is not a WorkloadEntry", self.meta.id);
@@ -192,7 +192,7 @@ impl Object {
         self
     }
 
-    /// Changes what a DestinationRule says.
+    /// Changes what a `DestinationRule` says.
     pub(crate) fn ruling(mut self, change: impl FnOnce(&mut DestinationRule)) -> Self {
         let Spec::DestinationRule(rule) = &mut self.spec else {
             panic!("{} is not a DestinationRule", self.meta.id);

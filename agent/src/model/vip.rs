@@ -51,7 +51,9 @@ pub struct Vips {
 
 /// (namespace, host) → VIPs. Kept in the state directory. Copies share their content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VipTable(Arc<BTreeMap<(Arc<str>, Arc<str>), Vips>>);
+pub struct VipTable(Arc<Assignments>);
+
+type Assignments = BTreeMap<(Arc<str>, Arc<str>), Vips>;
 
 /// Why a kept table cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +171,7 @@ pub(super) fn allocate(
     let declared = declared(objects);
     let mut v4 = Pool::new(IpNet::V4(ranges.v4), &declared);
     let mut v6 = Pool::new(IpNet::V6(ranges.v6), &declared);
-    let mut next: BTreeMap<(Arc<str>, Arc<str>), Vips> = BTreeMap::new();
+    let mut next = Assignments::new();
     for (key, vips) in table.0.iter() {
         if v4.is_free(vips.v4.into()) && v6.is_free(vips.v6.into()) {
             v4.take(vips.v4.into());
@@ -255,7 +257,7 @@ fn declared(objects: &[Arc<Object>]) -> Vec<IpNet> {
 
 /// Makes room: hosts of the past give their addresses back.
 fn forget_unwanted(
-    table: &mut BTreeMap<(Arc<str>, Arc<str>), Vips>,
+    table: &mut Assignments,
     wanted: &BTreeMap<Key<'_>, &Meta>,
     v4: &mut Pool,
     v6: &mut Pool,

@@ -62,7 +62,12 @@ fn program(objects: &[Object], order: &[usize]) -> (Compiled, VipTable) {
     let mut registry = Registry::new(Node::default(), VipRanges::default(), VipTable::default());
     let mut facts: Vec<Fact> = objects
         .iter()
-        .map(|object| read(&format!("{}.yaml", object.meta.id.name), &[object.clone()]))
+        .map(|object| {
+            read(
+                &format!("{}.yaml", object.meta.id.name),
+                std::slice::from_ref(object),
+            )
+        })
         .collect();
     facts.push(resolved("a.example", &["10.0.0.1", "10.3.0.1"]));
     facts.push(resolved("b.example", &["10.3.0.1"]));
@@ -101,7 +106,7 @@ proptest! {
         for (key, service) in &program.services {
             let balanced = service.action == Action::Balance;
             prop_assert!(balanced || service.endpoints.is_empty());
-            prop_assert!(service.total() <= u64::from(u32::MAX));
+            prop_assert!(u32::try_from(service.total()).is_ok());
             prop_assert_eq!(service.total() > 0, !service.endpoints.is_empty(), "{}", key);
             let distinct: BTreeSet<_> = service.endpoints.iter().map(|e| (e.address, e.port)).collect();
             prop_assert_eq!(distinct.len(), service.endpoints.len());

@@ -1,4 +1,4 @@
-//! Which DestinationRule and which locality setting counts for a service.
+//! Which `DestinationRule` and which locality setting counts for a service.
 
 use super::*;
 
@@ -294,9 +294,9 @@ fn the_reasons_name_the_rule_the_setting_and_the_shares() {
     let mut snapshot = snapshot(&[near_and_far(), with(rule("r", "a.example"), detecting())]);
     snapshot.node.locality = crate::api::Locality::parse("r1/z1");
     let compiled = compile(&snapshot);
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         trafficPolicy of DestinationRule default/r (r.yaml:1) applies
         localityLbSetting of the mesh gives priorities by region, zone and subzone; this node's locality is r1/z1
-        1 of 2 endpoints share the connects by their weights; priority 0 of 0 to 1 can take all of the load"#]]
+        1 of 2 endpoints share the connects by their weights; priority 0 of 0 to 1 can take all of the load"]]
     .assert_eq(&service(&compiled, "a.example", 80).reasons.join("\n"));
 }

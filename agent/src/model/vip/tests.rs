@@ -79,7 +79,7 @@ fn a_new_vip_is_a_function_of_the_name_alone() {
     );
     // Written down once: a change of the hash would move every host of every node.
     let vips = alone.get("default", "a.example").unwrap();
-    expect_test::expect![[r#"(240.240.57.111, 2001:2::83e1:41:adbe:cc6f)"#]]
+    expect_test::expect![["(240.240.57.111, 2001:2::83e1:41:adbe:cc6f)"]]
         .assert_eq(&format!("({}, {})", vips.v4, vips.v6));
 }
 

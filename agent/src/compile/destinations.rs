@@ -1,0 +1,129 @@
+//! Where clients find a host: at the addresses that users declared, at automatic ones, and at what its name resolves to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+
+use crate::api::{Diagnostic, Resolution, Severity};
+use crate::model::{Snapshot, vip};
+
+use super::codes;
+use super::endpoints::answered;
+use super::frontends::Claims;
+use super::hosts::Host;
+
+/// Where clients find a host.
+pub(super) struct Destinations {
+    addresses: BTreeSet<IpNet>,
+    vips: Vec<IpAddr>,
+    resolved: Vec<IpAddr>,
+}
+
+impl Destinations {
+    pub(super) fn of(host: &Host, vips: &Vips, snapshot: &Snapshot) -> Self {
+        let name = host.resolvable.as_ref();
+        let mut resolved = name.map_or_else(Vec::new, |n| answered(snapshot, n));
+        resolved.retain(|address| is_dialable(*address) && !snapshot.vip_ranges.contains(*address));
+        Self {
+            addresses: addresses(host),
+            vips: vips.of(host),
+            resolved,
+        }
+    }
+
+    pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, age: usize) {
+        let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
+        for net in self.addresses.iter().copied().chain(vips) {
+            claims.declare(claimant, age, net);
+        }
+        for address in &self.resolved {
+            claims.resolve(claimant, age, *address);
+        }
+    }
+
+    /// A wildcard without addresses has no destination until names are learned.
+    pub(super) fn unreachable(&self, host: &Host) -> Option<Diagnostic> {
+        let entry = host.entries.first()?;
+        if host.resolvable.is_some()
+            || !self.addresses.is_empty()
+            || host.ports.is_empty()
+            || entry.spec.resolution == Resolution::DynamicDns
+        {
+            return None;
+        }
+        let message = format!(
+            "no destination leads to {}: a wildcard host has no address of its own",
+            host.name
+        );
+        let found = Diagnostic::about(
+            Severity::Warning,
+            codes::UNREACHABLE_HOST,
+            entry.meta,
+            message,
+        );
+        Some(
+            found
+                .at("spec.hosts", 0)
+                .hint("give the entry spec.addresses, or list its hosts"),
+        )
+    }
+}
+
+/// Whether a client can mean a service by this address. Loopback is one where services run beside their clients.
+fn is_dialable(address: IpAddr) -> bool {
+    !address.is_unspecified()
+        && !address.is_multicast()
+        && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// The addresses that users declared for the host: every port is reachable at every one of them.
+fn addresses(host: &Host) -> BTreeSet<IpNet> {
+    let written = host.entries.iter().flat_map(|entry| &entry.spec.addresses);
+    written.map(|net| canonical(net.trunc())).collect()
+}
+
+/// A v4-mapped prefix as the IPv4 prefix that it is: the kernel sees no difference.
+fn canonical(net: IpNet) -> IpNet {
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_canonical() {
+            IpAddr::V4(v4) => {
+                IpNet::new(v4.into(), v6.prefix_len() - 96).expect("at most 128 less 96 bits")
+            }
+            IpAddr::V6(_) => net,
+        },
+        IpNet::V4(_) | IpNet::V6(_) => net,
+    }
+}
+
+/// Automatic addresses, found without going through the table.
+pub(super) struct Vips<'a>(HashMap<(&'a str, &'a str), vip::Vips>);
+
+impl<'a> Vips<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        let all = snapshot.vips.iter();
+        Self(
+            all.map(|(namespace, host, vips)| ((namespace, host), vips))
+                .collect(),
+        )
+    }
+
+    /// The automatic addresses of the host: those that Istio allocated, or else ours.
+    fn of(&self, host: &Host) -> Vec<IpAddr> {
+        let mut eligible = host
+            .entries
+            .iter()
+            .filter(|entry| vip::is_eligible(entry.meta, entry.spec))
+            .peekable();
+        if host.resolvable.is_none() || eligible.peek().is_none() {
+            return Vec::new();
+        }
+        let given = eligible
+            .map(|entry| vip::status_addresses(entry.spec, &host.name).collect::<Vec<_>>())
+            .find(|addresses| !addresses.is_empty());
+        given.unwrap_or_else(|| {
+            let vips = self.0.get(&(&*host.namespace, &*host.name));
+            vips.map_or_else(Vec::new, |vips| vec![vips.v4.into(), vips.v6.into()])
+        })
+    }
+}
