@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::codes;
 use super::destination_rule;
 use super::diagnostic::Diagnostic;
-use super::document::{self, ParseError};
+use super::document::{self, Document, ParseError};
 use super::findings::{Findings, Subject};
 use super::header::{self, Class};
 use super::object::{Kind, Object, ObjectId, Spec};
@@ -31,14 +31,42 @@ pub struct Decoded {
     pub unparsable: bool,
 }
 
+/// Texts of at least this many bytes are read by several threads.
+const LARGE: usize = 1 << 20;
+const THREADS: usize = 4;
+
 /// Reads every document of `text`; `file` is named in origins and diagnostics.
 pub fn decode(file: &str, text: &str) -> Decoded {
+    let file: Arc<str> = file.into();
+    let documents = document::split(text);
+    if text.len() < LARGE {
+        return decode_documents(&file, &documents);
+    }
+    std::thread::scope(|scope| {
+        let file = &file;
+        let threads: Vec<_> = documents
+            .chunks(documents.len().div_ceil(THREADS).max(1))
+            .map(|documents| scope.spawn(move || decode_documents(file, documents)))
+            .collect();
+        let mut all = Decoded::default();
+        for thread in threads {
+            let part = thread.join().expect("reading a document never panics");
+            all.objects.extend(part.objects);
+            all.broken.extend(part.broken);
+            all.diagnostics.extend(part.diagnostics);
+            all.unparsable |= part.unparsable;
+        }
+        all
+    })
+}
+
+fn decode_documents(file: &Arc<str>, documents: &[Document<'_>]) -> Decoded {
     let mut decoder = Decoder {
-        file: file.into(),
+        file: Arc::clone(file),
         decoded: Decoded::default(),
     };
-    for document in document::split(text) {
-        match document::parse(document) {
+    for document in documents {
+        match document::parse(*document) {
             Ok(node) => decoder.read_document(node),
             Err(error) => decoder.report_syntax(error),
         }
@@ -334,3 +362,6 @@ fn report_class(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

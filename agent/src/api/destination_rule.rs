@@ -72,3 +72,6 @@ pub struct DestinationRule {
     /// `None` when absent.
     pub workload_selector: Option<BTreeMap<String, String>>,
 }
+
+#[cfg(test)]
+mod tests;

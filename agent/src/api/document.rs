@@ -83,7 +83,6 @@ pub(super) fn parse(document: Document<'_>) -> Result<Node, ParseError> {
         first_line: document.first_line,
     };
     // What cannot be placed keeps the line of the document: the values are right all the same.
-    set_line(&mut node, document.first_line);
     events.place_document(&mut node);
     node.merge();
     Ok(node)
@@ -92,7 +91,10 @@ pub(super) fn parse(document: Document<'_>) -> Result<Node, ParseError> {
 fn read_values(document: Document<'_>) -> Result<Node, ParseError> {
     // A document without aliases has no more nodes and bytes of text than this by far.
     let budget = Cell::new(16 * document.text.len() + 1024);
-    let seed = NodeSeed { budget: &budget };
+    let seed = NodeSeed {
+        budget: &budget,
+        line: document.first_line,
+    };
     if document.text.trim_start().starts_with('{') {
         let mut json = serde_json::Deserializer::from_str(document.text);
         if let Ok(node) = seed
@@ -206,6 +208,7 @@ impl<'a> Events<'a> {
 #[derive(Clone, Copy)]
 struct NodeSeed<'b> {
     budget: &'b Cell<usize>,
+    line: u32,
 }
 
 impl NodeSeed<'_> {
@@ -221,7 +224,10 @@ impl NodeSeed<'_> {
 
     fn leaf<E: serde::de::Error>(self, value: Value) -> Result<Node, E> {
         self.spend(1)?;
-        Ok(Node { line: 0, value })
+        Ok(Node {
+            line: self.line,
+            value,
+        })
     }
 }
 
@@ -241,6 +247,11 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Node, E> {
+        self.leaf(Value::Null)
+    }
+
+    /// What serde_yaml makes of a document without content.
+    fn visit_none<E: serde::de::Error>(self) -> Result<Node, E> {
         self.leaf(Value::Null)
     }
 

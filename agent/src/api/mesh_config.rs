@@ -1,9 +1,14 @@
 //! The parts of Istio's `MeshConfig` that are carried out, and its `MeshNetworks`.
 
+mod read;
+mod schema;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::destination_rule::LocalityLbSetting;
+
+pub use read::read;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshConfig {
@@ -29,3 +34,6 @@ impl Default for MeshConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

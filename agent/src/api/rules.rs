@@ -190,15 +190,16 @@ pub(super) enum Exports {
     RuleWithSelector,
 }
 
-/// Reads `exportTo`, and reports what contradicts itself.
+/// Reads the exports `name`, and reports what contradicts itself.
 pub(super) fn export_to(
     spec: &Cursor<'_>,
+    name: &str,
     namespace: &str,
     kind: Exports,
     findings: &mut Findings,
 ) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    for item in spec.items("exportTo") {
+    for item in spec.items(name) {
         let written = item.as_text();
         let meant = if written == "." { namespace } else { written };
         if seen.contains(meant) {
@@ -225,10 +226,10 @@ pub(super) fn export_to(
         }
     }
     for all_or_none in ["*", "~"] {
-        if seen.contains(all_or_none) && spec.items("exportTo").len() > 1 {
+        if seen.contains(all_or_none) && spec.items(name).len() > 1 {
             let message = format!("`{all_or_none}` stands beside other entries");
             let hint = format!("write `{all_or_none}` alone, or only the other entries");
-            findings.error(codes::EXPORT_TO, spec.spot_of("exportTo"), message, hint);
+            findings.error(codes::EXPORT_TO, spec.spot_of(name), message, hint);
         }
     }
     if kind == Exports::RuleWithSelector && !seen.is_empty() && seen != BTreeSet::from([namespace])
@@ -236,10 +237,10 @@ pub(super) fn export_to(
         let message = "a rule with a workloadSelector is for its own namespace only";
         findings.error(
             codes::EXPORT_TO,
-            spec.spot_of("exportTo"),
+            spec.spot_of(name),
             message,
             "write exportTo: [\".\"], or leave it out",
         );
     }
-    spec.texts("exportTo")
+    spec.texts(name)
 }

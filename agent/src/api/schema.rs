@@ -210,6 +210,7 @@ fn conform_value(node: &mut Node, ty: &Type, path: &Path<'_>, findings: &mut Fin
                 mismatch.message,
                 mismatch.hint,
             );
+            node.value = Value::Null;
         }
     }
 }

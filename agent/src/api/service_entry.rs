@@ -145,3 +145,6 @@ pub struct ServiceEntry {
     /// `status.addresses`: addresses that Istio has allocated, with their host.
     pub status_addresses: Vec<(IpAddr, String)>,
 }
+
+#[cfg(test)]
+mod tests;

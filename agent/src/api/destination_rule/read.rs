@@ -48,7 +48,7 @@ pub(in crate::api) fn read(
             .as_ref()
             .map(|policy| read_port_policies(policy, findings))
             .unwrap_or_default(),
-        export_to: rules::export_to(spec, &meta.id.namespace, exports, findings),
+        export_to: rules::export_to(spec, "exportTo", &meta.id.namespace, exports, findings),
         workload_selector: rules::selector(spec, "matchLabels", findings),
     })
 }

@@ -89,7 +89,13 @@ pub(in crate::api) fn read(
         resolution,
         endpoints: endpoints?,
         workload_selector: rules::selector(spec, "labels", findings),
-        export_to: rules::export_to(spec, &meta.id.namespace, Exports::Service, findings),
+        export_to: rules::export_to(
+            spec,
+            "exportTo",
+            &meta.id.namespace,
+            Exports::Service,
+            findings,
+        ),
         subject_alt_names: spec.texts("subjectAltNames"),
         status_addresses: read_status(status),
     };

@@ -1,0 +1,88 @@
+//! The fields of Istio's `MeshConfig` and `MeshNetworks`.
+
+use super::super::destination_rule::LOCALITY_SETTING;
+use super::super::schema::{Field, Message, Type, field, ignored};
+
+/// A field that is known but has no effect here.
+const fn unused(name: &'static str) -> Field {
+    ignored(name, Type::Any, "nothing to do, unless you rely on it here")
+}
+
+pub(super) static MESH_CONFIG: Message = Message {
+    fields: &[
+        field("localityLbSetting", Type::Message(&LOCALITY_SETTING)),
+        field("dnsRefreshRate", Type::Duration),
+        field("defaultServiceExportTo", Type::List(&Type::Text)),
+        field("defaultDestinationRuleExportTo", Type::List(&Type::Text)),
+        field("rootNamespace", Type::Text),
+        unused("accessLogEncoding"),
+        unused("accessLogFile"),
+        unused("accessLogFormat"),
+        unused("ca"),
+        unused("caCertificates"),
+        unused("certificates"),
+        unused("configSources"),
+        unused("connectTimeout"),
+        unused("defaultConfig"),
+        unused("defaultHttpRetryPolicy"),
+        unused("defaultProviders"),
+        unused("defaultTrafficPolicy"),
+        unused("defaultVirtualServiceExportTo"),
+        unused("disableEnvoyListenerLog"),
+        unused("discoverySelectors"),
+        unused("enableAutoMtls"),
+        unused("enableEnvoyAccessLogService"),
+        unused("enablePrometheusMerge"),
+        unused("enableTracing"),
+        unused("extensionProviders"),
+        unused("h2UpgradePolicy"),
+        unused("hboneIdleTimeout"),
+        unused("inboundClusterStatName"),
+        unused("inboundTrafficPolicy"),
+        unused("ingressClass"),
+        unused("ingressControllerMode"),
+        unused("ingressSelector"),
+        unused("ingressService"),
+        unused("meshMTLS"),
+        unused("outboundClusterStatName"),
+        unused("outboundTrafficPolicy"),
+        unused("pathNormalization"),
+        unused("protocolDetectionTimeout"),
+        unused("proxyHttpPort"),
+        unused("proxyInboundListenPort"),
+        unused("proxyListenPort"),
+        unused("serviceEntryVisibility"),
+        unused("serviceScopeConfigs"),
+        unused("serviceSettings"),
+        unused("tcpKeepalive"),
+        unused("tlsDefaults"),
+        unused("trustDomain"),
+        unused("trustDomainAliases"),
+        unused("verifyCertificateAtClient"),
+        unused("zoneAwareLbSetting"),
+    ],
+};
+
+pub(super) static MESH_NETWORKS: Message = Message {
+    fields: &[field("networks", Type::Map(&Type::Message(&NETWORK)))],
+};
+
+static NETWORK: Message = Message {
+    fields: &[
+        ignored(
+            "endpoints",
+            Type::List(&Type::Any),
+            "give an endpoint's network in its field network",
+        ),
+        field("gateways", Type::List(&Type::Message(&GATEWAY))),
+    ],
+};
+
+static GATEWAY: Message = Message {
+    fields: &[
+        field("address", Type::Text),
+        field("registryServiceName", Type::Text),
+        field("port", Type::Uint32),
+        field("locality", Type::Text),
+    ],
+};
