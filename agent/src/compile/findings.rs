@@ -1,6 +1,7 @@
 //! What must be said of objects that is not said where they are compiled: what is not carried out, and for whom.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::api::{Diagnostic, ObjectId, Origin, Resolution, Severity};
 use crate::model::Snapshot;
@@ -44,29 +45,33 @@ pub(super) fn unresolved(
     sources: &[Sources],
     snapshot: &Snapshot,
 ) -> Vec<Diagnostic> {
+    let failed = |name: &Arc<str>| {
+        let answer = snapshot.answers.get(name)?;
+        let why = answer.failure.as_ref()?;
+        answer.addresses.is_empty().then(|| (Arc::clone(name), why))
+    };
     let mut found = Vec::new();
     for host in hosts {
         for entry in &host.entries {
             let sources = &sources[entry.age];
             let own = host.resolvable.as_ref().filter(|_| sources.is_implicit());
-            for name in sources.names().chain(own) {
-                let Some(answer) = snapshot.answers.get(name) else {
-                    continue;
-                };
-                if let (Some(why), true) = (&answer.failure, answer.addresses.is_empty()) {
-                    let message = format!("{name} does not resolve, so it is no endpoint: {why}");
-                    let code = codes::NAME_UNRESOLVED;
-                    let warning = Diagnostic::about(Severity::Warning, code, entry.meta, message);
-                    found.push(
-                        warning
-                            .at("spec", 0)
-                            .hint("check the name, and the resolvers that the agent uses"),
-                    );
-                }
-            }
+            let names = sources.names().chain(own).filter_map(failed);
+            found.extend(names.map(|(name, why)| unresolved_name(entry, &name, why)));
         }
     }
     found
+}
+
+fn unresolved_name(entry: &Entry, name: &str, why: &str) -> Diagnostic {
+    let message = format!("{name} does not resolve, so it is no endpoint: {why}");
+    Diagnostic::about(
+        Severity::Warning,
+        codes::NAME_UNRESOLVED,
+        entry.meta,
+        message,
+    )
+    .at("spec", 0)
+    .hint("check the name, and the resolvers that the agent uses")
 }
 
 /// Rules that ask for TLS, each with the services that are refused on their account.
