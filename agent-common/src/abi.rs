@@ -507,7 +507,7 @@ pub struct Config {
 pub struct Flow {
     /// Socket cookie; 0 marks a free line. Claimed by compare-and-swap.
     pub cookie: u64,
-    /// `CLOCK_MONOTONIC`, nanoseconds.
+    /// `CLOCK_MONOTONIC_COARSE`, nanoseconds: of the last tick, as the exact time costs more than all else that is recorded.
     pub started: u64,
     /// What the client asked for.
     pub original: Address,
@@ -517,8 +517,8 @@ pub struct Flow {
     pub rewritten_port: Port,
     pub endpoint: u32,
     pub service: u32,
-    pub protocol: u8,
-    pub reserved: [u8; 3],
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u32,
 }
 
 /// One element of COUNTERS, per CPU. Services come first, then endpoints.

@@ -71,9 +71,9 @@ pub enum Verdict {
     },
 }
 
-/// Decides one connect. `random` is asked for 64 uniform bits only when an endpoint must be drawn.
+/// Decides one connect. `random` is asked for 32 uniform bits only when there is more than one endpoint to draw from.
 #[inline(always)]
-pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> u64) -> Verdict {
+pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> u32) -> Verdict {
     let exact = FrontendKey::address(
         connect.address,
         connect.port,
@@ -155,7 +155,7 @@ fn balance(
     connect: &Connect,
     group: u32,
     header: &GroupHeader,
-    random: impl FnOnce() -> u64,
+    random: impl FnOnce() -> u32,
 ) -> Verdict {
     let service = header.service();
     let deny = |reason| Verdict::Deny {
@@ -178,7 +178,8 @@ fn balance(
         return deny(Reason::NoEndpoint);
     }
     let first = group.wrapping_add(offset);
-    match draw(tables, first, slots, total, random()) {
+    let random = if slots == 1 { 0 } else { random() };
+    match draw(tables, first, slots, total, random) {
         Some((cell, slot)) => Verdict::Rewrite {
             service,
             endpoint: slot.endpoint(),
@@ -190,28 +191,24 @@ fn balance(
     }
 }
 
-/// Draws from an alias table: the high half of `random` picks the column, the low half decides between the column's
-/// own endpoint and its alias.
+/// Draws from an alias table. The high half of `random` × `slots` picks the column (Lemire's multiplication), and the low
+/// half, which is where `random` lies within the column, decides between the column's own endpoint and its alias. Each
+/// endpoint's probability is off by less than `slots` / 2³¹.
 #[inline(always)]
 fn draw<T: Tables>(
     tables: &T,
     first: u32,
     slots: u32,
     total: u32,
-    random: u64,
+    random: u32,
 ) -> Option<(u32, &Slot)> {
-    let column = scale((random >> 32) as u32, slots);
-    let own = first.wrapping_add(column);
+    let product = u64::from(random) * u64::from(slots);
+    let own = first.wrapping_add((product >> 32) as u32);
     let slot = tables.slot(own)?;
-    if scale(random as u32, total) < slot.threshold() {
+    let within = (u64::from(product as u32) * u64::from(total)) >> 32;
+    if (within as u32) < slot.threshold() {
         return Some((own, slot));
     }
     let alias = first.wrapping_add(slot.alias());
     Some((alias, tables.slot(alias)?))
-}
-
-/// Maps 32 uniform bits to `0..bound` (Lemire's multiplication; the bias is below `bound` / 2³²).
-#[inline(always)]
-fn scale(random: u32, bound: u32) -> u32 {
-    ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }

@@ -66,14 +66,14 @@ fn request(device: &str) -> libc::ifreq {
     // SAFETY: plain data, for which zeros are valid.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
-        *to = from as c_char;
+        *to = c_char::try_from(from).expect("names of devices are ASCII");
     }
     request
 }
 
 fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
     let address = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_family: libc::sa_family_t::try_from(libc::AF_INET).expect("a small number"),
         sin_port: 0,
         sin_addr: libc::in_addr {
             s_addr: u32::from_ne_bytes(address.octets()),

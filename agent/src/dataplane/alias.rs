@@ -126,8 +126,11 @@ mod tests {
         let table = Table::new(&shares);
         let parts = probabilities(&table, 3);
         assert!(parts[2] > 0);
-        let ratio = parts[0] as f64 / parts[1] as f64;
-        assert!((ratio - 2.0).abs() < 1e-6, "{ratio}");
+        let millionths = parts[0] * 1_000_000 / parts[1];
+        assert!(
+            (1_999_999..=2_000_001).contains(&millionths),
+            "{millionths}"
+        );
     }
 
     proptest! {

@@ -98,7 +98,7 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    fn pass(&mut self, wanted: &Wanted<'_>, failures: &mut Failures) -> usize {
+    pub(super) fn pass(&mut self, wanted: &Wanted<'_>, failures: &mut Failures) -> usize {
         let mut alloc = Allocators {
             names: &mut self.names,
             space: &mut self.space,
@@ -122,7 +122,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Carries one step out, and records it. Returns how many changes it was: 0 or 1.
-    fn execute(&mut self, step: Step) -> Result<usize, Halt> {
+    pub(super) fn execute(&mut self, step: Step) -> Result<usize, Halt> {
         match step {
             Step::WriteGroup { group, cells } => {
                 self.store.write_cells(group.run.first, &cells);
@@ -241,7 +241,7 @@ impl<S: Store> Engine<S> {
 }
 
 /// Why a step was not carried out.
-enum Halt {
+pub(super) enum Halt {
     /// It stays pending; the others go on.
     Skip(Vec<(ServiceKey, Cause)>),
     /// What follows depends on it.

@@ -139,7 +139,9 @@ mod tests {
                 let sum: u32 = held.iter().map(|r| r.cells).sum();
                 prop_assert_eq!(space.used(), sum + RESERVED);
             }
-            held.into_iter().for_each(|run| space.release(run));
+            for run in held {
+                space.release(run);
+            }
             prop_assert_eq!(space.allocate(510).map(|r| r.first), Some(RESERVED));
         }
     }
