@@ -366,7 +366,7 @@ pub struct Slot {
     address: Address,
     port: Port,
     reserved: [u8; 2],
-    /// Index in COUNTERS' endpoint half, stable for (service, address, port).
+    /// Index in COUNTERS, after those of all services, stable for (service, address, port).
     endpoint: u32,
     threshold: u32,
     /// The alias: a slot of the same table.
