@@ -1,7 +1,7 @@
 //! Every code that a diagnostic about what users write can have: stable, so that others may script against it.
 //!
-//! SH10xx is about reading, SH11xx about `ServiceEntry`, SH12xx about endpoints and `WorkloadEntry`, SH13xx about
-//! `DestinationRule`, SH14xx about `MeshConfig`.
+//! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
+//! `DestinationRule`, `SH14xx` about `MeshConfig`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,6 @@ pub struct Code {
 macro_rules! codes {
     ($($name:ident = $id:literal, $explanation:literal;)*) => {
         $(
-            #[doc = $explanation]
             pub const $name: Code = Code { id: $id, explanation: $explanation };
         )*
 

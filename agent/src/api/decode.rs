@@ -184,7 +184,7 @@ impl Decoder {
         let cursor = Cursor::new(&node, Path::Root);
         let broken =
             report_class(class, &api_version, &kind, &cursor, &mut findings).map(|meant| Broken {
-                id: meant.map(|kind| id_of(kind, &findings.subject)),
+                id: Some(id_of(meant, &findings.subject)),
             });
         self.close(findings, broken);
     }
@@ -235,17 +235,17 @@ impl Decoder {
             );
         }
         let meta = header::read_meta(&object, id.clone(), &self.file);
-        let spec = match spec {
-            Some(spec) => read_spec(kind, spec, &meta, node.get("status"), &mut findings),
-            None => {
-                findings.error(
-                    codes::NO_SPEC,
-                    object.spot_of("spec"),
-                    "the object has no spec",
-                    "write what it is to say below spec",
-                );
-                None
-            }
+        let spec = if let Some(spec) = spec {
+            read_spec(kind, spec, &meta, node.get("status"), &mut findings)
+        } else {
+            let hint = "write what it is to say below spec";
+            findings.error(
+                codes::NO_SPEC,
+                object.spot_of("spec"),
+                "the object has no spec",
+                hint,
+            );
+            None
         };
         match spec {
             Some(spec) if !findings.has_errors() => {
@@ -297,19 +297,20 @@ fn read_spec(
             workload_entry::read_object(&spec, meta, findings).map(Spec::WorkloadEntry)
         }
         Kind::DestinationRule => {
-            destination_rule::read(&spec, meta, findings).map(Spec::DestinationRule)
+            let rule = destination_rule::read(&spec, meta, findings);
+            Some(Spec::DestinationRule(rule))
         }
     }
 }
 
-/// Says why an object is not carried out. `Some` where it was meant to be, with its kind where that is sure.
+/// Says why an object is not carried out. `Some` where it was meant to be, as that kind.
 fn report_class(
     class: Class,
     api_version: &str,
     kind: &str,
     object: &Cursor<'_>,
     findings: &mut Findings,
-) -> Option<Option<Kind>> {
+) -> Option<Kind> {
     let at_kind = object.spot_of("kind");
     match class {
         Class::CarriedOut(_) | Class::List => None,
@@ -324,7 +325,7 @@ fn report_class(
                 message,
                 "write apiVersion: networking.istio.io/v1",
             );
-            Some(Some(meant))
+            Some(meant)
         }
         Class::Misspelt(name) => {
             let meant = header::carried_out(name);
@@ -335,7 +336,7 @@ fn report_class(
             } else {
                 findings.warning(codes::UNKNOWN_KIND, at_kind, message, hint);
             }
-            meant.map(Some)
+            meant
         }
         Class::Unknown => {
             let message = format!(

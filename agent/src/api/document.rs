@@ -1,6 +1,6 @@
 //! From text to trees: where documents begin, what they hold, and at which line each value stands.
 //!
-//! serde_yaml (serde_json for JSON) says what a document holds; the events of saphyr-parser say where. Documents are
+//! `serde_yaml` (`serde_json` for JSON) says what a document holds; the events of `saphyr-parser` say where. Documents are
 //! split beforehand so that a broken one does not hide those after it.
 
 use std::cell::Cell;
@@ -125,7 +125,7 @@ fn read_values(document: Document<'_>) -> Result<Node, ParseError> {
         })
 }
 
-/// serde_yaml's message without "at line 3 column 4", which counts from the document instead of the file.
+/// The message of `serde_yaml` without "at line 3 column 4", which counts from the document instead of the file.
 fn without_positions(message: &str) -> String {
     let mut parts = message.split(" at line ");
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -250,7 +250,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
         self.leaf(Value::Null)
     }
 
-    /// What serde_yaml makes of a document without content.
+    /// What `serde_yaml` makes of a document without content.
     fn visit_none<E: serde::de::Error>(self) -> Result<Node, E> {
         self.leaf(Value::Null)
     }

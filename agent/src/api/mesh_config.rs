@@ -26,7 +26,7 @@ impl Default for MeshConfig {
     fn default() -> Self {
         Self {
             locality_lb: LocalityLbSetting::default(),
-            dns_refresh_rate: Duration::from_secs(60),
+            dns_refresh_rate: Duration::from_mins(1),
             default_service_export_to: vec!["*".to_owned()],
             default_destination_rule_export_to: vec!["*".to_owned()],
             root_namespace: "istio-system".to_owned(),

@@ -1,7 +1,7 @@
 //! What fields a message has and of which type they are, and how a tree is made to conform.
 //!
-//! Reads as protobuf's JSON mapping reads: names in camelCase or snake_case, enum values by name or number, numbers also
-//! as text, null as absent. What conforms has only known fields in camelCase, with values in one form each. Knows no
+//! Reads as protobuf's JSON mapping reads: names in `camelCase` or `snake_case`, enum values by name or number, numbers also
+//! as text, null as absent. What conforms has only known fields in `camelCase`, with values in one form each. Knows no
 //! rule that goes beyond one field.
 
 mod scalar;

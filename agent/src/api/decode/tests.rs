@@ -354,7 +354,7 @@ fn large_files_are_read_in_order() {
     let mut text = String::new();
     while text.len() < 2 * LARGE {
         let name = format!("s{:07}", text.len());
-        write!(text, "{}---\n", SERVICE.replace("db", &name)).unwrap();
+        writeln!(text, "{}---", SERVICE.replace("db", &name)).unwrap();
     }
     let objects = decode("x", &text).objects;
     assert!(

@@ -11,12 +11,12 @@ use super::super::rules::{self, Exports};
 use super::super::tree::Cursor;
 use super::{DestinationRule, TrafficPolicy, connection_pool, load_balancer, tls};
 
-/// Reads a spec that conforms to the schema. `None` never comes of a valid one.
+/// Reads a spec that conforms to the schema.
 pub(in crate::api) fn read(
     spec: &Cursor<'_>,
     meta: &Meta,
     findings: &mut Findings,
-) -> Option<DestinationRule> {
+) -> DestinationRule {
     let host = spec.text("host");
     if host.is_empty() {
         findings.error(
@@ -41,7 +41,7 @@ pub(in crate::api) fn read(
     } else {
         Exports::Rule
     };
-    Some(DestinationRule {
+    DestinationRule {
         host: host.to_owned(),
         traffic_policy: policy.as_ref().map(|policy| read_policy(policy, findings)),
         port_policies: policy
@@ -50,7 +50,7 @@ pub(in crate::api) fn read(
             .unwrap_or_default(),
         export_to: rules::export_to(spec, "exportTo", &meta.id.namespace, exports, findings),
         workload_selector: rules::selector(spec, "matchLabels", findings),
-    })
+    }
 }
 
 /// The blocks that a policy has at either level.

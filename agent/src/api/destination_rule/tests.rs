@@ -1,4 +1,4 @@
-//! Istio's validation of DestinationRule, a row for each rule, and what a valid rule is read as.
+//! Istio's validation of `DestinationRule`, a row for each rule, and what a valid rule is read as.
 
 use super::super::decode::{Decoded, decode};
 use super::super::object::Spec;

@@ -17,8 +17,8 @@ use super::super::tree::{Cursor, Node, Path, Spot, Value};
 use super::MeshConfig;
 use super::schema::{MESH_CONFIG, MESH_NETWORKS};
 
-/// Reads a bare `MeshConfig` or `MeshNetworks`, a ConfigMap with `data.mesh` and `data.meshNetworks`, an IstioOperator
-/// with `spec.meshConfig`, or several of them that do not contradict each other.
+/// Reads a bare `MeshConfig` or `MeshNetworks`, a `ConfigMap` with `data.mesh` and `data.meshNetworks`, an
+/// `IstioOperator` with `spec.meshConfig`, or several of them that do not contradict each other.
 ///
 /// With the configuration come warnings; the error holds at least one diagnostic of severity error.
 pub fn read(file: &str, text: &str) -> Result<(MeshConfig, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -110,7 +110,7 @@ impl Reader {
         }
     }
 
-    /// The data of a ConfigMap are texts that hold documents of their own.
+    /// The data of a `ConfigMap` are texts that hold documents of their own.
     fn read_config_map(&mut self, node: &Node) {
         let found = ["mesh", "meshNetworks"].into_iter().filter(|name| {
             let Some(data) = node.get("data").and_then(|data| data.get(name)) else {
@@ -150,18 +150,17 @@ impl Reader {
         let mesh = node
             .take("spec")
             .and_then(|mut spec| spec.take("meshConfig"));
-        match mesh {
-            Some(mesh) => self.read_mesh(mesh, &Path::Field(&spec, "meshConfig")),
-            None => {
-                let spot = Spot::new(&Path::Field(&spec, "meshConfig"), node.line);
-                let message = "the IstioOperator has no mesh configuration";
-                self.findings.warning(
-                    codes::MESH_DOCUMENT,
-                    spot,
-                    message,
-                    "write it below spec.meshConfig",
-                );
-            }
+        if let Some(mesh) = mesh {
+            self.read_mesh(mesh, &Path::Field(&spec, "meshConfig"));
+        } else {
+            let spot = Spot::new(&Path::Field(&spec, "meshConfig"), node.line);
+            let message = "the IstioOperator has no mesh configuration";
+            self.findings.warning(
+                codes::MESH_DOCUMENT,
+                spot,
+                message,
+                "write it below spec.meshConfig",
+            );
         }
     }
 

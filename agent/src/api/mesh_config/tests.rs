@@ -4,9 +4,10 @@ use super::super::diagnostic::Severity;
 use super::*;
 
 fn read_ok(text: &str) -> MeshConfig {
-    read("mesh.yaml", text)
-        .map(|(mesh, _)| mesh)
-        .unwrap_or_else(|found| panic!("{found:?}"))
+    match read("mesh.yaml", text) {
+        Ok((mesh, _)) => mesh,
+        Err(found) => panic!("{found:?}"),
+    }
 }
 
 fn findings(text: &str) -> Vec<String> {
