@@ -1,1 +1,49 @@
 //! The running agent: wires sources, registry, compiler, dataplane and control socket together.
+
+pub mod agent;
+mod child_cgroup;
+mod control;
+mod core;
+pub mod demo;
+pub mod exec;
+pub mod netns;
+mod startup;
+mod vip_file;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::Settings;
+
+use self::agent::Role;
+
+/// `shunt run`: the agent, until SIGTERM or SIGINT.
+pub fn run(settings: Settings) -> Result<ExitCode> {
+    block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let start = agent::start(settings, Role::Node);
+        let mut running = tokio::select! {
+            running = start => running?,
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        };
+        tokio::select! {
+            ended = running.ended() => ended?,
+            _ = terminate.recv() => tracing::info!("SIGTERM: detaching and ending"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: detaching and ending"),
+        }
+        running.stop().await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(future)
+}

@@ -15,7 +15,7 @@ mod live;
 mod memory;
 pub mod mounts;
 mod names;
-mod own_cgroup;
+pub(crate) mod own_cgroup;
 mod plan;
 mod query;
 mod space;

@@ -63,7 +63,7 @@ impl Drop for OwnCgroup {
 }
 
 /// The cgroup v2 directory of this process, below `mount`.
-fn present(mount: &Path) -> io::Result<PathBuf> {
+pub(crate) fn present(mount: &Path) -> io::Result<PathBuf> {
     let cgroups = fs::read_to_string("/proc/self/cgroup")?;
     let path = cgroups
         .lines()

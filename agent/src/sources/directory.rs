@@ -70,6 +70,11 @@ impl Directory {
         self.status.borrow().clone()
     }
 
+    /// The status, whenever it changes.
+    pub fn watch_status(&self) -> watch::Receiver<DirectoryStatus> {
+        self.status.clone()
+    }
+
     /// Has everything read again soon.
     pub fn rescan(&self) {
         self.rescan.notify_one();

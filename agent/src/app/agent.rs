@@ -1,0 +1,142 @@
+//! Starts an agent: everything that runs, wired in one place, and the handle by which it is watched and stopped.
+
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::dataplane::{Dataplane, LoadOptions};
+use crate::model::{Fact, Registry, VipTable};
+use crate::observe::State;
+use crate::settings::Settings;
+use crate::sources::dns::{Timing, Upstream};
+use crate::sources::{Directory, Refresher, RefresherSettings, directory};
+
+use super::control::Control;
+use super::core::{Core, Startup};
+use super::vip_file::VipFile;
+
+/// Facts that may wait for the core; sources wait when it is full.
+const FACTS: usize = 1024;
+
+/// What the agent leaves for others to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The node's agent: pins its attachments, answers on the control socket, keeps its VIPs.
+    Node,
+    /// One command's: it leaves nothing.
+    Private,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Running {
+    state: watch::Receiver<Arc<State>>,
+    stop: oneshot::Sender<()>,
+    core: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    /// What was published last.
+    pub fn state(&mut self) -> Arc<State> {
+        Arc::clone(&self.state.borrow_and_update())
+    }
+
+    /// Returns at the next publication after the last call of [`Self::state`].
+    pub async fn changed(&mut self) -> Result<()> {
+        self.state.changed().await.context("the agent has ended")
+    }
+
+    /// Returns when the agent ends by itself, which is always a failure.
+    pub async fn ended(&mut self) -> Result<()> {
+        outcome((&mut self.core).await)
+    }
+
+    /// Detaches, removes everything that was made, and ends.
+    pub async fn stop(self) -> Result<()> {
+        // The core may have ended by itself; then its outcome tells.
+        let _ = self.stop.send(());
+        outcome(self.core.await)
+    }
+}
+
+fn outcome(joined: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    joined.unwrap_or_else(|error| Err(anyhow!("the agent's core ended: {error}")))
+}
+
+/// Returns once the first configuration is in the kernel and the programs are attached. Must be called within a
+/// multi-threaded Tokio runtime.
+pub async fn start(settings: Settings, role: Role) -> Result<Running> {
+    let (vips, vip_file) = open_vips(&settings, role)?;
+    let dataplane = Dataplane::load(&LoadOptions {
+        limits: settings.limits,
+        bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
+        trace: settings.bpf_log,
+    })
+    .context("loading the kernel programs")?;
+    let dataplane = Arc::new(Mutex::new(dataplane));
+
+    let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
+    let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
+    registry.apply(Fact::Mesh(settings.mesh.clone()));
+    let directories = settings.config_dirs.iter();
+    let directories: Vec<Directory> = directories
+        .map(|path| directory::watch(path.clone(), facts_sender.clone()))
+        .collect();
+    let resolver = RefresherSettings {
+        upstream: Upstream::new(&settings.resolvers),
+        timing: Timing {
+            refresh_rate: settings.mesh.dns_refresh_rate,
+            ..Timing::default()
+        },
+    };
+    let refresher = Arc::new(Refresher::start(resolver, facts_sender));
+
+    let initial = State::initial(SystemTime::now(), settings.cgroups.clone());
+    let (publisher, mut state) = watch::channel(Arc::new(initial));
+    let control = Control {
+        state: state.clone(),
+        dataplane: Arc::clone(&dataplane),
+        refresher: Arc::clone(&refresher),
+        directories: directories.iter().map(Directory::watch_status).collect(),
+    };
+    let control = (role == Role::Node)
+        .then(|| control.listen(&settings.socket))
+        .transpose()?;
+    let core = Core {
+        settings,
+        registry,
+        vip_file,
+        dataplane,
+        directories,
+        refresher,
+        control,
+        publisher,
+        startup: Startup::new(std::time::Instant::now()),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let mut running = Running {
+        stop,
+        core: tokio::spawn(core.run(facts, stopped)),
+        state: state.clone(),
+    };
+    tokio::select! {
+        ready = state.wait_for(|state| state.ready) => {
+            ready.context("the agent has ended")?;
+        }
+        ended = running.ended() => ended?,
+    }
+    Ok(running)
+}
+
+fn open_vips(settings: &Settings, role: Role) -> Result<(VipTable, Option<VipFile>)> {
+    match role {
+        Role::Node => {
+            let file = VipFile::open(&settings.state_dir)?;
+            Ok((file.table(), Some(file)))
+        }
+        Role::Private => Ok((VipTable::default(), None)),
+    }
+}

@@ -1,0 +1,56 @@
+//! A fresh cgroup for a command that shunt runs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, Result};
+
+use crate::dataplane::{mounts, own_cgroup};
+
+/// Removed when dropped; what is still in it then moves to the cgroup that it was made in.
+#[derive(Debug)]
+pub(super) struct ChildCgroup {
+    path: PathBuf,
+    parent: PathBuf,
+}
+
+impl ChildCgroup {
+    /// Makes `shunt-<purpose>-<pid>` in the cgroup of this process.
+    pub(super) fn create(purpose: &str) -> Result<Self> {
+        let mount = mounts::cgroup2().context(
+            "cgroup v2 is not mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`",
+        )?;
+        let parent = own_cgroup::present(&mount).context("finding the cgroup of this process")?;
+        let path = parent.join(format!("shunt-{purpose}-{}", process::id()));
+        fs::create_dir(&path)
+            .with_context(|| format!("making the cgroup {} (it needs root)", path.display()))?;
+        Ok(Self { path, parent })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves what a command left running to where it would have been without us.
+    fn evict(&self) -> io::Result<()> {
+        let members = fs::read_to_string(self.path.join("cgroup.procs"))?;
+        for member in members.lines() {
+            tracing::warn!(
+                pid = member,
+                "the command left a process running; it goes on without these rules"
+            );
+            fs::write(self.parent.join("cgroup.procs"), member)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ChildCgroup {
+    fn drop(&mut self) {
+        if let Err(error) = self.evict().and_then(|()| fs::remove_dir(&self.path)) {
+            tracing::warn!(%error, cgroup = %self.path.display(), "the cgroup stays; `shunt cleanup` removes it");
+        }
+    }
+}

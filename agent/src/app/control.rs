@@ -1,0 +1,129 @@
+//! Answers the control socket's questions from the published state and the live maps.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+
+use crate::dataplane::{Counts, Dataplane};
+use crate::observe::explain::{Question, Sight, explain};
+use crate::observe::view::status::{UnreadableView, unix_seconds};
+use crate::observe::view::{self, NameView, SourceView, StatusInput};
+use crate::observe::{Request, Response, State, control};
+use crate::sources::{DirectoryStatus, NameStatus, Refresher};
+
+pub(super) use crate::observe::Listening;
+
+/// Where answers come from.
+pub(super) struct Control {
+    pub(super) state: watch::Receiver<Arc<State>>,
+    pub(super) dataplane: Arc<Mutex<Dataplane>>,
+    pub(super) refresher: Arc<Refresher>,
+    pub(super) directories: Vec<watch::Receiver<DirectoryStatus>>,
+}
+
+impl Control {
+    /// Answers on `socket` until what is returned is dropped. Must be called within a Tokio runtime.
+    pub(super) fn listen(self, socket: &Path) -> Result<Listening> {
+        let handler = move |request| self.answer(request);
+        control::serve(socket, handler).context("opening the control socket")
+    }
+
+    fn answer(&self, request: Request) -> Response {
+        let state = Arc::clone(&self.state.borrow());
+        match request {
+            Request::Services => Response::Services(view::services(&state, &self.counts())),
+            Request::Endpoints => Response::Endpoints(view::endpoints(&state, &self.counts())),
+            Request::Objects => Response::Objects(view::objects(&state)),
+            Request::Status => self.status(&state),
+            Request::Explain(question) => self.explain(&state, &question),
+        }
+    }
+
+    /// The maps are locked while they are read, and not while the answer is made.
+    fn counts(&self) -> Counts {
+        self.lock().counts()
+    }
+
+    fn status(&self, state: &State) -> Response {
+        let (counts, programs, fill) = {
+            let dataplane = self.lock();
+            (dataplane.counts(), dataplane.programs(), dataplane.fill())
+        };
+        let directories = self.directories.iter();
+        let input = StatusInput {
+            state,
+            now: SystemTime::now(),
+            sources: directories.map(|d| source_view(&d.borrow())).collect(),
+            names: self
+                .refresher
+                .status()
+                .iter()
+                .flat_map(name_views)
+                .collect(),
+            counts: &counts,
+            programs: &programs,
+            fill: &fill,
+        };
+        Response::Status(Box::new(view::status(input)))
+    }
+
+    fn explain(&self, state: &State, question: &Question) -> Response {
+        let dataplane = self.lock();
+        let counts = dataplane.counts();
+        let sight = Sight {
+            tables: dataplane.tables(),
+            names: dataplane.names(),
+            compiled: &state.compiled,
+            counts: &counts,
+        };
+        let mut draws = 0u64;
+        let seeds = RandomState::new();
+        let explanation = explain(&sight, question, || {
+            draws += 1;
+            u32::try_from(seeds.hash_one(draws) >> 32).expect("32 bits are left")
+        });
+        Response::Explain(Box::new(explanation))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dataplane> {
+        // A panic elsewhere under this lock does not make the maps wrong: every change to them is whole.
+        self.dataplane
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn source_view(status: &DirectoryStatus) -> SourceView {
+    let unreadable = status.unreadable.iter();
+    SourceView {
+        path: status.path.clone(),
+        synced: status.is_synced,
+        files: status.files,
+        last_read: status.last_read.map(unix_seconds),
+        failure: status.failure.clone(),
+        watch_failure: status.watch_failure.clone(),
+        unreadable: unreadable
+            .map(|(file, reason)| UnreadableView {
+                file: file.to_string(),
+                reason: reason.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// One for each address family.
+fn name_views(status: &NameStatus) -> impl Iterator<Item = NameView> {
+    status.families.iter().map(|family| NameView {
+        host: status.host.to_string(),
+        record: family.family.record().to_owned(),
+        addresses: family.addresses.clone(),
+        age_seconds: family.age.as_ref().map(Duration::as_secs_f64),
+        next_seconds: family.next.as_ref().map(Duration::as_secs_f64),
+        failures: family.failures,
+        reason: family.reason.clone(),
+    })
+}

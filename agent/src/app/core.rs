@@ -1,0 +1,240 @@
+//! The core: the one owner of what is known and of what the kernel holds. It folds facts, and when something is
+//! different it compiles, applies and publishes.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::block_in_place;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::api::{Diagnostic, Severity};
+use crate::compile::compile;
+use crate::dataplane::Dataplane;
+use crate::model::{Fact, Registry};
+use crate::observe::State;
+use crate::settings::Settings;
+use crate::sources::{Directory, Refresher};
+
+use super::control::Listening;
+use super::vip_file::VipFile;
+
+pub(super) use super::startup::Startup;
+
+/// How often what the maps could not take is tried again, and traces are shown.
+const TICK: Duration = Duration::from_millis(500);
+/// Ticks between two tries.
+const RETRY_TICKS: u32 = 10;
+
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) registry: Registry,
+    pub(super) vip_file: Option<VipFile>,
+    pub(super) dataplane: Arc<Mutex<Dataplane>>,
+    pub(super) directories: Vec<Directory>,
+    pub(super) refresher: Arc<Refresher>,
+    /// Ends the control socket when dropped.
+    pub(super) control: Option<Listening>,
+    pub(super) publisher: watch::Sender<Arc<State>>,
+    pub(super) startup: Startup,
+}
+
+impl Core {
+    /// Runs until told to stop, or until something that it needs has ended.
+    pub(super) async fn run(
+        mut self,
+        mut facts: mpsc::Receiver<Fact>,
+        mut stop: oneshot::Receiver<()>,
+    ) -> Result<()> {
+        let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0u32;
+        loop {
+            let deadline = self.startup.deadline().unwrap_or_else(far_away);
+            let is_dirty = tokio::select! {
+                _ = &mut stop => break,
+                fact = facts.recv() => self.fold(fact, &mut facts)?,
+                () = tokio::time::sleep_until(deadline.into()) => true,
+                _ = hangup.recv() => {
+                    self.reread();
+                    false
+                }
+                _ = tick.tick() => {
+                    ticks = ticks.wrapping_add(1);
+                    self.lock().flush_traces();
+                    ticks.is_multiple_of(RETRY_TICKS) && self.has_pending()
+                }
+                name = ended(&mut self.directories) => bail!("the source {name} has ended"),
+            };
+            if is_dirty {
+                block_in_place(|| self.publish());
+            }
+            self.attach_when_due()?;
+        }
+        // What was attached and made goes with `self`.
+        notify(&[NotifyState::Stopping]);
+        Ok(())
+    }
+
+    /// Folds this fact and all that wait behind it, so that a burst costs one update.
+    fn fold(&mut self, fact: Option<Fact>, facts: &mut mpsc::Receiver<Fact>) -> Result<bool> {
+        let mut next = fact.context("every source has ended")?;
+        let mut is_dirty = false;
+        loop {
+            let is_sync = matches!(next, Fact::Synced(_));
+            is_dirty |= self.registry.apply(next) || is_sync;
+            match facts.try_recv() {
+                Ok(fact) => next = fact,
+                Err(_) => return Ok(is_dirty),
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let start = Instant::now();
+        let sources: Vec<_> = self.directories.iter().map(|d| d.id().clone()).collect();
+        if !self
+            .startup
+            .may_publish(self.registry.is_synced(&sources), start)
+        {
+            return;
+        }
+        let snapshot = Arc::new(self.registry.snapshot());
+        let compiled = Arc::new(compile(&snapshot));
+        self.registry.retain_answers(&compiled.demand);
+        self.refresher.set_demand(&compiled.demand);
+        let applied = self.lock().apply(&compiled.program);
+        if let Some(file) = &mut self.vip_file
+            && let Err(error) = file.save(&snapshot.vips)
+        {
+            tracing::error!(%error, "automatic VIPs are not kept: after a restart hosts may get others");
+        }
+        let before = Arc::clone(&self.publisher.borrow());
+        let state = State {
+            generation: before.generation + 1,
+            snapshot,
+            compiled,
+            file_diagnostics: self.registry.diagnostics(),
+            dataplane_diagnostics: applied.diagnostics,
+            updated: SystemTime::now(),
+            took: start.elapsed(),
+            ..State::clone(&before)
+        };
+        report(&before, &state, applied.steps);
+        self.publisher.send_replace(Arc::new(state));
+        self.startup.published(Instant::now());
+    }
+
+    fn attach_when_due(&mut self) -> Result<()> {
+        let state = Arc::clone(&self.publisher.borrow());
+        let answers = &state.snapshot.answers;
+        let is_answered = |name: &Arc<str>| answers.contains_key(name);
+        let all_answered = state.compiled.demand.iter().all(is_answered);
+        if !self.startup.may_attach(all_answered, Instant::now()) {
+            return Ok(());
+        }
+        let cgroups = &self.settings.cgroups;
+        block_in_place(|| self.lock().attach(cgroups)).context("attaching the kernel programs")?;
+        self.startup.attached();
+        self.publisher.send_modify(|state| {
+            *state = Arc::new(State {
+                ready: true,
+                ..State::clone(state)
+            });
+        });
+        for cgroup in cgroups {
+            tracing::info!(cgroup = %cgroup.display(), "attached");
+        }
+        notify(&[NotifyState::Ready]);
+        Ok(())
+    }
+
+    fn reread(&self) {
+        tracing::info!("SIGHUP: reading every source again");
+        for directory in &self.directories {
+            directory.rescan();
+        }
+        self.refresher.refresh();
+    }
+
+    fn has_pending(&self) -> bool {
+        !self.publisher.borrow().dataplane_diagnostics.is_empty()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Dataplane> {
+        // A panic elsewhere under this lock does not make the maps wrong: every change to them is whole.
+        self.dataplane
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs what an update came to, and every finding that is new.
+fn report(before: &State, now: &State, steps: usize) {
+    let program = &now.compiled.program;
+    tracing::info!(
+        generation = now.generation,
+        objects = now.snapshot.objects.len(),
+        services = program.services.len(),
+        frontends = program.frontends.len(),
+        changes = steps,
+        took = ?now.took,
+        "updated"
+    );
+    let known: BTreeSet<&Diagnostic> = before.diagnostics().collect();
+    for finding in now.diagnostics().filter(|finding| !known.contains(finding)) {
+        let Diagnostic {
+            code,
+            kind,
+            namespace,
+            name,
+            field,
+            file,
+            line,
+            message,
+            hint,
+            ..
+        } = finding;
+        let text = format!(
+            "[{code}] ({kind} {namespace}/{name} {file}:{line}) {field}: {message}. {hint}"
+        );
+        match finding.severity {
+            Severity::Error => tracing::error!("{text}"),
+            Severity::Warning => tracing::warn!("{text}"),
+            Severity::Info => tracing::debug!("{text}"),
+        }
+    }
+}
+
+/// The name of the first source that ends.
+async fn ended(directories: &mut [Directory]) -> String {
+    poll_fn(|context| {
+        for directory in directories.iter_mut() {
+            let name = directory.id().0.to_string();
+            if pin!(directory.ended()).poll(context).is_ready() {
+                return Poll::Ready(name);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_hours(24)
+}
+
+/// Tells systemd, where it is there to be told.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be notified");
+    }
+}

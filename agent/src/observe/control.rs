@@ -1,0 +1,38 @@
+//! The control socket: how commands ask a running agent. One connection carries one question, a line of JSON, and its
+//! answer, another.
+
+mod client;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use super::explain::{Explanation, Question};
+use super::view::{EndpointView, ObjectView, ServiceView, StatusView};
+
+pub use client::{ClientError, ask};
+pub use server::{Handler, ListenError, Listening, serve};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    Services,
+    Endpoints,
+    Objects,
+    Status,
+    Explain(Question),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", content = "value", rename_all = "camelCase")]
+pub enum Response {
+    Services(Vec<ServiceView>),
+    Endpoints(Vec<EndpointView>),
+    Objects(Vec<ObjectView>),
+    Status(Box<StatusView>),
+    Explain(Box<Explanation>),
+    /// The request was not understood or cannot be answered.
+    Error(String),
+}

@@ -1,0 +1,135 @@
+//! The steps of a decision, in sentences.
+
+use std::net::SocketAddr;
+
+use agent_common::{Connect, Family, Reason, Verdict};
+
+use crate::compile::{Action, Service};
+use crate::observe::view::service::refusal;
+
+use super::lookup::{By, Match};
+use super::target::{self, Transport};
+use super::{Claim, VerdictView};
+
+/// What was looked up, and what was found.
+pub(super) fn match_step(
+    connect: &Connect,
+    to: SocketAddr,
+    transport: Transport,
+    found: &Match<'_>,
+    claimed: Option<Claim<'_>>,
+) -> String {
+    let asked = format!("looked up {to} {transport}");
+    let of = match claimed {
+        Some((key, service)) => format!(
+            "service {}/{}:{} ({}, {})",
+            key.namespace, key.host, key.port, service.object, service.origin
+        ),
+        None => "a service that the program no longer has".to_owned(),
+    };
+    match (found.by, found.prefix) {
+        (By::Address, _) => format!("{asked}: a frontend of {of}"),
+        (By::Prefix, Some(net)) => {
+            format!("{asked}: no frontend of its own; the longest CIDR, {net}, is one of {of}")
+        }
+        (By::Prefix, None) => {
+            format!("{asked}: no frontend of its own; a CIDR that holds it is one of {of}")
+        }
+        (By::VipRange, _) => format!(
+            "{asked}: no frontend{}, but the address lies in the range of automatic addresses",
+            and_no_prefix(found)
+        ),
+        (By::Nothing, _) => format!(
+            "{asked}: no frontend{}, and not in the range of automatic {} addresses",
+            and_no_prefix(found),
+            family_name(connect.family)
+        ),
+    }
+}
+
+fn and_no_prefix(found: &Match<'_>) -> String {
+    match found.prefix {
+        Some(net) => format!(" (the longest CIDR, {net}, does not have this port)"),
+        None => ", in no declared CIDR".to_owned(),
+    }
+}
+
+const fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+/// What the service does, and why its endpoints stand where they stand.
+pub(super) fn service_steps(service: &Service) -> Vec<String> {
+    let mut steps = vec![format!("resolution {}", service.resolution)];
+    steps.push(match &service.action {
+        Action::Balance => {
+            let healthy = service.endpoints.iter().filter(|e| e.share > 0).count();
+            let all = service.endpoints.len();
+            format!("spread over {healthy} of {all} endpoints by their shares")
+        }
+        Action::Original { port: None } => "passed to the original address and port".to_owned(),
+        Action::Original { port: Some(port) } => {
+            format!("passed to the original address, port {port}")
+        }
+        Action::Refuse(reason) => format!("refused: {}", refusal(*reason)),
+    });
+    steps.extend(service.reasons.iter().cloned());
+    steps
+}
+
+/// What comes of it.
+pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr) -> String {
+    match verdict {
+        Verdict::Pass => format!("not redirected: the connect goes to {to}"),
+        Verdict::Original { port: None, .. } => format!("the connect goes to {to}, and is counted"),
+        Verdict::Original {
+            port: Some(port), ..
+        } => {
+            let to = SocketAddr::new(to.ip(), port.get());
+            format!("the connect goes to {to}, and is counted")
+        }
+        Verdict::Rewrite { address, port, .. } => {
+            let endpoint = SocketAddr::new(target::ip(address), port.get());
+            format!("an endpoint is drawn for each connect; this one goes to {endpoint}")
+        }
+        Verdict::Deny { reason, .. } => {
+            format!("the connect fails with {}: {}", errno(reason), why(reason))
+        }
+    }
+}
+
+pub(super) fn verdict_view(verdict: Verdict) -> VerdictView {
+    match verdict {
+        Verdict::Pass => VerdictView::Pass,
+        Verdict::Original { port, .. } => VerdictView::Original {
+            original_port: port.map(agent_common::abi::Port::get),
+        },
+        Verdict::Rewrite { .. } => VerdictView::Rewrite,
+        Verdict::Deny { reason, .. } => VerdictView::Deny {
+            errno: errno(reason).to_owned(),
+            reason: why(reason).to_owned(),
+        },
+    }
+}
+
+/// As [`Reason`] documents it.
+const fn errno(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PortNotDeclared => "ECONNREFUSED",
+        Reason::NoEndpoint | Reason::Unsupported | Reason::Torn => "EHOSTUNREACH",
+    }
+}
+
+const fn why(reason: Reason) -> &'static str {
+    match reason {
+        Reason::PortNotDeclared => "no service declares this port of this automatic address",
+        Reason::NoEndpoint => {
+            "no endpoint can take it (none is healthy, or none is of the socket's family)"
+        }
+        Reason::Unsupported => "what the service asks for cannot be done at this layer",
+        Reason::Torn => "the tables were being changed; the next try succeeds",
+    }
+}

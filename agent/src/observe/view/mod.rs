@@ -1,0 +1,21 @@
+//! What `shunt get` and `shunt status` show: plain data whose JSON form is stable, since others script against it.
+//!
+//! Views are made from a published state and from counts that somebody else read; nothing here waits or locks.
+
+pub mod endpoint;
+pub mod object;
+pub mod place;
+pub mod service;
+pub mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub use endpoint::{EndpointView, endpoints};
+pub use object::{ObjectStatus, ObjectView, objects};
+pub use place::Place;
+pub use service::{ActionView, ServiceView, services};
+pub use status::{
+    FindingsView, MapView, NameView, ProgramView, SourceView, StatusInput, StatusView, TotalsView,
+    status,
+};
