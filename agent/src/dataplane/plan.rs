@@ -183,7 +183,7 @@ impl Plan {
         current: &BTreeMap<&ServiceKey, u32>,
         prefixes: &BTreeMap<IpNet, u32>,
     ) {
-        for (frontend, service) in wanted.frontends() {
+        for (&frontend, service) in &wanted.program.frontends {
             // Without a group there is a finding about its service already.
             let Some(&group) = current.get(service) else {
                 continue;
@@ -220,7 +220,8 @@ impl Plan {
             let key = prefix_key(net);
             self.steps.push(Step::RemovePrefix { net, key });
         }
-        for &frontend in live.frontends.keys().filter(|f| !wanted.has_frontend(f)) {
+        let wanted = &wanted.program.frontends;
+        for &frontend in live.frontends.keys().filter(|f| !wanted.contains_key(f)) {
             let key = frontend_key(&frontend, |net| names.prefixes.get(&net))
                 .expect("a CIDR keeps its id while a frontend of it is in place");
             self.steps.push(Step::RemoveFrontend { frontend, key });
