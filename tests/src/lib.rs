@@ -1,1 +1,3 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
+
+pub mod binary;
