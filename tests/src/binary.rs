@@ -11,9 +11,16 @@ use std::process::{Command, Output};
 /// If it was not built.
 pub fn path() -> PathBuf {
     let test = env::current_exe().expect("a running test has an executable");
-    let profile = test.ancestors().nth(2).expect("test executables stand two folders deep");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("test executables stand two folders deep");
     let path = profile.join("shunt");
-    assert!(path.is_file(), "{} is missing: run `cargo build -p agent` first", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build -p agent` first",
+        path.display()
+    );
     path
 }
 
@@ -63,5 +70,8 @@ pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
 /// # Panics
 /// If it cannot be started.
 pub fn shunt<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Ended {
-    command(arguments).output().expect("the binary starts").into()
+    command(arguments)
+        .output()
+        .expect("the binary starts")
+        .into()
 }

@@ -49,7 +49,10 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit> {
     })?;
     let failures = checks.iter().filter(|c| c.state == State::Fail).count();
     if failures > 0 {
-        output::remark(&format!("`shunt run` cannot work here: {failures} of {} checks failed.", checks.len()));
+        output::remark(&format!(
+            "`shunt run` cannot work here: {failures} of {} checks failed.",
+            checks.len()
+        ));
         return Ok(Exit::Failure);
     }
     output::remark("`shunt run` can work here.");
@@ -57,7 +60,11 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit> {
 }
 
 fn render(checks: &[Check], palette: Palette) -> String {
-    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let width = checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
     let lines = checks.iter().map(|check| {
         let mark = match check.state {
             State::Ok => palette.paint(AnsiColor::Green, "√"),

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::observe::{
-    EndpointView, Explanation, ObjectView, Question, Request, Response, ServiceView, StatusView, ask,
+    EndpointView, Explanation, ObjectView, Question, Request, Response, ServiceView, StatusView,
+    ask,
 };
 
 pub(super) fn services(socket: &Path) -> Result<Vec<ServiceView>> {
@@ -44,5 +45,7 @@ pub(super) fn explain(socket: &Path, question: Question) -> Result<Explanation> 
 }
 
 fn mismatch<T>(response: &Response) -> Result<T> {
-    bail!("the agent answered another question ({response:?}): are it and this command of the same version?")
+    bail!(
+        "the agent answered another question ({response:?}): are it and this command of the same version?"
+    )
 }

@@ -55,8 +55,13 @@ fn paragraph(service: &ReportedService) -> String {
         endpoints,
         refused,
     } = service;
-    let protocol = if protocol.is_empty() { "any protocol" } else { protocol };
-    let mut text = format!("{namespace}/{host}:{port}  {protocol}  {resolution}  {load_balancer}\n");
+    let protocol = if protocol.is_empty() {
+        "any protocol"
+    } else {
+        protocol
+    };
+    let mut text =
+        format!("{namespace}/{host}:{port}  {protocol}  {resolution}  {load_balancer}\n");
     for frontend in frontends {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  from {frontend}");
@@ -75,7 +80,10 @@ fn endpoint_table(service: &ReportedService) -> String {
         "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "LABELS",
     ]);
     for endpoint in &service.endpoints {
-        let labels = endpoint.labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let labels = endpoint
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
         table.add([
             SocketAddr::new(endpoint.address, endpoint.port).to_string(),
             output::percent(endpoint.share),
@@ -126,7 +134,10 @@ mod tests {
 
     #[test]
     fn a_service_shows_its_frontends_and_the_shares_of_its_endpoints() {
-        let service = service(vec![endpoint("10.0.0.1", 2.0 / 3.0), endpoint("fd00::1", 1.0 / 3.0)]);
+        let service = service(vec![
+            endpoint("10.0.0.1", 2.0 / 3.0),
+            endpoint("fd00::1", 1.0 / 3.0),
+        ]);
         expect![[r"
             default/api.example.com:80  HTTP  STATIC  RANDOM
               from 240.240.0.17:80

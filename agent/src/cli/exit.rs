@@ -40,7 +40,10 @@ impl Exit {
 
     /// The status of a command that failed.
     pub(super) fn of_failure(failure: &anyhow::Error) -> Self {
-        failure.chain().find_map(Self::of_cause).unwrap_or(Self::Failure)
+        failure
+            .chain()
+            .find_map(Self::of_cause)
+            .unwrap_or(Self::Failure)
     }
 
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
@@ -61,7 +64,9 @@ impl Exit {
         }
         if let Some(client) = cause.downcast_ref::<ClientError>() {
             return match client {
-                ClientError::NotRunning { .. } | ClientError::Silent { .. } => Some(Self::Unreachable),
+                ClientError::NotRunning { .. } | ClientError::Silent { .. } => {
+                    Some(Self::Unreachable)
+                }
                 ClientError::Denied { .. } => Some(Self::NoPermission),
                 _ => None,
             };
@@ -101,7 +106,10 @@ mod tests {
     #[test]
     fn the_innermost_cause_that_is_known_decides() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
-        let failure = Err::<(), _>(denied).context("attaching").context("starting").unwrap_err();
+        let failure = Err::<(), _>(denied)
+            .context("attaching")
+            .context("starting")
+            .unwrap_err();
         assert_eq!(Exit::of_failure(&failure), Exit::NoPermission);
         let missing = InputError::Missing { path: "x".into() };
         assert_eq!(Exit::of_failure(&missing.into()), Exit::Usage);

@@ -63,13 +63,14 @@ fn offline(args: &ExplainArgs, question: &Question) -> Result<(Explanation, Exit
     Ok((explanation, exit))
 }
 
-/// 64 uniform bits at each call: a keyed hash of a counter.
-fn random_words() -> impl FnMut() -> u64 {
+/// 32 uniform bits at each call: half of a keyed hash of a counter.
+fn random_words() -> impl FnMut() -> u32 {
     let key = RandomState::new();
     let mut counter = 0u64;
     move || {
         counter += 1;
-        key.hash_one(counter)
+        let [a, b, c, d, ..] = key.hash_one(counter).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
     }
 }
 
@@ -91,7 +92,11 @@ fn render(explanation: &Explanation) -> String {
 
 fn paragraph(connect: &ConnectView) -> String {
     let to = SocketAddr::new(connect.address, connect.port);
-    let mut text = format!("connect to {to} ({}): {}\n", connect.transport, verdict(&connect.verdict));
+    let mut text = format!(
+        "connect to {to} ({}): {}\n",
+        connect.transport,
+        verdict(&connect.verdict)
+    );
     for (index, step) in connect.steps.iter().enumerate() {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {}. {step}", index + 1);
@@ -111,8 +116,12 @@ fn paragraph(connect: &ConnectView) -> String {
 fn verdict(verdict: &VerdictView) -> String {
     match verdict {
         VerdictView::Pass => "not redirected".to_owned(),
-        VerdictView::Original { original_port: None } => "passed to the original address".to_owned(),
-        VerdictView::Original { original_port: Some(port) } => {
+        VerdictView::Original {
+            original_port: None,
+        } => "passed to the original address".to_owned(),
+        VerdictView::Original {
+            original_port: Some(port),
+        } => {
             format!("passed to the original address, port {port}")
         }
         VerdictView::Rewrite => "sent to one of the endpoints".to_owned(),
@@ -121,7 +130,9 @@ fn verdict(verdict: &VerdictView) -> String {
 }
 
 fn endpoints(connect: &ConnectView) -> String {
-    let mut table = Table::with_header(&["ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "FROM"]);
+    let mut table = Table::with_header(&[
+        "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "FROM",
+    ]);
     for endpoint in &connect.endpoints {
         table.add([
             SocketAddr::new(endpoint.address, endpoint.port).to_string(),

@@ -18,7 +18,12 @@ pub(super) fn render(findings: &[Diagnostic], palette: Palette) -> String {
         };
         let place = place(finding);
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{severity} [{}] ({place}) {}", finding.code, message(finding));
+        let _ = writeln!(
+            text,
+            "{severity} [{}] ({place}) {}",
+            finding.code,
+            message(finding)
+        );
         if !finding.hint.is_empty() {
             let _ = writeln!(text, "    hint: {}", finding.hint);
         }

@@ -73,7 +73,16 @@ fn joined<T: ToString>(items: &[T]) -> String {
 
 impl Row for ServiceView {
     const COLUMNS: &'static [&'static str] = &[
-        "NAMESPACE", "HOST", "PORT", "PROTOCOL", "RESOLUTION", "VIP", "ENDPOINTS", "ACTION", "CONNECTS", "DENIED",
+        "NAMESPACE",
+        "HOST",
+        "PORT",
+        "PROTOCOL",
+        "RESOLUTION",
+        "VIP",
+        "ENDPOINTS",
+        "ACTION",
+        "CONNECTS",
+        "DENIED",
     ];
     const WIDE_COLUMNS: &'static [&'static str] = &["FRONTENDS", "OBJECT", "ORIGIN"];
 
@@ -87,7 +96,11 @@ impl Row for ServiceView {
             ActionView::Original { .. } => "original",
             ActionView::Refuse { .. } => "refuse",
         };
-        let protocol = if self.protocol.is_empty() { &self.transport } else { &self.protocol };
+        let protocol = if self.protocol.is_empty() {
+            &self.transport
+        } else {
+            &self.protocol
+        };
         vec![
             self.namespace.clone(),
             self.host.clone(),
@@ -113,7 +126,16 @@ impl Row for ServiceView {
 
 impl Row for EndpointView {
     const COLUMNS: &'static [&'static str] = &[
-        "ENDPOINT", "HEALTH", "SHARE", "PRIORITY", "LOCALITY", "CONNECTS", "OPEN", "NAMESPACE", "HOST", "PORT",
+        "ENDPOINT",
+        "HEALTH",
+        "SHARE",
+        "PRIORITY",
+        "LOCALITY",
+        "CONNECTS",
+        "OPEN",
+        "NAMESPACE",
+        "HOST",
+        "PORT",
     ];
     const WIDE_COLUMNS: &'static [&'static str] = &["RESOLVED-FROM", "LABELS", "OBJECT", "ORIGIN"];
 
@@ -137,7 +159,10 @@ impl Row for EndpointView {
     }
 
     fn wide_cells(&self) -> Vec<String> {
-        let labels = self.labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
         vec![
             self.hostname.clone().unwrap_or_default(),
             labels.collect::<Vec<String>>().join(","),
@@ -148,7 +173,8 @@ impl Row for EndpointView {
 }
 
 impl Row for ObjectView {
-    const COLUMNS: &'static [&'static str] = &["KIND", "NAMESPACE", "NAME", "STATUS", "FINDINGS", "ORIGIN"];
+    const COLUMNS: &'static [&'static str] =
+        &["KIND", "NAMESPACE", "NAME", "STATUS", "FINDINGS", "ORIGIN"];
     const WIDE_COLUMNS: &'static [&'static str] = &["REASON"];
 
     fn namespace(&self) -> &str {

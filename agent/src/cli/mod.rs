@@ -39,7 +39,9 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command) {
         Ok(code) => code,
         Err(failure) => {
-            let settings = failure.chain().find_map(|cause| cause.downcast_ref::<SettingsError>());
+            let settings = failure
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<SettingsError>());
             run::remark_findings(settings.map_or(&[], SettingsError::findings));
             output::remark(&format!("shunt: {failure:#}"));
             Exit::of_failure(&failure).into()

@@ -7,7 +7,9 @@ use super::exit::Refusal;
 
 /// Refuses with the names of the capabilities that are missing.
 pub(super) fn require(command: &'static str) -> Result<()> {
-    let held = capabilities(None).context("asking for our capabilities")?.effective;
+    let held = capabilities(None)
+        .context("asking for our capabilities")?
+        .effective;
     let missing = missing(held);
     if missing.is_empty() {
         return Ok(());
@@ -32,7 +34,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        assert_eq!(missing(CapabilitySet::empty()), ["CAP_BPF", "CAP_NET_ADMIN"]);
+        assert_eq!(
+            missing(CapabilitySet::empty()),
+            ["CAP_BPF", "CAP_NET_ADMIN"]
+        );
         assert_eq!(missing(CapabilitySet::NET_ADMIN), ["CAP_BPF"]);
         let old_root = CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN;
         assert!(missing(old_root).is_empty());

@@ -62,7 +62,11 @@ fn render(view: &StatusView, palette: Palette) -> String {
     }
     text.push('\n');
     text.push_str(&figures(view).render());
-    for (title, table) in [("Names", names(view)), ("Programs", programs(view)), ("Maps", maps(view))] {
+    for (title, table) in [
+        ("Names", names(view)),
+        ("Programs", programs(view)),
+        ("Maps", maps(view)),
+    ] {
         if let Some(table) = table {
             let _ = write!(text, "\n{title}\n{}", table.render());
         }
@@ -87,7 +91,10 @@ fn figures(view: &StatusView) -> Table {
     for source in &view.sources {
         let path = source.path.display();
         let synced = if source.synced { "" } else { ", not read yet" };
-        row("directory", format!("{path}: {} files{synced}", source.files));
+        row(
+            "directory",
+            format!("{path}: {} files{synced}", source.files),
+        );
         let troubles = source.failure.iter().chain(&source.watch_failure);
         troubles.for_each(|trouble| row("", trouble.clone()));
         for unreadable in &source.unreadable {
@@ -102,18 +109,41 @@ fn figures(view: &StatusView) -> Table {
     let found = &view.findings;
     row(
         "findings",
-        format!("{} errors, {} warnings, {} notes", found.errors, found.warnings, found.infos),
+        format!(
+            "{} errors, {} warnings, {} notes",
+            found.errors, found.warnings, found.infos
+        ),
     );
-    row("updates", format!("{}, the last took {:.1} ms", view.generation, view.took_ms));
+    row(
+        "updates",
+        format!("{}, the last took {:.1} ms", view.generation, view.took_ms),
+    );
     let totals = view.totals;
-    row("undeclared port", format!("{} connects refused", totals.port_not_declared));
-    row("flows full", format!("{} connects whose peer name is the endpoint", totals.flows_full));
+    row(
+        "undeclared port",
+        format!("{} connects refused", totals.port_not_declared),
+    );
+    row(
+        "flows full",
+        format!(
+            "{} connects whose peer name is the endpoint",
+            totals.flows_full
+        ),
+    );
     row("torn", format!("{} connects failed", totals.torn));
     table
 }
 
 fn names(view: &StatusView) -> Option<Table> {
-    let mut table = Table::with_header(&["NAME", "RECORD", "ADDRESSES", "AGE", "NEXT", "FAILURES", "REASON"]);
+    let mut table = Table::with_header(&[
+        "NAME",
+        "RECORD",
+        "ADDRESSES",
+        "AGE",
+        "NEXT",
+        "FAILURES",
+        "REASON",
+    ]);
     let seconds = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.0}s"));
     for name in &view.names {
         let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
@@ -137,7 +167,9 @@ fn programs(view: &StatusView) -> Option<Table> {
             program.name.clone(),
             program.cgroup.display().to_string(),
             program.runs.to_string(),
-            program.ns_per_run.map_or(String::new(), |ns| format!("{ns:.0}")),
+            program
+                .ns_per_run
+                .map_or(String::new(), |ns| format!("{ns:.0}")),
         ]);
     }
     (!view.programs.is_empty()).then_some(table)
@@ -146,7 +178,11 @@ fn programs(view: &StatusView) -> Option<Table> {
 fn maps(view: &StatusView) -> Option<Table> {
     let mut table = Table::with_header(&["MAP", "USED", "CAPACITY"]);
     for map in &view.maps {
-        table.add([map.name.clone(), map.used.to_string(), map.capacity.to_string()]);
+        table.add([
+            map.name.clone(),
+            map.used.to_string(),
+            map.capacity.to_string(),
+        ]);
     }
     (!view.maps.is_empty()).then_some(table)
 }

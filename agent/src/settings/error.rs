@@ -11,13 +11,17 @@ use crate::api::Diagnostic;
 pub enum SettingsError {
     #[error("--config-dir {}: this is not a directory; name the one that the file is in", path.display())]
     NotADirectory { path: PathBuf },
-    #[error("--cgroup: cgroup v2 is not mounted; mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup`, or name a directory of it")]
+    #[error(
+        "--cgroup: cgroup v2 is not mounted; mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup`, or name a directory of it"
+    )]
     NoCgroup,
     #[error("--cgroup {}: no such directory; make it with mkdir, or name another", path.display())]
     MissingCgroup { path: PathBuf },
     #[error("--max-flows {given}: this is not a power of two; {next} is the next")]
     Flows { given: u32, next: u32 },
-    #[error("--vip-range-{family} {range}: {fault}; use a range that nothing else routes, such as the default")]
+    #[error(
+        "--vip-range-{family} {range}: {fault}; use a range that nothing else routes, such as the default"
+    )]
     VipRange {
         family: &'static str,
         range: IpNet,

@@ -144,7 +144,11 @@ fn vip_ranges(v4: Option<Ipv4Net>, v6: Option<Ipv6Net>) -> Result<VipRanges, Set
         } else {
             continue;
         };
-        return Err(SettingsError::VipRange { family, range, fault });
+        return Err(SettingsError::VipRange {
+            family,
+            range,
+            fault,
+        });
     }
     Ok(ranges)
 }
@@ -159,7 +163,14 @@ mod tests {
     use super::*;
 
     fn resolve(flags: &[&str]) -> Result<Settings, SettingsError> {
-        let line = ["shunt", "run", "--config-dir", "/etc/shunt", "--cgroup", "/"];
+        let line = [
+            "shunt",
+            "run",
+            "--config-dir",
+            "/etc/shunt",
+            "--cgroup",
+            "/",
+        ];
         let cli = Cli::try_parse_from(line.iter().chain(flags)).expect("the flags parse");
         let Command::Run(run) = cli.command else {
             panic!("not run");
@@ -188,7 +199,16 @@ mod tests {
 
     #[test]
     fn flags_replace_only_what_they_name() {
-        let flags = ["--max-endpoints", "7", "--locality", "r/z", "--network", "n", "--vip-range-v4", "10.9.8.7/16"];
+        let flags = [
+            "--max-endpoints",
+            "7",
+            "--locality",
+            "r/z",
+            "--network",
+            "n",
+            "--vip-range-v4",
+            "10.9.8.7/16",
+        ];
         let settings = resolve(&flags).unwrap();
         let expected = Limits {
             endpoints: 7,
@@ -213,11 +233,15 @@ mod tests {
     fn a_vip_range_is_of_use_to_services() {
         refuses(
             &["--vip-range-v4", "127.0.0.0/8"],
-            expect!["--vip-range-v4 127.0.0.0/8: loopback and multicast addresses are not for services; use a range that nothing else routes, such as the default"],
+            expect![
+                "--vip-range-v4 127.0.0.0/8: loopback and multicast addresses are not for services; use a range that nothing else routes, such as the default"
+            ],
         );
         refuses(
             &["--vip-range-v6", "fd00::/127"],
-            expect!["--vip-range-v6 fd00::/127: this holds fewer than 16 addresses; use a range that nothing else routes, such as the default"],
+            expect![
+                "--vip-range-v6 fd00::/127: this holds fewer than 16 addresses; use a range that nothing else routes, such as the default"
+            ],
         );
     }
 
@@ -225,11 +249,15 @@ mod tests {
     fn a_directory_that_is_none_is_refused_by_name() {
         refuses(
             &["--cgroup", "/no/such/cgroup"],
-            expect!["--cgroup /no/such/cgroup: no such directory; make it with mkdir, or name another"],
+            expect![
+                "--cgroup /no/such/cgroup: no such directory; make it with mkdir, or name another"
+            ],
         );
         refuses(
             &["--config-dir", "/dev/null"],
-            expect!["--config-dir /dev/null: this is not a directory; name the one that the file is in"],
+            expect![
+                "--config-dir /dev/null: this is not a directory; name the one that the file is in"
+            ],
         );
     }
 

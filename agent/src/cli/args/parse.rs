@@ -47,9 +47,12 @@ pub(super) fn resolver(text: &str) -> Result<SocketAddr, String> {
         let addr = text.trim_start_matches('[').trim_end_matches(']');
         addr.parse().map(|addr| SocketAddr::new(addr, DNS_PORT))
     };
-    with_port.or_else(bare).map_err(|_: std::net::AddrParseError| {
-        "write an IP address with or without a port: 10.0.0.2, 10.0.0.2:5353 or [fd00::2]:5353".to_owned()
-    })
+    with_port
+        .or_else(bare)
+        .map_err(|_: std::net::AddrParseError| {
+            "write an IP address with or without a port: 10.0.0.2, 10.0.0.2:5353 or [fd00::2]:5353"
+                .to_owned()
+        })
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -83,7 +86,10 @@ mod tests {
         assert_eq!(resolver("10.0.0.2"), Ok("10.0.0.2:53".parse().unwrap()));
         assert_eq!(resolver("fd00::2"), Ok("[fd00::2]:53".parse().unwrap()));
         assert_eq!(resolver("[fd00::2]"), Ok("[fd00::2]:53".parse().unwrap()));
-        assert_eq!(resolver("[fd00::2]:5353"), Ok("[fd00::2]:5353".parse().unwrap()));
+        assert_eq!(
+            resolver("[fd00::2]:5353"),
+            Ok("[fd00::2]:5353".parse().unwrap())
+        );
         assert!(resolver("dns.example.com").is_err());
         assert!(resolver("10.0.0.2:").is_err());
     }
@@ -101,7 +107,9 @@ mod tests {
     fn answers_are_normal_names_with_ipv4_first() {
         let answer = host_answer("API.example.com.=2001:db8::1,192.0.2.1").unwrap();
         assert_eq!(&*answer.host, "api.example.com");
-        let expected: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"].map(|a| a.parse().unwrap()).into();
+        let expected: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"]
+            .map(|a| a.parse().unwrap())
+            .into();
         assert_eq!(answer.addresses, expected);
         for wrong in ["api.example.com", "=192.0.2.1", "a=", "a=b", "a=192.0.2.1,"] {
             assert!(host_answer(wrong).is_err(), "{wrong}");

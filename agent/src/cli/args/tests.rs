@@ -42,7 +42,11 @@ fn every_command_and_flag_has_help() {
         for argument in sub.get_arguments() {
             let (flag, help) = (argument.get_id(), argument.get_help());
             let speaks_for_itself = ["output", "what", "shell"].contains(&flag.as_str());
-            assert!(help.is_some() || speaks_for_itself, "{} {flag}", sub.get_name());
+            assert!(
+                help.is_some() || speaks_for_itself,
+                "{} {flag}",
+                sub.get_name()
+            );
         }
     }
 }
@@ -75,7 +79,10 @@ fn wait_takes_its_seconds_after_an_equals_sign_only() {
 
 #[test]
 fn the_command_of_exec_stands_after_two_hyphens() {
-    let Command::Exec(exec) = parse("shunt exec --config-dir d -- curl --head host").unwrap().command else {
+    let Command::Exec(exec) = parse("shunt exec --config-dir d -- curl --head host")
+        .unwrap()
+        .command
+    else {
         panic!("not exec");
     };
     assert_eq!(exec.command, ["curl", "--head", "host"]);

@@ -38,7 +38,10 @@ fn service(namespace: &str) -> ServiceView {
         protocol: "HTTP".to_owned(),
         transport: "TCP".to_owned(),
         resolution: "STATIC".to_owned(),
-        vips: vec!["240.240.0.17".parse().unwrap(), "2001:2::11".parse().unwrap()],
+        vips: vec![
+            "240.240.0.17".parse().unwrap(),
+            "2001:2::11".parse().unwrap(),
+        ],
         frontends: vec!["240.240.0.17:80".to_owned(), "[2001:2::11]:80".to_owned()],
         action: ActionView::Balance,
         endpoint_count: 2,
@@ -161,7 +164,10 @@ fn every_column_has_a_cell() {
         assert_eq!(row.cells().len(), R::COLUMNS.len());
         assert_eq!(row.wide_cells().len(), R::WIDE_COLUMNS.len());
         let columns = R::COLUMNS.iter().chain(R::WIDE_COLUMNS);
-        assert!(columns.clone().all(|column| !column.contains(' ')), "awk splits at spaces");
+        assert!(
+            columns.clone().all(|column| !column.contains(' ')),
+            "awk splits at spaces"
+        );
     }
     check(&service("default"));
     check(&endpoint());
