@@ -1,10 +1,16 @@
-//! What the program was told: flags and environment, resolved once.
+//! What the program was told: flags and environment, resolved once. Nothing else asks for flags or variables.
+
+mod error;
+mod resolve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::api::MeshConfig;
 use crate::model::{Node, VipRanges};
+
+pub use error::SettingsError;
+pub use resolve::{read_mesh_config, read_node};
 
 /// Capacities of the maps. Kernel memory is allocated for them in full at load, but for the frontends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,21 @@ pub struct Limits {
     pub endpoints: u32,
     /// Redirected sockets that are remembered at once; 64 bytes each. A power of two.
     pub flows: u32,
+}
+
+impl Limits {
+    /// For an agent that serves one command or the demo: a few thousand services, in about 4 MB of kernel memory (on 8
+    /// CPUs).
+    pub const fn small() -> Self {
+        Self {
+            frontends: 16_384,
+            prefixes: 1_024,
+            cells: 32_768,
+            services: 4_096,
+            endpoints: 16_384,
+            flows: 4_096,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -1,5 +1,6 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
+pub mod binary;
 pub mod bpffs;
 pub mod cgroup;
 pub mod client;

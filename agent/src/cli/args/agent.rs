@@ -1,0 +1,84 @@
+//! The flags of `run` and `exec`. Each is an environment variable as well; lists are comma-separated there.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{BpfDirArgs, NodeArgs, SocketArgs, parse};
+
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// Directory of YAML or JSON objects, followed as it changes; repeatable
+    #[arg(
+        long,
+        env = "SHUNT_CONFIG_DIR",
+        value_name = "DIR",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub config_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Cgroup v2 directory whose processes the rules apply to; repeatable [default: where cgroup v2 is mounted: all]
+    #[arg(long, env = "SHUNT_CGROUP", value_name = "DIR", value_delimiter = ',')]
+    pub cgroup: Vec<PathBuf>,
+    /// DNS server to ask, port 53 unless given; repeatable [default: those of the system]
+    #[arg(
+        long,
+        env = "SHUNT_RESOLVER",
+        value_name = "IP[:PORT]",
+        value_delimiter = ',',
+        value_parser = parse::resolver
+    )]
+    pub resolver: Vec<SocketAddr>,
+    /// Where automatic addresses are kept from one run to the next
+    #[arg(
+        long,
+        env = "SHUNT_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/shunt"
+    )]
+    pub state_dir: PathBuf,
+    #[command(flatten)]
+    pub bpf: BpfDirArgs,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+    /// Where automatic IPv4 addresses are taken from [default: 240.240.0.0/16, as Istio]
+    #[arg(long, env = "SHUNT_VIP_RANGE_V4", value_name = "CIDR")]
+    pub vip_range_v4: Option<Ipv4Net>,
+    /// Where automatic IPv6 addresses are taken from [default: 2001:2::/48, as Istio]
+    #[arg(long, env = "SHUNT_VIP_RANGE_V6", value_name = "CIDR")]
+    pub vip_range_v6: Option<Ipv6Net>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Load the kernel programs with traces, and log every decision (slow; to debug the kernel side)
+    #[arg(long, env = "SHUNT_BPF_LOG", value_parser = FalseyValueParser::new())]
+    pub bpf_log: bool,
+}
+
+/// Capacities of the kernel's maps.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Limits (what the defaults are is in the README)")]
+pub struct LimitArgs {
+    /// Destinations: addresses with ports
+    #[arg(long, env = "SHUNT_MAX_FRONTENDS", value_name = "N", value_parser = parse::limit())]
+    pub max_frontends: Option<u32>,
+    /// CIDR addresses
+    #[arg(long, env = "SHUNT_MAX_PREFIXES", value_name = "N", value_parser = parse::limit())]
+    pub max_prefixes: Option<u32>,
+    /// Cells for services and their endpoints: one each, and room for changes
+    #[arg(long, env = "SHUNT_MAX_CELLS", value_name = "N", value_parser = parse::limit())]
+    pub max_cells: Option<u32>,
+    /// Services with counters: hosts with ports
+    #[arg(long, env = "SHUNT_MAX_SERVICES", value_name = "N", value_parser = parse::limit())]
+    pub max_services: Option<u32>,
+    /// Endpoints with counters
+    #[arg(long, env = "SHUNT_MAX_ENDPOINTS", value_name = "N", value_parser = parse::limit())]
+    pub max_endpoints: Option<u32>,
+    /// Redirected sockets that are remembered at once; a power of two
+    #[arg(long, env = "SHUNT_MAX_FLOWS", value_name = "N", value_parser = parse::limit())]
+    pub max_flows: Option<u32>,
+}

@@ -1,0 +1,51 @@
+//! Asks the running agent, one typed question each.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::observe::{
+    EndpointView, Explanation, ObjectView, Question, Request, Response, ServiceView, StatusView,
+    ask,
+};
+
+pub(super) fn services(socket: &Path) -> Result<Vec<ServiceView>> {
+    match ask(socket, &Request::Services)? {
+        Response::Services(views) => Ok(views),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn endpoints(socket: &Path) -> Result<Vec<EndpointView>> {
+    match ask(socket, &Request::Endpoints)? {
+        Response::Endpoints(views) => Ok(views),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn objects(socket: &Path) -> Result<Vec<ObjectView>> {
+    match ask(socket, &Request::Objects)? {
+        Response::Objects(views) => Ok(views),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn status(socket: &Path) -> Result<StatusView> {
+    match ask(socket, &Request::Status)? {
+        Response::Status(view) => Ok(*view),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn explain(socket: &Path, question: Question) -> Result<Explanation> {
+    match ask(socket, &Request::Explain(question))? {
+        Response::Explain(explanation) => Ok(*explanation),
+        other => mismatch(&other),
+    }
+}
+
+fn mismatch<T>(response: &Response) -> Result<T> {
+    bail!(
+        "the agent answered another question ({response:?}): are it and this command of the same version?"
+    )
+}

@@ -1,0 +1,211 @@
+//! `shunt get`: lists of what the agent holds.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::observe::view::ActionView;
+use crate::observe::{EndpointView, ObjectStatus, ObjectView, ServiceView};
+
+use super::args::{GetArgs, ListFormat, Listing};
+use super::client;
+use super::exit::Exit;
+use super::output::{self, Table};
+
+pub(super) fn get(args: &GetArgs) -> Result<Exit> {
+    let socket = &args.socket.socket;
+    let text = match args.what {
+        Listing::Services => list(args, client::services(socket)?)?,
+        Listing::Endpoints => list(args, client::endpoints(socket)?)?,
+        Listing::Objects => list(args, client::objects(socket)?)?,
+    };
+    output::print(&text)?;
+    Ok(Exit::Success)
+}
+
+/// One line of a list.
+trait Row: Serialize {
+    const COLUMNS: &'static [&'static str];
+    /// Follow the others in `-o wide`.
+    const WIDE_COLUMNS: &'static [&'static str];
+
+    fn namespace(&self) -> &str;
+    /// One cell for each of `COLUMNS`.
+    fn cells(&self) -> Vec<String>;
+    /// One cell for each of `WIDE_COLUMNS`.
+    fn wide_cells(&self) -> Vec<String>;
+}
+
+fn list<R: Row>(args: &GetArgs, mut rows: Vec<R>) -> Result<String> {
+    if let Some(namespace) = &args.namespace {
+        rows.retain(|row| row.namespace() == namespace);
+    }
+    match args.output {
+        Some(ListFormat::Json) => output::json(&rows),
+        Some(ListFormat::Yaml) => output::yaml(&rows),
+        Some(ListFormat::Wide) => Ok(table(&rows, true, !args.no_headers)),
+        None => Ok(table(&rows, false, !args.no_headers)),
+    }
+}
+
+fn table<R: Row>(rows: &[R], is_wide: bool, has_header: bool) -> String {
+    let wide = if is_wide { R::WIDE_COLUMNS } else { &[] };
+    let mut table = if has_header {
+        Table::with_header(&[R::COLUMNS, wide].concat())
+    } else {
+        Table::new()
+    };
+    for row in rows {
+        let mut cells = row.cells();
+        if is_wide {
+            cells.extend(row.wide_cells());
+        }
+        table.add(cells);
+    }
+    table.render()
+}
+
+fn joined<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(",")
+}
+
+impl Row for ServiceView {
+    const COLUMNS: &'static [&'static str] = &[
+        "NAMESPACE",
+        "HOST",
+        "PORT",
+        "PROTOCOL",
+        "RESOLUTION",
+        "VIP",
+        "ENDPOINTS",
+        "ACTION",
+        "CONNECTS",
+        "DENIED",
+    ];
+    const WIDE_COLUMNS: &'static [&'static str] = &["FRONTENDS", "OBJECT", "ORIGIN"];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let action = match &self.action {
+            ActionView::Balance => "balance",
+            ActionView::Original { .. } => "original",
+            ActionView::Refuse { .. } => "refuse",
+        };
+        let protocol = if self.protocol.is_empty() {
+            &self.transport
+        } else {
+            &self.protocol
+        };
+        vec![
+            self.namespace.clone(),
+            self.host.clone(),
+            self.port.to_string(),
+            protocol.clone(),
+            self.resolution.clone(),
+            joined(&self.vips),
+            self.endpoint_count.to_string(),
+            action.to_owned(),
+            self.connects.to_string(),
+            self.denied.to_string(),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![
+            self.frontends.join(","),
+            self.object.name.clone(),
+            format!("{}:{}", self.object.file, self.object.line),
+        ]
+    }
+}
+
+impl Row for EndpointView {
+    const COLUMNS: &'static [&'static str] = &[
+        "ENDPOINT",
+        "HEALTH",
+        "SHARE",
+        "PRIORITY",
+        "LOCALITY",
+        "CONNECTS",
+        "OPEN",
+        "NAMESPACE",
+        "HOST",
+        "PORT",
+    ];
+    const WIDE_COLUMNS: &'static [&'static str] = &["RESOLVED-FROM", "LABELS", "OBJECT", "ORIGIN"];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            SocketAddr::new(self.address, self.port).to_string(),
+            output::health(self.healthy).to_owned(),
+            output::percent(self.share),
+            self.priority.to_string(),
+            self.locality.clone(),
+            self.connects.to_string(),
+            self.open.to_string(),
+            self.namespace.clone(),
+            self.host.clone(),
+            self.service_port.to_string(),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        vec![
+            self.hostname.clone().unwrap_or_default(),
+            labels.collect::<Vec<String>>().join(","),
+            self.object.name.clone(),
+            format!("{}:{}", self.object.file, self.object.line),
+        ]
+    }
+}
+
+impl Row for ObjectView {
+    const COLUMNS: &'static [&'static str] =
+        &["KIND", "NAMESPACE", "NAME", "STATUS", "FINDINGS", "ORIGIN"];
+    const WIDE_COLUMNS: &'static [&'static str] = &["REASON"];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let status = match &self.status {
+            ObjectStatus::Programmed => "Programmed",
+            ObjectStatus::Shadowed { .. } => "Shadowed",
+            ObjectStatus::Rejected { .. } => "Rejected",
+            ObjectStatus::LastGood { .. } => "LastGood",
+        };
+        vec![
+            self.kind.clone(),
+            self.namespace.clone(),
+            self.name.clone(),
+            status.to_owned(),
+            self.findings.len().to_string(),
+            format!("{}:{}", self.file, self.line),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![match &self.status {
+            ObjectStatus::Programmed => String::new(),
+            ObjectStatus::Shadowed { by } => format!("by {by}"),
+            ObjectStatus::Rejected { reason } | ObjectStatus::LastGood { reason } => reason.clone(),
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests;

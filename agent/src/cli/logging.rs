@@ -1,0 +1,44 @@
+//! Logs: to stderr, filtered as told. Records of crates that use `log`, such as the kernel programs' traces, come in too.
+
+use std::io;
+
+use anyhow::Result;
+use tracing_subscriber::EnvFilter;
+
+use super::args::LogArgs;
+use super::exit::Refusal;
+use super::output::Palette;
+
+/// Starts logging; `default` is the filter where none was given. Must be called once.
+pub(super) fn start(args: &LogArgs, default: &str) -> Result<()> {
+    let directives = args.log_level.as_deref().unwrap_or(default);
+    let filter = filter(directives)?;
+    // With its default features this crate installs the bridge of `log` as well.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(Palette::for_stream(&io::stderr()).is_on())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("starting the logs: {error}"))
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, Refusal> {
+    EnvFilter::try_new(directives).map_err(|error| {
+        Refusal::Usage(format!(
+            "--log-level {directives}: {error}; write a level such as debug, or a filter such as info,agent::sources=debug"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_and_a_filter_by_module_are_understood() {
+        assert!(filter("debug").is_ok());
+        assert!(filter("info,agent::sources=debug").is_ok());
+        let error = filter("info=loud=x").unwrap_err().to_string();
+        assert!(error.starts_with("--log-level info=loud=x: "), "{error}");
+    }
+}

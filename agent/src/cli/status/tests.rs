@@ -1,0 +1,117 @@
+use expect_test::expect;
+
+use crate::observe::view::{FindingsView, MapView, NameView, ProgramView, SourceView, TotalsView};
+
+use super::*;
+
+fn view() -> StatusView {
+    StatusView {
+        version: "1.2.3".to_owned(),
+        generation: 4,
+        ready: true,
+        degraded: false,
+        reasons: Vec::new(),
+        started: 0,
+        uptime_seconds: 3_725,
+        last_update: 0,
+        took_ms: 1.25,
+        cgroups: vec!["/sys/fs/cgroup".into()],
+        objects: 3,
+        services: 2,
+        sources: vec![SourceView {
+            path: "/etc/shunt".into(),
+            synced: true,
+            files: 2,
+            ..SourceView::default()
+        }],
+        names: Vec::new(),
+        programs: Vec::new(),
+        maps: Vec::new(),
+        totals: TotalsView::default(),
+        findings: FindingsView::default(),
+    }
+}
+
+#[test]
+fn a_healthy_agent_takes_one_screen() {
+    expect![[r"
+        shunt 1.2.3: ready, up 1h 2m 5s
+
+        directory        /etc/shunt: 2 files
+        cgroup           /sys/fs/cgroup
+        objects          3
+        services         2
+        findings         0 errors, 0 warnings, 0 notes
+        updates          4, the last took 1.2 ms
+        undeclared port  0 connects refused
+        flows full       0 connects whose peer name is the endpoint
+        torn             0 connects failed
+    "]]
+    .assert_eq(&render(&view(), Palette::PLAIN));
+}
+
+#[test]
+fn what_is_wrong_comes_first() {
+    let degraded = StatusView {
+        degraded: true,
+        reasons: vec!["1 finding(s) of severity error".to_owned()],
+        ..view()
+    };
+    let text = render(&degraded, Palette::PLAIN);
+    let first: Vec<&str> = text.lines().take(2).collect();
+    let expected = [
+        "shunt 1.2.3: ready, degraded, up 1h 2m 5s",
+        "  ‼ 1 finding(s) of severity error",
+    ];
+    assert_eq!(first, expected);
+}
+
+#[test]
+fn names_programs_and_maps_have_a_table_each() {
+    let full = StatusView {
+        names: vec![NameView {
+            host: "api.example.com".to_owned(),
+            record: "A".to_owned(),
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            age_seconds: Some(3.4),
+            next_seconds: None,
+            failures: 0,
+            reason: None,
+        }],
+        programs: vec![ProgramView {
+            name: "connect4".to_owned(),
+            cgroup: "/sys/fs/cgroup".into(),
+            runs: 0,
+            ns_per_run: None,
+            verified_instructions: 900,
+        }],
+        maps: vec![MapView {
+            name: "FRONTENDS".to_owned(),
+            used: 4,
+            capacity: 16,
+        }],
+        ..view()
+    };
+    let text = render(&full, Palette::PLAIN);
+    let (_, tables) = text.split_once("\n\nNames\n").unwrap();
+    expect![[r"
+        NAME             RECORD  ADDRESSES  AGE  NEXT  FAILURES  REASON
+        api.example.com  A       192.0.2.1  3s   -     0         -
+
+        Programs
+        PROGRAM   CGROUP          RUNS  NS/RUN
+        connect4  /sys/fs/cgroup  0     -
+
+        Maps
+        MAP        USED  CAPACITY
+        FRONTENDS  4     16
+    "]]
+    .assert_eq(tables);
+}
+
+#[test]
+fn waiting_for_an_agent_that_never_comes_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = wait_until_ready(&dir.path().join("none"), Duration::ZERO).unwrap_err();
+    assert_eq!(Exit::of_failure(&error), Exit::Unreachable);
+}

@@ -1,0 +1,47 @@
+//! What is wrong with flags that each by itself can be read. Every message names the flag and ends with the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::api::Diagnostic;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("--config-dir {}: this is not a directory; name the one that the file is in", path.display())]
+    NotADirectory { path: PathBuf },
+    #[error(
+        "--cgroup: cgroup v2 is not mounted; mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup`, or name a directory of it"
+    )]
+    NoCgroup,
+    #[error("--cgroup {}: no such directory; make it with mkdir, or name another", path.display())]
+    MissingCgroup { path: PathBuf },
+    #[error("--max-flows {given}: this is not a power of two; {next} is the next")]
+    Flows { given: u32, next: u32 },
+    #[error(
+        "--vip-range-{family} {range}: {fault}; use a range that nothing else routes, such as the default"
+    )]
+    VipRange {
+        family: &'static str,
+        range: IpNet,
+        fault: &'static str,
+    },
+    #[error("--mesh-config {}: {error}", path.display())]
+    MeshConfigUnreadable { path: PathBuf, error: io::Error },
+    #[error("--mesh-config {}: it does not parse, or says what Istio refuses; correct what stands above", path.display())]
+    MeshConfigBroken {
+        path: PathBuf,
+        findings: Vec<Diagnostic>,
+    },
+}
+
+impl SettingsError {
+    /// What stands in the file, where a file is at fault.
+    pub fn findings(&self) -> &[Diagnostic] {
+        match self {
+            Self::MeshConfigBroken { findings, .. } => findings,
+            _ => &[],
+        }
+    }
+}

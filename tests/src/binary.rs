@@ -1,0 +1,77 @@
+//! The `shunt` binary that was built beside the tests, run as a user runs it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// The binary: test executables stand in `target/<profile>/deps`, it in `target/<profile>`.
+///
+/// # Panics
+/// If it was not built.
+pub fn path() -> PathBuf {
+    let test = env::current_exe().expect("a running test has an executable");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("test executables stand two folders deep");
+    let path = profile.join("shunt");
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build -p agent` first",
+        path.display()
+    );
+    path
+}
+
+/// How a command ended, and what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// 128 + N where signal N ended it is never seen here: `None` then.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Stdout as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self {
+            status: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+/// The binary, untouched by the variables of whoever runs the tests.
+pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
+    let mut command = Command::new(path());
+    let inherited = env::vars_os().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.to_string_lossy().starts_with("SHUNT_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs it to its end.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn shunt<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Ended {
+    command(arguments)
+        .output()
+        .expect("the binary starts")
+        .into()
+}
