@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Takes the place of the workspace's `target` folder.
-const OVERRIDE: &str = "SHUNT_BPF_DIR";
+const OVERRIDE: &str = "SHUNT_KERNEL_OBJECTS";
 
 fn main() {
     println!("cargo:rerun-if-env-changed={OVERRIDE}");

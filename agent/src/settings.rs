@@ -58,25 +58,10 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// For one command, or a demo: under 4 MiB in all.
-    pub fn small() -> Self {
-        Self {
-            frontends: 16_384,
-            prefixes: 1_024,
-            cells: 65_536,
-            services: 4_096,
-            endpoints: 16_384,
-            flows: 16_384,
-        }
-    }
-}
-
 /// Everything that `run` and `exec` go by.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub config_dirs: Vec<PathBuf>,
-    pub mesh_config: Option<PathBuf>,
     pub mesh: MeshConfig,
     pub cgroups: Vec<PathBuf>,
     pub node: Node,

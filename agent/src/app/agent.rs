@@ -112,14 +112,17 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         dataplane,
         directories,
         refresher,
-        control,
         publisher,
         startup: Startup::new(std::time::Instant::now()),
     };
     let (stop, stopped) = oneshot::channel();
     let mut running = Running {
         stop,
-        core: tokio::spawn(core.run(facts, stopped)),
+        core: tokio::spawn(async move {
+            let outcome = core.run(facts, stopped).await;
+            drop(control);
+            outcome
+        }),
         state: state.clone(),
     };
     tokio::select! {

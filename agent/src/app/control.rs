@@ -12,10 +12,8 @@ use crate::dataplane::{Counts, Dataplane};
 use crate::observe::explain::{Question, Sight, explain};
 use crate::observe::view::status::{UnreadableView, unix_seconds};
 use crate::observe::view::{self, NameView, SourceView, StatusInput};
-use crate::observe::{Request, Response, State, control};
+use crate::observe::{Listening, Request, Response, State, control};
 use crate::sources::{DirectoryStatus, NameStatus, Refresher};
-
-pub(super) use crate::observe::Listening;
 
 /// Where answers come from.
 pub(super) struct Control {

@@ -23,7 +23,6 @@ use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::{Directory, Refresher};
 
-use super::control::Listening;
 use super::vip_file::VipFile;
 
 pub(super) use super::startup::Startup;
@@ -40,8 +39,6 @@ pub(super) struct Core {
     pub(super) dataplane: Arc<Mutex<Dataplane>>,
     pub(super) directories: Vec<Directory>,
     pub(super) refresher: Arc<Refresher>,
-    /// Ends the control socket when dropped.
-    pub(super) control: Option<Listening>,
     pub(super) publisher: watch::Sender<Arc<State>>,
     pub(super) startup: Startup,
 }

@@ -40,7 +40,6 @@ impl Settings {
             config_dirs: checked_config_dirs(config_dir)?,
             cgroups: cgroups(cgroup)?,
             node: read_node(&node),
-            mesh_config: node.mesh_config,
             mesh,
             resolvers: resolver,
             state_dir,

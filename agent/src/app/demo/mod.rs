@@ -245,7 +245,6 @@ fn targets(program: &Program) -> Result<BTreeMap<SocketAddr, Target>> {
 fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
     Settings {
         config_dirs: vec![directory.to_owned()],
-        mesh_config: None,
         mesh: MeshConfig::default(),
         cgroups: vec![cgroup.to_owned()],
         node: Node {
