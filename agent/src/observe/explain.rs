@@ -23,7 +23,7 @@ use super::view::{EndpointView, Place};
 
 pub use target::{Target, TargetError, Transport};
 
-/// Most draws for one destination.
+/// Most draws for one question, so that the tables, which are locked meanwhile, are soon free again.
 pub const MAX_DRAWS: u32 = 1_000_000;
 /// Most destinations that are explained at once; a host may have thousands of addresses.
 const MAX_DESTINATIONS: usize = 64;
@@ -35,7 +35,7 @@ pub struct Question {
     pub target: Target,
     /// Absent: TCP for an address, and whatever its ports are for a host.
     pub transport: Option<Transport>,
-    /// How many connects to draw, up to [`MAX_DRAWS`].
+    /// How many connects to draw for each destination, together up to [`MAX_DRAWS`].
     pub count: u32,
 }
 
@@ -114,7 +114,7 @@ pub struct Sight<'a, T> {
     pub counts: &'a Counts,
 }
 
-/// Explains. `random` gives 64 uniform bits at each call.
+/// Explains. `random` gives 32 uniform bits at each call.
 pub fn explain<T: Tables>(
     sight: &Sight<'_, T>,
     question: &Question,
@@ -129,11 +129,13 @@ pub fn explain<T: Tables>(
         ));
     }
     let shown = found.destinations.into_iter().take(MAX_DESTINATIONS);
+    let shares = u32::try_from(shown.len().max(1)).expect("at most MAX_DESTINATIONS are shown");
+    let count = question.count.min(MAX_DRAWS / shares);
     Explanation {
         target: question.target.to_string(),
         steps,
         connects: shown
-            .map(|(to, transport)| connect_view(sight, to, transport, question.count, &mut random))
+            .map(|(to, transport)| connect_view(sight, to, transport, count, &mut random))
             .collect(),
         suggestion: found.suggestion,
     }
@@ -169,7 +171,7 @@ fn connect_view<T: Tables>(
         endpoints: claimed
             .map(|(key, service)| endpoints_of(key, service, sight.counts))
             .unwrap_or_default(),
-        distribution: distribution(sight.tables, &connect, count.min(MAX_DRAWS), random),
+        distribution: distribution(sight.tables, &connect, count, random),
     }
 }
 

@@ -1,1 +1,338 @@
+use std::fmt::Debug;
+use std::time::Duration;
 
+use expect_test::expect;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::{Diagnostic, ObjectId, Origin, Severity};
+use crate::compile::Action;
+use crate::dataplane::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
+use crate::observe::State;
+use crate::observe::fixtures::{empty, passed, state, weighted};
+
+use super::*;
+
+fn assert_round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(view: &T) {
+    let json = serde_json::to_string(view).unwrap();
+    assert_eq!(&serde_json::from_str::<T>(&json).unwrap(), view);
+}
+
+fn pretty(view: &impl Serialize) -> String {
+    serde_json::to_string_pretty(view).unwrap()
+}
+
+/// Five connects, one denied, to the first endpoint of the first service.
+fn counts(state: &State) -> Counts {
+    let (key, service) = state.compiled.program.services.first_key_value().unwrap();
+    let endpoint = &service.endpoints[0];
+    let of_endpoint = EndpointCounts {
+        connects: 5,
+        open: 2,
+    };
+    let of_service = ServiceCounts {
+        connects: 5,
+        denied: 1,
+        endpoints: [((endpoint.address, endpoint.port), of_endpoint)].into(),
+    };
+    Counts {
+        services: [(key.clone(), of_service)].into(),
+        ..Counts::default()
+    }
+}
+
+#[test]
+fn a_service_shows_what_it_captures_and_what_was_sent() {
+    let state = state(&[weighted()]);
+    let views = services(&state, &counts(&state));
+    assert_round_trip(&views);
+    expect![[r#"
+        [
+          {
+            "namespace": "default",
+            "host": "api.example.com",
+            "port": 80,
+            "portName": "tcp",
+            "protocol": "TCP",
+            "transport": "TCP",
+            "resolution": "STATIC",
+            "vips": [],
+            "frontends": [
+              "10.0.0.1:80",
+              "[2001:db8::1]:80"
+            ],
+            "action": "balance",
+            "endpointCount": 2,
+            "connects": 5,
+            "denied": 1,
+            "object": {
+              "kind": "ServiceEntry",
+              "namespace": "default",
+              "name": "api.example.com",
+              "file": "api.example.com.yaml",
+              "line": 7
+            }
+          }
+        ]"#]]
+    .assert_eq(&pretty(&views));
+}
+
+#[test]
+fn an_endpoint_shows_its_part_and_its_connects() {
+    let state = state(&[weighted()]);
+    let views = endpoints(&state, &counts(&state));
+    assert_round_trip(&views);
+    expect![[r#"
+        {
+          "namespace": "default",
+          "host": "api.example.com",
+          "servicePort": 80,
+          "transport": "TCP",
+          "address": "192.0.2.1",
+          "port": 80,
+          "share": 0.75,
+          "part": 3,
+          "total": 4,
+          "priority": 0,
+          "locality": "r1/z1",
+          "healthy": true,
+          "labels": {},
+          "hostname": null,
+          "connects": 5,
+          "open": 2,
+          "object": {
+            "kind": "ServiceEntry",
+            "namespace": "default",
+            "name": "api.example.com",
+            "file": "api.example.com.yaml",
+            "line": 9
+          }
+        }"#]]
+    .assert_eq(&pretty(&views[0]));
+    let sum: f64 = views.iter().map(|view| view.share).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+    assert_eq!(views[1].connects, 0);
+}
+
+#[test]
+fn only_automatic_addresses_are_vips() {
+    let state = state(&[weighted(), passed(), empty()]);
+    let views = services(&state, &Counts::default());
+    assert_round_trip(&views);
+    let vips: Vec<usize> = views.iter().map(|view| view.vips.len()).collect();
+    // api.example.com and net.example.com have addresses of their own.
+    assert_eq!(vips, [0, 2, 0]);
+    assert_eq!(views[2].frontends, ["10.9.0.0/16:80"]);
+    let passed = ActionView::from(Action::Original { port: None });
+    assert_eq!(views[2].action, passed);
+}
+
+#[test]
+fn what_is_not_in_force_is_shown_with_its_reason() {
+    let mut state = state(&[weighted()]);
+    let mut broken = state.snapshot.objects[0].meta.clone();
+    broken.id.name = "broken".to_owned();
+    let error = Diagnostic::about(Severity::Error, "SH1015", &broken, "spec.hosts is missing");
+    let in_force = &state.snapshot.objects[0].meta;
+    let kept = Diagnostic::about(Severity::Info, "SH2003", in_force, "kept");
+    let worse = Diagnostic::about(Severity::Error, "SH1001", in_force, "not YAML");
+    state.file_diagnostics = vec![error, kept, worse];
+    let views = objects(&state);
+    assert_round_trip(&views);
+    let statuses: Vec<(&str, &ObjectStatus)> =
+        views.iter().map(|v| (&*v.name, &v.status)).collect();
+    expect![[r#"
+        [
+            (
+                "api.example.com",
+                LastGood {
+                    reason: "not YAML",
+                },
+            ),
+            (
+                "broken",
+                Rejected {
+                    reason: "spec.hosts is missing",
+                },
+            ),
+        ]"#]]
+    .assert_eq(&format!("{statuses:#?}"));
+}
+
+#[test]
+fn the_second_declaration_of_a_port_is_shadowed_by_the_first() {
+    let mut second = weighted();
+    second.meta.id.name = "second".to_owned();
+    second.meta.origin.line = 30;
+    let views = objects(&state(&[weighted(), second]));
+    let ObjectStatus::Shadowed { by } = &views[1].status else {
+        panic!("{:?}", views[1])
+    };
+    assert!(by.contains("api.example.com"), "{by}");
+    assert_eq!(views[0].status, ObjectStatus::Programmed);
+}
+
+fn input<'a>(state: &'a State, counts: &'a Counts, fill: &'a [Fill]) -> StatusInput<'a> {
+    StatusInput {
+        state,
+        now: state.started + Duration::from_mins(1),
+        sources: vec![SourceView {
+            path: "/etc/shunt".into(),
+            synced: true,
+            files: 1,
+            ..SourceView::default()
+        }],
+        names: Vec::new(),
+        counts,
+        programs: &[],
+        fill,
+    }
+}
+
+#[test]
+fn a_healthy_agent_is_not_degraded() {
+    let state = state(&[weighted()]);
+    let counts = counts(&state);
+    let programs = [ProgramFigures {
+        name: "connect4",
+        cgroup: "/sys/fs/cgroup".into(),
+        runs: 4,
+        nanoseconds: 600,
+        verified_instructions: 1000,
+    }];
+    let fill = [Fill {
+        map: "frontends",
+        used: 2,
+        capacity: 10,
+    }];
+    let view = status(StatusInput {
+        programs: &programs,
+        ..input(&state, &counts, &fill)
+    });
+    assert_round_trip(&view);
+    expect![[r#"
+        {
+          "version": "0.1.0",
+          "generation": 1,
+          "ready": true,
+          "degraded": false,
+          "reasons": [],
+          "started": 1000000,
+          "uptimeSeconds": 60,
+          "lastUpdate": 1000005,
+          "tookMs": 2.0,
+          "cgroups": [
+            "/sys/fs/cgroup"
+          ],
+          "objects": 1,
+          "services": 1,
+          "sources": [
+            {
+              "path": "/etc/shunt",
+              "synced": true,
+              "files": 1,
+              "lastRead": null,
+              "failure": null,
+              "watchFailure": null,
+              "unreadable": []
+            }
+          ],
+          "names": [],
+          "programs": [
+            {
+              "name": "connect4",
+              "cgroup": "/sys/fs/cgroup",
+              "runs": 4,
+              "nsPerRun": 150.0,
+              "verifiedInstructions": 1000
+            }
+          ],
+          "maps": [
+            {
+              "name": "frontends",
+              "used": 2,
+              "capacity": 10
+            }
+          ],
+          "totals": {
+            "portNotDeclared": 0,
+            "flowsFull": 0,
+            "torn": 0
+          },
+          "findings": {
+            "errors": 0,
+            "warnings": 0,
+            "infos": 0,
+            "list": []
+          }
+        }"#]]
+    .assert_eq(&pretty(&view));
+}
+
+#[test]
+fn whatever_is_not_in_effect_degrades_and_is_told() {
+    let mut state = state(&[weighted()]);
+    state.ready = false;
+    let id = ObjectId::clone(&state.snapshot.objects[0].meta.id);
+    let origin = Origin {
+        file: "a.yaml".into(),
+        line: 3,
+    };
+    let warning = Diagnostic::new(Severity::Warning, "SH3003", &id, &origin, "taken");
+    let error = Diagnostic::new(Severity::Error, "SH4001", &id, &origin, "does not fit");
+    state.dataplane_diagnostics = vec![warning, error];
+    let counts = Counts::default();
+    let fill = [Fill {
+        map: "frontends",
+        used: 10,
+        capacity: 10,
+    }];
+    let mut input = input(&state, &counts, &fill);
+    input.sources[0].failure = Some("permission denied".to_owned());
+    input.names.push(NameView {
+        host: "a.example.com".to_owned(),
+        record: "A".to_owned(),
+        addresses: Vec::new(),
+        age_seconds: None,
+        next_seconds: Some(1.5),
+        failures: 2,
+        reason: Some("timed out".to_owned()),
+    });
+    let view = status(input);
+    assert_round_trip(&view);
+    assert!(view.degraded);
+    assert_eq!(view.findings.list[0].code, "SH4001");
+    expect![[r#"
+        the programs are not attached yet
+        /etc/shunt cannot be read: permission denied
+        1 name(s) cannot be resolved at present; their last answers stay in force
+        1 finding(s) of severity error
+        frontends is full (10)"#]]
+    .assert_eq(&view.reasons.join("\n"));
+}
+
+#[test]
+fn an_object_that_is_declared_twice_is_shown_twice() {
+    let mut second = weighted();
+    second.meta.origin.file = "b.yaml".into();
+    let mut registry = crate::model::Registry::default();
+    for object in [weighted(), second] {
+        let path = object.meta.origin.file.to_string();
+        registry.apply(crate::model::fixtures::read(&path, &[object]));
+    }
+    let mut state = state(&[]);
+    state.snapshot = registry.snapshot().into();
+    state.file_diagnostics = registry.diagnostics();
+    let views = objects(&state);
+    let statuses: Vec<(&str, bool)> = views
+        .iter()
+        .map(|view| {
+            let is_shadowed = matches!(view.status, ObjectStatus::Shadowed { .. });
+            (view.file.as_str(), is_shadowed)
+        })
+        .collect();
+    assert_eq!(
+        statuses,
+        [("api.example.com.yaml", false), ("b.yaml", true)]
+    );
+}
