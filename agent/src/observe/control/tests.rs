@@ -6,7 +6,6 @@ use std::{fs, io};
 
 use super::*;
 
-#[expect(clippy::needless_pass_by_value, reason = "a handler takes the request")]
 fn handler(request: Request) -> Response {
     match request {
         Request::Services => Response::Services(Vec::new()),
@@ -138,7 +137,7 @@ fn garbage_is_answered_with_an_error() {
 fn an_endless_request_is_cut_off() {
     let place = Place::new();
     let _listening = place.serve().unwrap();
-    let response = exchange(&place.socket(), &[b' '; 64 * 1024]);
+    let response = exchange(&place.socket(), &vec![b' '; 64 * 1024]);
     assert!(matches!(&response, Response::Error(reason) if reason.contains("65536")));
 }
 

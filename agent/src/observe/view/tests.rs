@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_raw_string_hashes,
+    reason = "expect_test writes golden text so"
+)]
+
 use std::fmt::Debug;
 use std::time::Duration;
 
