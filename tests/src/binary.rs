@@ -27,7 +27,7 @@ pub fn path() -> PathBuf {
 /// How a command ended, and what it said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// 128 + N where signal N ended it is never seen here: `None` then.
+    /// `None` where a signal ended it.
     pub status: Option<i32>,
     pub stdout: String,
     pub stderr: String,

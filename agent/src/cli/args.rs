@@ -1,4 +1,8 @@
 //! What may be typed: every command and flag, with its help. Nothing here acts, and nothing here asks the machine.
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on commands and flags are help, which is shown as it stands"
+)]
 
 mod agent;
 mod parse;
@@ -31,9 +35,9 @@ Exit status:
   77  no permission
   79  findings of severity error";
 
-/// Istio's `ServiceEntry` on a Linux node without a sidecar.
+/// Istio's ServiceEntry on a Linux node without a sidecar.
 ///
-/// Kernel programs rewrite outbound connects to the endpoints of `ServiceEntry` objects, by weight and locality; no proxy
+/// Kernel programs rewrite outbound connects to the endpoints of ServiceEntry objects, by weight and locality; no proxy
 /// is in the way.
 #[derive(Debug, Parser)]
 #[command(name = "shunt", version, after_help = EXIT_STATUS, propagate_version = false)]
@@ -225,9 +229,15 @@ pub enum Listing {
     /// Where connects go, with share, health and count
     #[value(aliases = ["endpoint", "ep"])]
     Endpoints,
-    /// ServiceEntries, WorkloadEntries and DestinationRules, with what became of them
-    #[value(aliases = ["object", "obj", "se", "serviceentries", "we", "workloadentries", "dr", "destinationrules"])]
+    /// Objects of every kind, with what became of them
+    #[value(aliases = ["object", "obj"])]
     Objects,
+    #[value(name = "serviceentries", aliases = ["serviceentry", "se"])]
+    ServiceEntries,
+    #[value(name = "workloadentries", aliases = ["workloadentry", "we"])]
+    WorkloadEntries,
+    #[value(name = "destinationrules", aliases = ["destinationrule", "dr"])]
+    DestinationRules,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -67,7 +67,9 @@ fn paragraph(service: &ReportedService) -> String {
         let _ = writeln!(text, "  from {frontend}");
     }
     match refused {
-        Some(reason) => text.push_str(&format!("  refused: {reason}\n")),
+        Some(reason) => {
+            let _ = writeln!(text, "  refused: {reason}");
+        }
         None if resolution == "NONE" => text.push_str("  to the original address\n"),
         None if endpoints.is_empty() => text.push_str("  refused: no endpoint\n"),
         None => text.push_str(&output::indent(&endpoint_table(service))),

@@ -1,10 +1,12 @@
 //! `shunt get`: lists of what the agent holds.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::api::Kind;
 use crate::observe::view::ActionView;
 use crate::observe::{EndpointView, ObjectStatus, ObjectView, ServiceView};
 
@@ -19,9 +21,19 @@ pub(super) fn get(args: &GetArgs) -> Result<Exit> {
         Listing::Services => list(args, client::services(socket)?)?,
         Listing::Endpoints => list(args, client::endpoints(socket)?)?,
         Listing::Objects => list(args, client::objects(socket)?)?,
+        Listing::ServiceEntries => list(args, objects_of(Kind::ServiceEntry, socket)?)?,
+        Listing::WorkloadEntries => list(args, objects_of(Kind::WorkloadEntry, socket)?)?,
+        Listing::DestinationRules => list(args, objects_of(Kind::DestinationRule, socket)?)?,
     };
     output::print(&text)?;
     Ok(Exit::Success)
+}
+
+fn objects_of(kind: Kind, socket: &Path) -> Result<Vec<ObjectView>> {
+    let kind = kind.to_string();
+    let mut objects = client::objects(socket)?;
+    objects.retain(|object| object.kind == kind);
+    Ok(objects)
 }
 
 /// One line of a list.

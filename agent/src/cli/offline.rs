@@ -8,8 +8,8 @@ use anyhow::Result;
 use crate::api::{Diagnostic, decode};
 use crate::compile::{self, Compiled};
 use crate::model::{Answer, Fact, FileFact, Registry, Snapshot, SourceId, VipRanges, VipTable};
-use crate::settings::{self, SettingsError};
-use crate::sources::{self, InputError};
+use crate::settings;
+use crate::sources;
 
 use super::args::{HostAnswer, NodeArgs};
 
@@ -25,14 +25,6 @@ pub(super) struct Offline {
     pub unparsable: bool,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OfflineError {
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Input(#[from] InputError),
-}
-
 impl Offline {
     /// Reads and compiles everything that `paths` stand for, on the node that `node` describes. Names without one of the
     /// `answers` count as not resolved yet.
@@ -40,7 +32,7 @@ impl Offline {
         paths: &[PathBuf],
         node: &NodeArgs,
         answers: &[HostAnswer],
-    ) -> Result<Self, OfflineError> {
+    ) -> Result<Self> {
         let (mesh, mut file_findings) = settings::read_mesh_config(node.mesh_config.as_deref())?;
         let inputs = sources::read_paths(paths)?;
         let node = settings::read_node(node);

@@ -45,7 +45,8 @@ pub(super) const fn health(is_healthy: bool) -> &'static str {
 
 /// Moves every line to the right, below what it belongs to.
 pub(super) fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    let lines = text.lines();
+    lines.flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// Columns with at least two spaces between them and no borders, for eyes and for awk: an empty cell shows as `-`.
@@ -80,8 +81,9 @@ impl Table {
         for column in self.grid.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        let lines = self.grid.lines();
-        lines.map(|line| format!("{}\n", line.trim_end())).collect()
+        let lines: Vec<String> = self.grid.lines().collect();
+        let lines = lines.iter().map(|line| line.trim_end());
+        lines.flat_map(|line| [line, "\n"]).collect()
     }
 }
 
@@ -94,7 +96,7 @@ pub(super) struct Palette {
 impl Palette {
     pub(super) const PLAIN: Self = Self { is_on: false };
 
-    /// For what goes to `stream`: colours on a terminal, unless NO_COLOR (no-color.org) is set.
+    /// For what goes to `stream`: colours on a terminal, unless `NO_COLOR` (no-color.org) is set.
     pub(super) fn for_stream(stream: &impl IsTerminal) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");

@@ -61,24 +61,24 @@ pub struct AgentArgs {
 
 /// Capacities of the kernel's maps.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Limits (what the defaults are is in the README)")]
+#[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Destinations: addresses with ports
+    /// Destinations: addresses with ports [default: 262144 for run, 16384 for exec]
     #[arg(long, env = "SHUNT_MAX_FRONTENDS", value_name = "N", value_parser = parse::limit())]
     pub max_frontends: Option<u32>,
-    /// CIDR addresses
+    /// CIDR addresses [default: 16384 for run, 1024 for exec]
     #[arg(long, env = "SHUNT_MAX_PREFIXES", value_name = "N", value_parser = parse::limit())]
     pub max_prefixes: Option<u32>,
-    /// Cells for services and their endpoints: one each, and room for changes
+    /// Cells for services and their endpoints: one each, and room for changes [default: 524288 for run, 32768 for exec]
     #[arg(long, env = "SHUNT_MAX_CELLS", value_name = "N", value_parser = parse::limit())]
     pub max_cells: Option<u32>,
-    /// Services with counters: hosts with ports
+    /// Services with counters: hosts with ports [default: 131072 for run, 4096 for exec]
     #[arg(long, env = "SHUNT_MAX_SERVICES", value_name = "N", value_parser = parse::limit())]
     pub max_services: Option<u32>,
-    /// Endpoints with counters
+    /// Endpoints with counters [default: 262144 for run, 16384 for exec]
     #[arg(long, env = "SHUNT_MAX_ENDPOINTS", value_name = "N", value_parser = parse::limit())]
     pub max_endpoints: Option<u32>,
-    /// Redirected sockets that are remembered at once; a power of two
+    /// Redirected sockets that are remembered at once; a power of two [default: 65536 for run, 4096 for exec]
     #[arg(long, env = "SHUNT_MAX_FLOWS", value_name = "N", value_parser = parse::limit())]
     pub max_flows: Option<u32>,
 }

@@ -56,7 +56,7 @@ fn lists_have_short_names() {
     for (alias, expected) in [
         ("svc", Listing::Services),
         ("ep", Listing::Endpoints),
-        ("se", Listing::Objects),
+        ("se", Listing::ServiceEntries),
     ] {
         let Command::Get(get) = parse(&format!("shunt get {alias}")).unwrap().command else {
             panic!("not get");
@@ -72,7 +72,7 @@ fn wait_takes_its_seconds_after_an_equals_sign_only() {
         other => panic!("{other:?}"),
     };
     assert_eq!(wait("shunt status"), None);
-    assert_eq!(wait("shunt status --wait"), Some(Duration::from_secs(60)));
+    assert_eq!(wait("shunt status --wait"), Some(Duration::from_mins(1)));
     assert_eq!(wait("shunt status --wait=5"), Some(Duration::from_secs(5)));
     assert!(parse("shunt status --wait 5").is_err());
 }
