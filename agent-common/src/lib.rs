@@ -1,5 +1,5 @@
 //! What the agent and the kernel programs must agree on: the layout of every map ([`abi`]) and the decision itself
-//! ([`decide`]). This crate knows nothing of how either side reaches the maps.
+//! ([`mod@decide`]). This crate knows nothing of how either side reaches the maps.
 #![no_std]
 #![expect(
     clippy::inline_always,

@@ -1,62 +1,11 @@
-//! What the program was told: flags and environment, resolved once. Nothing else asks for flags or variables.
-
-mod error;
-mod resolve;
+//! What an agent goes by: what flags and environment have come to.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::api::MeshConfig;
+use crate::dataplane::Limits;
 use crate::model::{Node, VipRanges};
-
-pub use error::SettingsError;
-pub use resolve::{read_mesh_config, read_node};
-
-/// Capacities of the maps. Kernel memory is allocated for them in full at load, but for the frontends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Captured destinations; about 100 bytes each, allocated as used.
-    pub frontends: u32,
-    /// CIDR addresses; about 60 bytes each, allocated as used.
-    pub prefixes: u32,
-    /// Arena cells of 32 bytes: two for a service with one endpoint, one more for each further endpoint, and room for
-    /// the old and the new group of whatever changes at once.
-    pub cells: u32,
-    /// 16 bytes per CPU each.
-    pub services: u32,
-    /// 16 bytes per CPU each.
-    pub endpoints: u32,
-    /// Redirected sockets that are remembered at once; 64 bytes each. A power of two.
-    pub flows: u32,
-}
-
-impl Limits {
-    /// For an agent that serves one command or the demo: a few thousand services, in about 4 MB of kernel memory (on 8
-    /// CPUs).
-    pub const fn small() -> Self {
-        Self {
-            frontends: 16_384,
-            prefixes: 1_024,
-            cells: 32_768,
-            services: 4_096,
-            endpoints: 16_384,
-            flows: 4_096,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            frontends: 262_144,
-            prefixes: 16_384,
-            cells: 524_288,
-            services: 131_072,
-            endpoints: 262_144,
-            flows: 65_536,
-        }
-    }
-}
 
 /// Everything that `run` and `exec` go by.
 #[derive(Clone, Debug)]

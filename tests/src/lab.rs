@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent::compile::Program;
+use agent::dataplane::Limits;
 use agent::dataplane::{Dataplane, LoadOptions, mounts};
-use agent::settings::Limits;
 use anyhow::Result;
 
 use crate::cgroup::TemporaryCgroup;

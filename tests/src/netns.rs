@@ -1,5 +1,5 @@
 //! A network namespace with nothing but a loopback device, so that tests own every address in it.
-#![expect(unsafe_code, reason = "unshare(2) and the ioctls of network devices")]
+#![expect(unsafe_code, reason = "the ioctls of network devices")]
 
 use std::ffi::c_char;
 use std::io;
@@ -9,19 +9,14 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 
+pub use agent::app::netns::isolate;
+
 /// `struct in6_ifreq` of include/uapi/linux/ipv6.h.
 #[repr(C)]
 struct In6Request {
     address: libc::in6_addr,
     prefix_length: u32,
     device: i32,
-}
-
-/// Leaves this thread, and those that it starts, alone with a loopback device that is up.
-pub fn isolate() -> Result<()> {
-    // SAFETY: no pointers; file descriptors stay as they are.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).context("making a network namespace")?;
-    set_up("lo")
 }
 
 /// Gives the loopback device an address: connects to it come from it too, which tells who was reached.
@@ -54,12 +49,6 @@ fn add_v6(address: Ipv6Addr) -> Result<()> {
     };
     // SAFETY: the request is what SIOCSIFADDR on an IPv6 socket reads.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request) })
-}
-
-fn set_up(device: &str) -> Result<()> {
-    let mut request = request(device);
-    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).expect("a small flag");
-    ioctl_v4(libc::SIOCSIFFLAGS, &mut request)
 }
 
 fn request(device: &str) -> libc::ifreq {

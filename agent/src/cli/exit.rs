@@ -3,9 +3,9 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::resolve::SettingsError;
 use crate::api::{Diagnostic, Severity};
 use crate::observe::ClientError;
-use crate::settings::SettingsError;
 use crate::sources::InputError;
 
 /// The statuses that others script against; those from 64 on are sysexits.h's, 79 is istioctl's.

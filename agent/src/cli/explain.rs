@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 
+use crate::dataplane::Limits;
 use crate::dataplane::{Counts, MemoryDataplane};
 use crate::observe::explain::{ConnectView, Sight, Transport, VerdictView, explain as explain_in};
 use crate::observe::{Explanation, Question};
-use crate::settings::Limits;
 
 use super::args::{ExplainArgs, ReportFormat};
 use super::client;

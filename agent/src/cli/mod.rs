@@ -1,4 +1,4 @@
-//! The command line. It only parses, asks and prints; `settings` says what is meant, `app` and `observe` do it.
+//! The command line. It only parses, asks and prints; `resolve` says what is meant, `app` and `observe` do it.
 
 pub mod args;
 
@@ -15,6 +15,7 @@ mod logging;
 mod offline;
 mod output;
 mod privilege;
+mod resolve;
 mod run;
 mod status;
 mod version;
@@ -24,8 +25,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
+use self::resolve::SettingsError;
 use crate::app;
-use crate::settings::SettingsError;
 
 use self::args::{Cli, Command};
 use self::exit::Exit;

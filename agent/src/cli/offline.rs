@@ -8,8 +8,9 @@ use anyhow::Result;
 use crate::api::{Diagnostic, decode};
 use crate::compile::{self, Compiled};
 use crate::model::{Answer, Fact, FileFact, Registry, Snapshot, SourceId, VipRanges, VipTable};
-use crate::settings;
 use crate::sources;
+
+use super::resolve;
 
 use super::args::{HostAnswer, NodeArgs};
 
@@ -33,9 +34,9 @@ impl Offline {
         node: &NodeArgs,
         answers: &[HostAnswer],
     ) -> Result<Self> {
-        let (mesh, mut file_findings) = settings::read_mesh_config(node.mesh_config.as_deref())?;
+        let (mesh, mut file_findings) = resolve::read_mesh_config(node.mesh_config.as_deref())?;
         let inputs = sources::read_paths(paths)?;
-        let node = settings::read_node(node);
+        let node = resolve::read_node(node);
         let mut registry = Registry::new(node, VipRanges::default(), VipTable::default());
         registry.apply(Fact::Mesh(mesh));
         let source = SourceId("command line".into());

@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::api::{Diagnostic, Severity};
 use crate::app;
 use crate::app::demo::DemoOptions;
-use crate::settings::{Limits, Settings};
+use crate::dataplane::Limits;
+use crate::settings::Settings;
 
 use super::args::{AgentArgs, DemoArgs, ExecArgs, LogArgs, RunArgs};
 use super::findings;

@@ -7,7 +7,7 @@ use agent_common::abi::{FrontendWord, UDP};
 
 use crate::api::Diagnostic;
 use crate::compile::{Destination, Frontend, Program, ServiceKey};
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::findings;
 use super::live::{Group, Live};

@@ -2,7 +2,7 @@
 
 use crate::api::{Diagnostic, Severity};
 use crate::compile::Program;
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::engine::{Cause, Failures};
 use super::plan::Limit;

@@ -8,7 +8,7 @@ use agent_common::abi::{
     Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Range, Slot,
 };
 
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::engine::Engine;
 use super::store::{Map, MapFailure, PrefixKey, Store};

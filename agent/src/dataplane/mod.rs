@@ -11,6 +11,7 @@ mod engine;
 mod findings;
 mod group;
 mod kernel;
+mod limits;
 mod live;
 mod memory;
 pub mod mounts;
@@ -32,5 +33,6 @@ pub use kernel::{
     AttachError, Counts, Dataplane, EndpointCounts, Fill, KernelTables, LoadError, LoadOptions,
     ProgramFigures, ServiceCounts,
 };
+pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryTables};
 pub use names::Names;

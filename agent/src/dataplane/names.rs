@@ -10,7 +10,7 @@ use agent_common::abi::{Address, Port};
 use ipnet::IpNet;
 
 use crate::compile::ServiceKey;
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::address;
 

@@ -21,7 +21,10 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     pub(super) fn new(program: &'a Program) -> Self {
-        let destinations = program.frontends.keys().map(|frontend| frontend.destination);
+        let destinations = program
+            .frontends
+            .keys()
+            .map(|frontend| frontend.destination);
         let mut prefixes: BTreeSet<IpNet> = destinations
             .filter_map(|destination| match destination {
                 Destination::Prefix(net) => Some(net),

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::api::{Object, Resolution};
 use crate::compile::compile;
+use crate::dataplane::Limits;
 use crate::dataplane::MemoryDataplane;
 use crate::model::fixtures::{endpoint, entry, snapshot};
-use crate::settings::Limits;
 
 use super::State;
 

@@ -1,6 +1,6 @@
 //! The resolver as a source: the addresses of the names that are wanted, told whenever they are answered.
 //!
-//! A name is asked for once for all who need it. Which answers are kept for how long is [`schedule`]'s to say; this
+//! A name is asked for once for all who need it. Which answers are kept for how long is `schedule`'s to say; this
 //! carries its questions to the servers, a bounded number at a time.
 
 mod name;

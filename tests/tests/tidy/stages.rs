@@ -6,14 +6,11 @@ use crate::source::{File, assert_none, code_of, folders, rust_files, words};
 const VISIBLE: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("model", &["api"]),
-    ("settings", &["api", "model"]),
+    ("settings", &["api", "model", "dataplane"]),
     ("sources", &["api", "model"]),
     ("compile", &["api", "model"]),
-    ("dataplane", &["api", "model", "settings", "compile"]),
-    (
-        "observe",
-        &["api", "model", "settings", "compile", "dataplane"],
-    ),
+    ("dataplane", &["api", "model", "compile"]),
+    ("observe", &["api", "model", "compile", "dataplane"]),
     (
         "app",
         &[
@@ -58,6 +55,12 @@ const IMPURE: [&str; 12] = [
 ];
 /// The same of modules of the standard library.
 const IMPURE_STD: [&str; 4] = ["env", "fs", "process", "thread"];
+/// What one file may name all the same, and why that leaves it pure.
+const LEAVE: (&str, &str, &str) = (
+    "agent/src/api/decode.rs",
+    "thread",
+    "threads of one scope that share nothing: what they give does not depend on how they ran",
+);
 
 #[test]
 fn no_stage_names_a_later_one() {
@@ -92,7 +95,9 @@ fn no_pure_stage_reaches_the_outside() {
         let of_std = code
             .match_indices("std::")
             .flat_map(|(at, path)| first_names(&code[at + path.len()..]))
-            .filter(|name| IMPURE_STD.contains(name));
+            .filter(|name| {
+                IMPURE_STD.contains(name) && (file.path.as_str(), *name) != (LEAVE.0, LEAVE.1)
+            });
         let impure = words(&code).filter(|word| IMPURE.contains(word));
         let named = impure
             .chain(of_std)

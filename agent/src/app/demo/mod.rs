@@ -22,8 +22,9 @@ use tokio::time::timeout;
 use super::child_cgroup::ChildCgroup;
 use crate::api::{Locality, MeshConfig};
 use crate::compile::{Destination, Program};
+use crate::dataplane::Limits;
 use crate::model::{Node, VipRanges};
-use crate::settings::{Limits, Settings};
+use crate::settings::Settings;
 
 use self::board::Board;
 use self::client::Row;

@@ -5,7 +5,7 @@ use aya::programs::{CgroupSock, CgroupSockAddr, ProgramType};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::error::LoadError;
 

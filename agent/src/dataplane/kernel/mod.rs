@@ -14,7 +14,7 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 
 use crate::compile::Program;
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::engine::{Applied, Engine};
 use super::names::Names;

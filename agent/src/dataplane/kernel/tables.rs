@@ -15,8 +15,8 @@ use aya::maps::{HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuVa
 use aya::{Ebpf, Pod};
 use rustix::thread::{MembarrierCommand, membarrier};
 
+use crate::dataplane::Limits;
 use crate::dataplane::store::{Map, MapFailure, PrefixKey, Store};
-use crate::settings::Limits;
 
 use super::error::LoadError;
 use super::mapping::Mapping;

@@ -1,7 +1,7 @@
 //! Tables that are too small: what fits works, and the findings name the objects.
 
 use crate::compile::Program;
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::super::memory::MemoryDataplane;
 use super::programs::{add, key};

@@ -8,7 +8,7 @@ use agent_common::{Connect, Family, Verdict, decide};
 use proptest::prelude::*;
 
 use crate::compile::Program;
-use crate::settings::Limits;
+use crate::dataplane::Limits;
 
 use super::super::address;
 use super::super::engine::Failures;

@@ -136,7 +136,7 @@ pub(super) enum By {
     Nothing,
 }
 
-/// Goes through the tables as [`agent_common::decide`] does.
+/// Goes through the tables as [`agent_common::decide()`] does.
 pub(super) fn matched<'a, T: Tables>(
     sight: &Sight<'a, T>,
     connect: &Connect,

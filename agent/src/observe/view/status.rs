@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Diagnostic, Severity};
+use crate::compile::codes;
 use crate::dataplane::{Counts, Fill, ProgramFigures};
 
 use super::super::State;
@@ -154,7 +155,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         torn: counts.torn,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();
-    let reasons = reasons(state, &sources, &names, &findings, &maps);
+    let reasons = reasons(state, &sources, &findings, &maps);
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: state.generation,
@@ -184,7 +185,6 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
 fn reasons(
     state: &State,
     sources: &[SourceView],
-    names: &[NameView],
     findings: &FindingsView,
     maps: &[MapView],
 ) -> Vec<String> {
@@ -202,11 +202,13 @@ fn reasons(
             reasons.push(format!("{path}: {count} file(s) cannot be read"));
         }
     }
-    let failing = names.iter().filter(|name| name.failures > 0).count();
-    if failing > 0 {
-        reasons.push(format!(
-            "{failing} name(s) cannot be resolved at present; their last answers stay in force"
-        ));
+    // A host that no DNS server knows is usual, and clients reach it by its VIP; an endpoint is needed.
+    let compiled = state.compiled.diagnostics.iter();
+    let unresolved = compiled
+        .filter(|d| d.code == codes::NAME_UNRESOLVED)
+        .count();
+    if unresolved > 0 {
+        reasons.push(format!("{unresolved} name(s) of endpoints do not resolve"));
     }
     if findings.errors > 0 {
         let count = findings.errors;

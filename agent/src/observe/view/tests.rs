@@ -310,7 +310,6 @@ fn whatever_is_not_in_effect_degrades_and_is_told() {
     expect![[r#"
         the programs are not attached yet
         /etc/shunt cannot be read: permission denied
-        1 name(s) cannot be resolved at present; their last answers stay in force
         1 finding(s) of severity error
         frontends is full (10)"#]]
     .assert_eq(&view.reasons.join("\n"));

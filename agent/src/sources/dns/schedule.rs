@@ -18,7 +18,7 @@ use crate::model::Answer;
 
 use super::name::{Family, NameState, NameStatus, Next, Outcome};
 
-/// The waits between questions. All are lengthened by up to [`JITTER`].
+/// The waits between questions. All are lengthened by up to `JITTER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// An answer is asked for again no sooner.

@@ -1,16 +1,20 @@
 //! From flags to settings: defaults, what the machine offers in place of a flag, and what must hold between flags.
 
+mod error;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::api::{Diagnostic, MeshConfig, mesh_config};
-use crate::cli::args::{AgentArgs, BpfDirArgs, LimitArgs, NodeArgs, SocketArgs};
-use crate::dataplane::mounts;
+use crate::dataplane::{Limits, mounts};
 use crate::model::{Node, VipRanges};
+use crate::settings::Settings;
 
-use super::{Limits, Settings, SettingsError};
+use super::args::{AgentArgs, BpfDirArgs, LimitArgs, NodeArgs, SocketArgs};
+
+pub(super) use error::SettingsError;
 
 /// A range of fewer addresses than this leaves hosts without one at once.
 const SMALLEST_VIP_RANGE_BITS: u8 = 4;
@@ -83,7 +87,7 @@ impl Limits {
 }
 
 /// The mesh's configuration, or Istio's defaults without a file; and what is said in it but not carried out.
-pub fn read_mesh_config(
+pub(super) fn read_mesh_config(
     path: Option<&Path>,
 ) -> Result<(MeshConfig, Vec<Diagnostic>), SettingsError> {
     let Some(path) = path else {
@@ -101,7 +105,7 @@ pub fn read_mesh_config(
     })
 }
 
-pub fn read_node(args: &NodeArgs) -> Node {
+pub(super) fn read_node(args: &NodeArgs) -> Node {
     Node {
         locality: args.locality.clone().unwrap_or_default(),
         network: args.network.clone().unwrap_or_default(),
