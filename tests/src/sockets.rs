@@ -164,6 +164,12 @@ fn open_udp(is_v6: bool) -> io::Result<UdpSocket> {
 /// A connection that is reset when it is closed, so that its port is free at once.
 fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(to)?;
+    reset_on_close(&stream)?;
+    Ok(stream)
+}
+
+/// Closes with a reset, so that the port is free at once.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     let linger = libc::linger {
         l_onoff: 1,
         l_linger: 0,
@@ -182,7 +188,7 @@ fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(stream)
+    Ok(())
 }
 
 fn spread(transport: Transport, to: SocketAddr, count: u32) -> anyhow::Result<Reply> {
