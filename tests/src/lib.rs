@@ -7,6 +7,7 @@ pub mod client;
 pub mod lab;
 pub mod netns;
 pub mod programs;
+pub mod scenario;
 pub mod sockets;
 
 pub use agent::app::demo::dns_server;

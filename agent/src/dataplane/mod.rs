@@ -28,7 +28,7 @@ mod tests;
 
 pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
-pub use engine::Applied;
+pub use engine::{Applied, Engine};
 pub use kernel::{
     AttachError, Counts, Dataplane, EndpointCounts, Fill, KernelTables, LoadError, LoadOptions,
     ProgramFigures, ServiceCounts,
@@ -36,3 +36,4 @@ pub use kernel::{
 pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryTables};
 pub use names::Names;
+pub use store::{Map, MapFailure, PrefixKey, Store};

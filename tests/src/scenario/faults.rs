@@ -1,0 +1,138 @@
+//! Tables in memory that refuse changes now and then.
+
+use std::cell::Cell as Mutable;
+use std::io;
+
+use agent::dataplane::{Engine, Map, MapFailure, MemoryDataplane, MemoryTables, PrefixKey, Store};
+use agent::settings::Limits;
+use agent_common::Tables;
+use agent_common::abi::{
+    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Slot,
+};
+
+/// A data plane over faulty tables.
+pub type FaultyDataplane = Engine<FaultyTables>;
+
+/// Refuses every n-th change of a keyed table, and every n-th grace period.
+#[derive(Debug)]
+pub struct FaultyTables {
+    pub sound: MemoryTables,
+    every: Mutable<u32>,
+    changes: Mutable<u32>,
+}
+
+/// An empty data plane that refuses nothing yet.
+pub fn dataplane(limits: &Limits) -> FaultyDataplane {
+    let tables = FaultyTables {
+        sound: MemoryDataplane::in_memory(limits).tables().clone(),
+        every: Mutable::new(0),
+        changes: Mutable::new(0),
+    };
+    Engine::new(tables, limits)
+}
+
+impl FaultyTables {
+    /// Every `every`-th change is refused from now on; 0: none.
+    pub fn refuse(&self, every: u32) {
+        self.every.set(every);
+    }
+
+    fn strike(&self) -> io::Result<()> {
+        let changes = self.changes.get() + 1;
+        self.changes.set(changes);
+        match self.every.get() {
+            0 => Ok(()),
+            every if changes.is_multiple_of(every) => {
+                Err(io::Error::from(io::ErrorKind::OutOfMemory))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Tables for FaultyTables {
+    fn config(&self) -> Option<&Config> {
+        self.sound.config()
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.sound.frontend(key)
+    }
+
+    fn prefix(&self, address: Address) -> Option<u32> {
+        self.sound.prefix(address)
+    }
+
+    fn header(&self, cell: u32) -> Option<&GroupHeader> {
+        self.sound.header(cell)
+    }
+
+    fn slot(&self, cell: u32) -> Option<&Slot> {
+        self.sound.slot(cell)
+    }
+}
+
+impl Map<FrontendKey, FrontendWord> for FaultyTables {
+    fn get(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.sound.frontends.get(key)
+    }
+
+    fn set(&mut self, key: &FrontendKey, value: FrontendWord) -> Result<(), MapFailure> {
+        self.strike()?;
+        self.sound.frontends.set(key, value)
+    }
+
+    fn remove(&mut self, key: &FrontendKey) -> Result<(), MapFailure> {
+        self.strike()?;
+        self.sound.frontends.remove(key)
+    }
+}
+
+impl Map<PrefixKey, u32> for FaultyTables {
+    fn get(&self, key: &PrefixKey) -> Option<u32> {
+        self.sound.prefixes.get(key)
+    }
+
+    fn set(&mut self, key: &PrefixKey, value: u32) -> Result<(), MapFailure> {
+        self.strike()?;
+        self.sound.prefixes.set(key, value)
+    }
+
+    fn remove(&mut self, key: &PrefixKey) -> Result<(), MapFailure> {
+        self.strike()?;
+        self.sound.prefixes.remove(key)
+    }
+}
+
+impl Store for FaultyTables {
+    type Frontends = Self;
+    type Prefixes = Self;
+
+    fn frontends(&mut self) -> &mut Self {
+        self
+    }
+
+    fn prefixes(&mut self) -> &mut Self {
+        self
+    }
+
+    fn write_cells(&mut self, first: u32, cells: &[Cell]) {
+        self.sound.write_cells(first, cells);
+    }
+
+    fn set_config(&mut self, config: &Config) {
+        self.sound.set_config(config);
+    }
+
+    fn wait_for_readers(&mut self) -> io::Result<()> {
+        self.strike()
+    }
+
+    fn counter(&self, index: u32) -> Counter {
+        self.sound.counter(index)
+    }
+
+    fn reset_counter(&mut self, index: u32) {
+        self.sound.reset_counter(index);
+    }
+}
