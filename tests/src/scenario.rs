@@ -53,7 +53,7 @@ pub struct Script {
     /// `Kind/name` of objects that are gone.
     #[serde(default)]
     pub deleted: Vec<String>,
-    /// `CODE name-of-the-object` of every finding there must be.
+    /// `CODE name-of-the-object` of every finding there must be, but for warnings about what one object says.
     #[serde(default)]
     pub findings: Vec<String>,
     /// By what a client asks for.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use agent::api::{Decoded, Locality, MeshConfig, decode, mesh_config};
+use agent::api::{Decoded, Diagnostic, Locality, MeshConfig, Severity, decode, mesh_config};
 use agent::compile::{Compiled, compile};
 use agent::dataplane::abi_address;
 use agent::model::{
@@ -16,6 +16,9 @@ use anyhow::{Context, Result, anyhow};
 
 use super::outcome::{Place, Target};
 use super::{Script, Step};
+
+/// How codes begin of what is found in an object by itself. Its warnings are no matter of scenarios.
+const READING: &str = "SH1";
 
 /// Everything that the steps so far have said.
 #[derive(Default)]
@@ -32,7 +35,7 @@ pub struct World {
 pub struct Moment {
     pub snapshot: Snapshot,
     pub compiled: Compiled,
-    /// `CODE name` of every finding, ordered.
+    /// `CODE name` of every finding but the warnings of reading objects, ordered.
     pub findings: Vec<String>,
 }
 
@@ -109,7 +112,12 @@ impl World {
         let compiled = compile(&snapshot);
         let of_files = self.registry.diagnostics();
         let all = of_files.iter().chain(&compiled.diagnostics);
-        let mut findings: Vec<String> = all.map(|d| format!("{} {}", d.code, d.name)).collect();
+        let counts =
+            |d: &&Diagnostic| !d.code.starts_with(READING) || d.severity == Severity::Error;
+        let mut findings: Vec<String> = all
+            .filter(counts)
+            .map(|d| format!("{} {}", d.code, d.name))
+            .collect();
         findings.sort();
         Moment {
             snapshot,
