@@ -6,6 +6,8 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -48,7 +50,16 @@ fn add_v6(address: Ipv6Addr) -> Result<()> {
         device: 1,
     };
     // SAFETY: the request is what SIOCSIFADDR on an IPv6 socket reads.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request) })
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request) })?;
+    // The kernel makes it usable from a work queue, a moment later.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while let Err(error) = UdpSocket::bind((address, 0)) {
+        if error.kind() != io::ErrorKind::AddrNotAvailable || Instant::now() > deadline {
+            return Err(error.into());
+        }
+        thread::yield_now();
+    }
+    Ok(())
 }
 
 fn request(device: &str) -> libc::ifreq {
