@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod client;
 pub mod lab;
 pub mod netns;
+pub mod node;
 pub mod programs;
 pub mod scenario;
 pub mod sockets;

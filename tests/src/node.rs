@@ -1,0 +1,235 @@
+//! A node in small: the real agent on the real kernel, on a cgroup of its own with a client in it, with a directory of
+//! objects and a DNS server, in a network namespace that nothing leaves.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use agent::api::MeshConfig;
+use agent::app::agent::{Role, Running, start};
+use agent::model::{Node as Place, VipRanges};
+use agent::observe::State;
+use agent::settings::Settings;
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use crate::bpffs::TemporaryBpffs;
+use crate::cgroup::TemporaryCgroup;
+use crate::client::{Client, Outcome};
+use crate::dns_server::DnsServer;
+use crate::sockets::{Request, Transport};
+use crate::{lab, netns};
+
+/// Far beyond any wait that a test counts on.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where connects of these tests may end: they are the client's own addresses.
+pub const ADDRESSES: [&str; 3] = ["10.9.0.1", "10.9.0.2", "10.9.0.3"];
+/// Where the client listens on each of them.
+pub const PORT: u16 = 8080;
+
+/// What is dropped leaves nothing, in this order.
+pub struct Node {
+    running: Option<Running>,
+    pub client: Client,
+    pub dns: DnsServer,
+    runtime: Runtime,
+    pub cgroup: TemporaryCgroup,
+    bpffs: TemporaryBpffs,
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Node {
+    /// Everything but the agent. `None`, with the reason printed, where kernel tests cannot run.
+    pub fn new(client: impl AsRef<OsStr>) -> Result<Option<Self>> {
+        if !lab::can_run() {
+            return Ok(None);
+        }
+        let turn = lab::turn();
+        netns::isolate()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let folder = TempDir::new()?;
+        fs::create_dir(folder.path().join("config"))?;
+        let cgroup = TemporaryCgroup::new()?;
+        let mut client = Client::start(client, cgroup.path())?;
+        for address in ADDRESSES.map(|text| text.parse().expect("a valid address")) {
+            client.order(&Request::AddAddresses(vec![address]))?;
+            client.order(&Request::Listen(SocketAddr::new(address, PORT)))?;
+        }
+        Ok(Some(Self {
+            running: None,
+            client,
+            dns: runtime.block_on(DnsServer::start())?,
+            runtime,
+            cgroup,
+            bpffs: TemporaryBpffs::new()?,
+            folder,
+            _turn: turn,
+        }))
+    }
+
+    pub fn config_dir(&self) -> PathBuf {
+        self.folder.path().join("config")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub fn bpf_dir(&self) -> PathBuf {
+        self.bpffs.path().join("shunt")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("shunt.sock")
+    }
+
+    /// The flags of `shunt run` that say what [`Self::start`] does.
+    pub fn flags(&self) -> Vec<String> {
+        let of_path = |flag: &str, path: &Path| [flag.to_owned(), path.display().to_string()];
+        [
+            of_path("--config-dir", &self.config_dir()),
+            of_path("--cgroup", self.cgroup.path()),
+            of_path("--state-dir", &self.state_dir()),
+            of_path("--bpf-dir", &self.bpf_dir()),
+            of_path("--socket", &self.socket()),
+            ["--resolver".to_owned(), self.dns.address().to_string()],
+        ]
+        .concat()
+    }
+
+    /// Starts an agent, and returns when its programs are attached.
+    pub fn start(&mut self) -> Result<()> {
+        let settings = Settings {
+            config_dirs: vec![self.config_dir()],
+            mesh_config: None,
+            mesh: MeshConfig::default(),
+            cgroups: vec![self.cgroup.path().to_owned()],
+            node: Place::default(),
+            resolvers: vec![self.dns.address()],
+            state_dir: self.state_dir(),
+            bpf_dir: self.bpf_dir(),
+            socket: self.socket(),
+            vip_ranges: VipRanges::default(),
+            limits: lab::limits(),
+            bpf_log: false,
+        };
+        self.running = Some(self.runtime.block_on(start(settings, Role::Node))?);
+        Ok(())
+    }
+
+    pub fn stop(&mut self) -> Result<()> {
+        let running = self.running.take().context("no agent is running")?;
+        self.runtime.block_on(running.stop())
+    }
+
+    /// What the agent published last.
+    pub fn state(&mut self) -> Arc<State> {
+        self.running.as_mut().expect("an agent is running").state()
+    }
+
+    /// Waits for a publication that is as wanted; the present one counts.
+    pub fn wait_until(
+        &mut self,
+        what: &str,
+        is_reached: impl Fn(&State) -> bool,
+    ) -> Result<Arc<State>> {
+        let running = self.running.as_mut().context("no agent is running")?;
+        let search = async {
+            loop {
+                let state = running.state();
+                if is_reached(&state) {
+                    return anyhow::Ok(state);
+                }
+                running.changed().await?;
+            }
+        };
+        let found = self
+            .runtime
+            .block_on(async { timeout(PATIENCE, search).await });
+        found.with_context(|| format!("it is not so that {what}"))?
+    }
+
+    /// Waits until `host` is spread over `addresses`, and holds real sockets to it.
+    pub fn wait_for(&mut self, host: &str, addresses: &[&str]) -> Result<()> {
+        let wanted: BTreeSet<IpAddr> = addresses
+            .iter()
+            .map(|a| a.parse())
+            .collect::<Result<_, _>>()?;
+        self.wait_until(&format!("{host} is at {addresses:?}"), |state| {
+            endpoints(state, host) == wanted
+        })?;
+        assert_eq!(self.reached(host)?, wanted);
+        Ok(())
+    }
+
+    /// Who is reached by real sockets that connect to the automatic VIP of `host`.
+    pub fn reached(&mut self, host: &str) -> Result<BTreeSet<IpAddr>> {
+        let vip = SocketAddr::new(vip(&self.state(), host)?, 80);
+        // So many that an endpoint of two or three is missed with a probability below 10^-10.
+        let reached = self.client.spread(Transport::Tcp, vip, 64)?;
+        Ok(reached.into_keys().collect())
+    }
+
+    /// What a connect to `host` fails with.
+    pub fn failure(&mut self, to: SocketAddr) -> Result<Option<i32>> {
+        Ok(match self.client.connect(Transport::Tcp, to)? {
+            Outcome::Failed(errno) => Some(errno),
+            Outcome::Connected { .. } => None,
+        })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.running.is_some()
+            && let Err(error) = self.stop()
+        {
+            eprintln!("stopping the agent: {error:#}");
+        }
+    }
+}
+
+/// The addresses over which port 80 of `host` is spread.
+pub fn endpoints(state: &State, host: &str) -> BTreeSet<IpAddr> {
+    let services = state.compiled.program.services.iter();
+    services
+        .filter(|(key, _)| &*key.host == host)
+        .flat_map(|(_, service)| &service.endpoints)
+        .map(|endpoint| endpoint.address)
+        .collect()
+}
+
+/// The automatic IPv4 address of `host`.
+pub fn vip(state: &State, host: &str) -> Result<IpAddr> {
+    let vips = state.snapshot.vips.get("default", host);
+    Ok(vips
+        .with_context(|| format!("{host} has no VIP"))?
+        .v4
+        .into())
+}
+
+/// A `ServiceEntry` called and for `host`, from port 80 to where the client listens.
+pub fn entry(host: &str, resolution: &str, addresses: &[&str]) -> String {
+    let mut text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {host}}}\nspec:\n  hosts: [{host}]\n  \
+         ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {PORT}}}]\n  resolution: {resolution}\n"
+    );
+    if !addresses.is_empty() {
+        text += "  endpoints:\n";
+    }
+    for address in addresses {
+        text += &format!("  - {{address: {address}}}\n");
+    }
+    text
+}
