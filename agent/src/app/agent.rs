@@ -98,7 +98,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let (publisher, mut state) = watch::channel(Arc::new(initial));
     let control = Control {
         state: state.clone(),
-        dataplane: Arc::clone(&dataplane),
+        dataplane: Arc::downgrade(&dataplane),
         refresher: Arc::clone(&refresher),
         directories: directories.iter().map(Directory::watch_status).collect(),
     };

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -18,7 +18,8 @@ use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 /// Where answers come from.
 pub(super) struct Control {
     pub(super) state: watch::Receiver<Arc<State>>,
-    pub(super) dataplane: Arc<Mutex<Dataplane>>,
+    /// The agent's alone, so that what it detaches when it ends waits for no client.
+    pub(super) dataplane: Weak<Mutex<Dataplane>>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) directories: Vec<watch::Receiver<DirectoryStatus>>,
 }
@@ -32,23 +33,21 @@ impl Control {
 
     fn answer(&self, request: Request) -> Response {
         let state = Arc::clone(&self.state.borrow());
+        let Some(dataplane) = self.dataplane.upgrade() else {
+            return Response::Error("the agent is ending".to_owned());
+        };
         match request {
-            Request::Services => Response::Services(view::services(&state, &self.counts())),
-            Request::Endpoints => Response::Endpoints(view::endpoints(&state, &self.counts())),
+            Request::Services => Response::Services(view::services(&state, &counts(&dataplane))),
+            Request::Endpoints => Response::Endpoints(view::endpoints(&state, &counts(&dataplane))),
             Request::Objects => Response::Objects(view::objects(&state)),
-            Request::Status => self.status(&state),
-            Request::Explain(question) => self.explain(&state, &question),
+            Request::Status => self.status(&state, &dataplane),
+            Request::Explain(question) => explain_live(&state, &dataplane, &question),
         }
     }
 
-    /// The maps are locked while they are read, and not while the answer is made.
-    fn counts(&self) -> Counts {
-        self.lock().counts()
-    }
-
-    fn status(&self, state: &State) -> Response {
+    fn status(&self, state: &State, dataplane: &Mutex<Dataplane>) -> Response {
         let (counts, programs, fill) = {
-            let dataplane = self.lock();
+            let dataplane = lock(dataplane);
             (dataplane.counts(), dataplane.programs(), dataplane.fill())
         };
         let directories = self.directories.iter();
@@ -68,31 +67,34 @@ impl Control {
         };
         Response::Status(Box::new(view::status(input)))
     }
+}
 
-    fn explain(&self, state: &State, question: &Question) -> Response {
-        let dataplane = self.lock();
-        let counts = dataplane.counts();
-        let sight = Sight {
-            tables: dataplane.tables(),
-            names: dataplane.names(),
-            compiled: &state.compiled,
-            counts: &counts,
-        };
-        let mut draws = 0u64;
-        let seeds = RandomState::new();
-        let explanation = explain(&sight, question, || {
-            draws += 1;
-            u32::try_from(seeds.hash_one(draws) >> 32).expect("32 bits are left")
-        });
-        Response::Explain(Box::new(explanation))
-    }
+/// The maps are locked while they are read, and not while the answer is made.
+fn counts(dataplane: &Mutex<Dataplane>) -> Counts {
+    lock(dataplane).counts()
+}
 
-    fn lock(&self) -> MutexGuard<'_, Dataplane> {
-        // A panic elsewhere under this lock does not make the maps wrong: every change to them is whole.
-        self.dataplane
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
+fn explain_live(state: &State, dataplane: &Mutex<Dataplane>, question: &Question) -> Response {
+    let dataplane = lock(dataplane);
+    let counts = dataplane.counts();
+    let sight = Sight {
+        tables: dataplane.tables(),
+        names: dataplane.names(),
+        compiled: &state.compiled,
+        counts: &counts,
+    };
+    let mut draws = 0u64;
+    let seeds = RandomState::new();
+    let explanation = explain(&sight, question, || {
+        draws += 1;
+        u32::try_from(seeds.hash_one(draws) >> 32).expect("32 bits are left")
+    });
+    Response::Explain(Box::new(explanation))
+}
+
+fn lock(dataplane: &Mutex<Dataplane>) -> MutexGuard<'_, Dataplane> {
+    // A panic elsewhere under this lock does not make the maps wrong: every change to them is whole.
+    dataplane.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn source_view(status: &DirectoryStatus) -> SourceView {
