@@ -112,7 +112,6 @@ impl Node {
     pub fn start(&mut self) -> Result<()> {
         let settings = Settings {
             config_dirs: vec![self.config_dir()],
-            mesh_config: None,
             mesh: MeshConfig::default(),
             cgroups: vec![self.cgroup.path().to_owned()],
             node: Place::default(),
