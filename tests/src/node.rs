@@ -7,14 +7,15 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use agent::api::MeshConfig;
 use agent::app::agent::{Role, Running, start};
 use agent::model::{Node as Place, VipRanges};
 use agent::observe::State;
 use agent::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -180,7 +181,18 @@ impl Node {
         Ok(reached.into_keys().collect())
     }
 
-    /// What a connect to `host` fails with.
+    /// Waits until no program rewrites a connect to `to`, which is a moment after the last reference to the attachment
+    /// went: the kernel frees the inode of a pin after a grace period.
+    pub fn wait_for_detachment(&mut self, to: SocketAddr) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.failure(to)? != Some(lab::ENETUNREACH) {
+            ensure!(Instant::now() < deadline, "connects are still rewritten");
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// What a connect to `to` fails with.
     pub fn failure(&mut self, to: SocketAddr) -> Result<Option<i32>> {
         Ok(match self.client.connect(Transport::Tcp, to)? {
             Outcome::Failed(errno) => Some(errno),
@@ -225,10 +237,12 @@ pub fn entry(host: &str, resolution: &str, addresses: &[&str]) -> String {
          ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {PORT}}}]\n  resolution: {resolution}\n"
     );
     if !addresses.is_empty() {
+        let lines: Vec<String> = addresses
+            .iter()
+            .map(|address| format!("  - {{address: {address}}}\n"))
+            .collect();
         text += "  endpoints:\n";
-    }
-    for address in addresses {
-        text += &format!("  - {{address: {address}}}\n");
+        text += &lines.concat();
     }
     text
 }

@@ -41,12 +41,11 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self> {
         let rest = text.strip_prefix("v6 ").unwrap_or(text);
         let after = rest.strip_prefix("udp ").unwrap_or(rest);
-        let (place, port) = match after.parse::<SocketAddr>() {
-            Ok(at) => (Place::Address(at.ip()), at.port()),
-            Err(_) => {
-                let (host, port) = after.rsplit_once(':').context("no port")?;
-                (Place::Vip(host.to_owned()), port.parse()?)
-            }
+        let (place, port) = if let Ok(at) = after.parse::<SocketAddr>() {
+            (Place::Address(at.ip()), at.port())
+        } else {
+            let (host, port) = after.rsplit_once(':').context("no port")?;
+            (Place::Vip(host.to_owned()), port.parse()?)
         };
         Ok(Self {
             is_v6: rest != text || matches!(place, Place::Address(IpAddr::V6(_))),
