@@ -3,8 +3,8 @@
 use std::cell::Cell as Mutable;
 use std::io;
 
+use agent::dataplane::Limits;
 use agent::dataplane::{Engine, Map, MapFailure, MemoryDataplane, MemoryTables, PrefixKey, Store};
-use agent::settings::Limits;
 use agent_common::Tables;
 use agent_common::abi::{
     Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Slot,
