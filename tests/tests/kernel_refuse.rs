@@ -82,6 +82,8 @@ fn the_agents_own_connects_are_exempt() -> Result<()> {
     let Some(mut lab) = Lab::new(CLIENT)? else {
         return Ok(());
     };
+    // As with an agent that is attached to the whole machine, itself included.
+    lab.dataplane.attach(&[tests::cgroup::present()?])?;
     lab.apply(&Program::default());
     let socket = lab.client.open_udp(false)?;
     let to = at("240.240.0.1:81");

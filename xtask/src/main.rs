@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own commands. Each subcommand is one module; this file only names them.
 
+mod bench;
 mod build;
 mod demo;
 mod lint;
@@ -36,6 +37,8 @@ enum Command {
     Lint,
     /// Build and start `shunt demo`: real connects spread over endpoints, in under 30 seconds
     Demo(demo::Arguments),
+    /// Measure what shunt costs, as ratios to the same work without it
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Lint => lint::run(),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

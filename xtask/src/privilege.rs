@@ -1,7 +1,14 @@
 //! Being root: loading kernel programs needs it, building does not.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::process;
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -27,4 +34,20 @@ pub(crate) fn sudo_works(why: &str) -> bool {
         .arg("--validate")
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Lets `program` take our place as root, so that signals and the exit status are its own. Returns only on failure.
+pub(crate) fn become_root(program: &Path, why: &str, arguments: &[OsString]) -> Result<()> {
+    let mut command = if is_root() {
+        Command::new(program)
+    } else if sudo_works(why) {
+        let mut sudo = Command::new("sudo");
+        sudo.arg(program);
+        sudo
+    } else {
+        bail!("{why} needs root, and sudo does not work here; run this command as root");
+    };
+    command.args(arguments);
+    eprintln!("$ {}", process::shown(&command));
+    Err(anyhow!(command.exec()).context(format!("cannot start {}", program.display())))
 }

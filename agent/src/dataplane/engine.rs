@@ -63,9 +63,11 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Exempts the sockets of this cgroup from the next update on.
+    /// Exempts the sockets of this cgroup from now on.
     pub(super) fn exempt(&mut self, own_cgroup: u64) {
         self.own_cgroup = own_cgroup;
+        self.live.config.own_cgroup = own_cgroup;
+        self.store.set_config(&self.live.config);
     }
 
     pub fn tables(&self) -> &S {

@@ -15,6 +15,7 @@ pub(super) const PREFIX: &str = "shunt-agent-";
 #[derive(Debug)]
 pub(super) struct OwnCgroup {
     id: u64,
+    path: PathBuf,
     /// What was made, and where the process was before.
     made: Option<(PathBuf, PathBuf)>,
 }
@@ -28,6 +29,7 @@ impl OwnCgroup {
         if present != mount && is_alone(&present)? {
             return Ok(Self {
                 id: fs::metadata(&present)?.ino(),
+                path: present,
                 made: None,
             });
         }
@@ -42,8 +44,19 @@ impl OwnCgroup {
         }
         Ok(Self {
             id: fs::metadata(&own)?.ino(),
+            path: own.clone(),
             made: Some((own, present)),
         })
+    }
+
+    /// Whether programs on any of `cgroups` see the connects of this one.
+    pub(super) fn is_below(&self, cgroups: &[PathBuf]) -> bool {
+        // What cannot be resolved may be above it.
+        let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_default();
+        let own = canonical(&self.path);
+        cgroups
+            .iter()
+            .any(|cgroup| own.starts_with(canonical(cgroup)))
     }
 
     /// As `bpf_get_current_cgroup_id` has it: the inode of the directory.

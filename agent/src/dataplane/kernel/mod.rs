@@ -63,15 +63,12 @@ impl Dataplane {
         let mut ebpf = load::load(&options.limits, options.trace)?;
         let traces = options.trace.then(|| start_traces(&mut ebpf)).transpose()?;
         let tables = KernelTables::take(&mut ebpf, &options.limits)?;
-        let mut engine = Engine::new(tables, &options.limits);
+        let engine = Engine::new(tables, &options.limits);
         let own_cgroup = OwnCgroup::enter()
             .inspect_err(|error| {
                 tracing::warn!(%error, "no cgroup of our own: connects of the agent itself are not exempt");
             })
             .ok();
-        if let Some(own) = &own_cgroup {
-            engine.exempt(own.id());
-        }
         Ok(Self {
             attachments: Vec::new(),
             engine,
@@ -85,6 +82,10 @@ impl Dataplane {
 
     /// Attaches every program to each of the cgroup v2 directories. On failure nothing of this call stays attached.
     pub fn attach(&mut self, cgroups: &[PathBuf]) -> Result<(), AttachError> {
+        // Asking for the cgroup of each connect costs more than the choice of an endpoint: only where it may be ours.
+        if let Some(own) = self.own_cgroup.as_ref().filter(|own| own.is_below(cgroups)) {
+            self.engine.exempt(own.id());
+        }
         let mut attachments = Vec::new();
         for cgroup in cgroups {
             attachments.extend(links::attach(&mut self.ebpf, cgroup, self.pins.as_ref())?);

@@ -1,209 +1,179 @@
-//! Connects through a VIP against direct ones, and what each kernel program takes.
+//! What a client waits: connects through services as ratios to direct ones, interleaved in rounds.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use agent::dataplane::Dataplane;
+use anyhow::{Result, ensure};
 
-use agent::compile::Program;
-use agent::dataplane::{Dataplane, Limits, LoadOptions};
-use agent_common::abi::TCP;
-use anyhow::{Context, Result};
-use rustix::thread::{CpuSet, sched_setaffinity};
-use tests::cgroup::TemporaryCgroup;
-use tests::programs::{balance, frontend};
+use crate::setting::{Effort, Setting};
+use crate::statistics::median;
+use crate::table::{Budget, Table, shown};
+use crate::worker::{Order, SERVER, Target, Times, Worker};
+use crate::{interrupt, services};
 
-use crate::Effort;
-use crate::caller::{Batch, Caller};
-use crate::empty::EmptyProgram;
-use crate::report::{Report, median};
+const P50: Budget = Budget::AtMost {
+    limit: 1.04,
+    unit: "×",
+};
+const P99: Budget = Budget::AtMost {
+    limit: 1.10,
+    unit: "×",
+};
 
-const SERVER: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// The VIP of the first service; the others follow it.
-const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-const VIP_PORT: u16 = 80;
-/// Services over which "spread" connects go.
-const SPREAD: u32 = 10_000;
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// Everything that connects need.
-struct Bench {
-    inside: Caller,
-    outside: Caller,
-    dataplane: Dataplane,
-    cgroup: TemporaryCgroup,
-    port: u16,
-    effort: Effort,
+/// One way to connect.
+struct Way {
+    name: String,
+    is_ours: bool,
+    to: Target,
+    is_held_to_budget: bool,
 }
 
-pub(crate) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
-    eprintln!("connects, on one CPU");
-    let mut one = CpuSet::new();
-    one.set(0);
-    sched_setaffinity(None, &one).context("staying on one CPU")?;
-    let port = start_server()?;
-    let cgroup = TemporaryCgroup::new()?;
-    // Before the data plane moves this process to a cgroup of its own, whose connects are exempt.
-    let (inside, outside) = (Caller::start(Some(cgroup.path()))?, Caller::start(None)?);
-    let mut dataplane = Dataplane::load(&LoadOptions {
-        limits: Limits::default(),
-        bpf_dir: None,
-        trace: false,
-    })?;
-    dataplane.attach(&[cgroup.path().to_owned()])?;
-    let mut bench = Bench {
-        inside,
-        outside,
-        dataplane,
-        cgroup,
-        port,
-        effort,
+pub(crate) fn measure(setting: &mut Setting, effort: Effort, table: &mut Table) -> Result<()> {
+    for count in [1, 1_000, 50_000] {
+        eprintln!("connects, {count} services …");
+        fill(&mut setting.dataplane, count)?;
+        let ways = ways(count);
+        let rounds = rounds(setting, &ways, effort)?;
+        report(&ways, &rounds, count == 1, table);
+    }
+    peer_names(setting, effort, table)
+}
+
+/// Puts so many services into the maps.
+pub(crate) fn fill(dataplane: &mut Dataplane, count: u32) -> Result<()> {
+    let applied = dataplane.apply(&services::program(count, SERVER.into()));
+    ensure!(applied.diagnostics.is_empty(), "{:?}", applied.diagnostics);
+    Ok(())
+}
+
+/// The first is what the others are compared with.
+fn ways(count: u32) -> Vec<Way> {
+    let way = |name: String, is_ours, to, is_held_to_budget| Way {
+        name,
+        is_ours,
+        to,
+        is_held_to_budget,
     };
-    for services in [1, 1_000, 50_000] {
-        bench.dataplane.apply(&program(services, port));
-        bench.compare(&format!("{services} services, one of them dialled"), bench.vip(1), report)?;
+    let mut ways = vec![way("direct".to_owned(), false, Target::Server, false)];
+    if count == 1 {
+        ways.push(way(
+            "direct again (noise)".to_owned(),
+            false,
+            Target::Server,
+            false,
+        ));
     }
-    bench.compare(&format!("50000 services, {SPREAD} of them dialled"), bench.vip(SPREAD), report)?;
-    bench.compare("a destination that is not ours", bench.direct(), report)?;
-    bench.time_programs(report)
+    let noun = if count == 1 { "service" } else { "services" };
+    ways.push(way(
+        format!("one of {count} {noun}"),
+        true,
+        Target::AnyOf(1),
+        true,
+    ));
+    if count > 1 {
+        let name = format!("spread over {count} {noun}");
+        ways.push(way(name, true, Target::AnyOf(count), false));
+    }
+    ways.push(way(
+        format!("not ours, beside {count} {noun}"),
+        true,
+        Target::Server,
+        true,
+    ));
+    ways
 }
 
-/// A thread that accepts and drops what it accepted.
-fn start_server() -> Result<u16> {
-    let listener = TcpListener::bind((SERVER, 0))?;
-    let port = listener.local_addr()?.port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            drop(stream);
-        }
-    });
-    Ok(port)
-}
-
-/// `services` services, each with one endpoint: the server.
-fn program(services: u32, port: u16) -> Program {
-    let mut program = Program::default();
-    for i in 0..services {
-        let vip = Ipv4Addr::from(u32::from(FIRST_VIP) + i);
-        let at = frontend(SocketAddr::new(vip.into(), VIP_PORT), TCP);
-        let endpoint = SocketAddr::new(SERVER.into(), port);
-        balance(&mut program, &format!("service-{i}.test"), at, &[(endpoint, 1)]);
-    }
-    program
-}
-
-impl Bench {
-    fn vip(&self, spread: u32) -> Batch {
-        Batch {
-            first: FIRST_VIP,
-            spread,
-            port: VIP_PORT,
-            connects: self.effort.batch.max(spread),
-        }
-    }
-
-    fn direct(&self) -> Batch {
-        Batch {
-            first: SERVER,
-            spread: 1,
-            port: self.port,
-            connects: self.effort.batch,
-        }
-    }
-
-    /// Batches inside and outside by turns; each round gives one ratio.
-    fn compare(&mut self, what: &str, batch: Batch, report: &mut Report) -> Result<()> {
-        let direct = Batch {
-            connects: batch.connects,
-            ..self.direct()
-        };
-        let mut ratios = [Vec::new(), Vec::new(), Vec::new()];
-        let mut base = Vec::new();
-        for _ in 0..self.effort.rounds {
-            let without = self.outside.connect(direct)?;
-            let with = self.inside.connect(batch)?;
-            ratios[0].push(with.p50 / without.p50);
-            ratios[1].push(with.p99 / without.p99);
-            ratios[2].push(without.each / with.each);
-            base.push(without.p50);
-        }
-        let [p50, p99, rate] = ratios.map(median);
-        let base = median(base) / 1e3;
-        report.row(
-            format!("connect, {what}: p50 / p99 / connects per second, against direct ({base:.1} µs)"),
-            format!("{p50:.2} / {p99:.2} / {rate:.2}"),
-            "1.04 / 1.10 / –",
-        );
-        Ok(())
-    }
-
-    fn time_programs(&mut self, report: &mut Report) -> Result<()> {
-        let _statistics = Statistics::enable()?;
-        let empty = self.time_empty()?;
-        report.row("an empty program on the same hook", format!("{empty:.0} ns"), "–");
-        let cases = [
-            ("connect4, pick and record, warm", "shunt_connect4", self.vip(1), "140"),
-            ("connect4, the same over 10,000 services", "shunt_connect4", self.vip(SPREAD), "750"),
-            ("connect4, a destination that is not ours", "shunt_connect4", self.direct(), "40"),
-            ("sock_release, of a redirected socket", "shunt_release", self.vip(1), "35"),
-        ];
-        for (what, name, batch, budget) in cases {
-            let before = self.figures();
-            for _ in 0..self.effort.rounds {
-                self.inside.connect(batch)?;
+fn rounds(setting: &mut Setting, ways: &[Way], effort: Effort) -> Result<Vec<Vec<Times>>> {
+    (0..effort.rounds())
+        .map(|round| {
+            let mut times = vec![None; ways.len()];
+            for step in 0..ways.len() {
+                interrupt::check()?;
+                // Each round starts with another, so that none always follows the same.
+                let index = (round + step) % ways.len();
+                times[index] = Some(connect(setting, &ways[index], effort)?);
             }
-            let after = self.figures();
-            let (runs, time) = (after[name].0 - before[name].0, after[name].1 - before[name].1);
-            let net = per_run(runs, time) - empty;
-            report.row(format!("{what}, less the empty program"), format!("{net:.0} ns"), budget);
+            Ok(times.into_iter().flatten().collect())
+        })
+        .collect()
+}
+
+fn connect(setting: &mut Setting, way: &Way, effort: Effort) -> Result<Times> {
+    let cgroup = setting.cgroup(way.is_ours);
+    setting.worker.order(&Order::Connect {
+        cgroup,
+        to: way.to,
+        count: effort.connects(),
+    })
+}
+
+fn report(ways: &[Way], rounds: &[Vec<Times>], with_direct: bool, table: &mut Table) {
+    let over = |figure: fn(&Times) -> f64, index: usize| {
+        let absolute = median(rounds.iter().map(|round| figure(&round[index])));
+        let ratio = median(
+            rounds
+                .iter()
+                .map(|round| figure(&round[index]) / figure(&round[0])),
+        );
+        (absolute, ratio)
+    };
+    for (index, way) in ways.iter().enumerate() {
+        if index == 0 && !with_direct {
+            continue;
         }
-        Ok(())
-    }
-
-    /// Runs and nanoseconds by program.
-    fn figures(&self) -> BTreeMap<&'static str, (u64, u64)> {
-        let programs = self.dataplane.programs().into_iter();
-        programs.map(|program| (program.name, (program.runs, program.nanoseconds))).collect()
-    }
-
-    fn time_empty(&mut self) -> Result<f64> {
-        let empty = EmptyProgram::attach(self.cgroup.path())?;
-        let before = empty.figures()?;
-        for _ in 0..self.effort.rounds {
-            self.inside.connect(self.direct())?;
-        }
-        let after = empty.figures()?;
-        Ok(per_run(after.0 - before.0, after.1 - before.1))
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2⁵²")]
-fn per_run(runs: u64, nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / runs.max(1) as f64
-}
-
-/// The kernel's timing of programs, on until this is dropped.
-struct Statistics {
-    before: String,
-}
-
-impl Statistics {
-    fn enable() -> Result<Self> {
-        let before = fs::read_to_string(STATISTICS).context("reading kernel.bpf_stats_enabled")?;
-        set_statistics("1").context("setting kernel.bpf_stats_enabled")?;
-        Ok(Self { before })
+        let budget = |budget| {
+            if way.is_held_to_budget {
+                budget
+            } else {
+                Budget::None
+            }
+        };
+        let name = &way.name;
+        let (p50, ratio) = over(|times| times.p50, index);
+        table.ratio(
+            format!("connect p50, {name}"),
+            format!("{} µs", shown(p50)),
+            ratio,
+            budget(P50),
+        );
+        let (p99, ratio) = over(|times| times.p99, index);
+        table.ratio(
+            format!("connect p99, {name}"),
+            format!("{} µs", shown(p99)),
+            ratio,
+            budget(P99),
+        );
+        let (rate, ratio) = over(|times| 1e6 / times.cycle, index);
+        table.ratio(
+            format!("connects, {name}"),
+            format!("{rate:.0} /s"),
+            ratio,
+            Budget::None,
+        );
     }
 }
 
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = set_statistics(self.before.trim()) {
-            eprintln!("kernel.bpf_stats_enabled stays on: {error}");
-        }
+fn peer_names(setting: &mut Setting, effort: Effort, table: &mut Table) -> Result<()> {
+    let mut rounds = Vec::new();
+    for _ in 0..effort.rounds() {
+        interrupt::check()?;
+        let mut ask = |cgroup, to| -> Result<f64> {
+            let worker: &mut Worker = &mut setting.worker;
+            let count = effort.connects() * 10;
+            Ok(worker.order(&Order::PeerName { cgroup, to, count })?.p50)
+        };
+        let (direct, ours) = (
+            setting.direct.path().to_owned(),
+            setting.ours.path().to_owned(),
+        );
+        rounds.push((ask(direct, Target::Server)?, ask(ours, Target::AnyOf(1))?));
     }
-}
-
-fn set_statistics(value: &str) -> io::Result<()> {
-    fs::write(Path::new(STATISTICS), value)
+    let absolute = median(rounds.iter().map(|(_, ours)| ours * 1e3));
+    let ratio = median(rounds.iter().map(|(direct, ours)| ours / direct));
+    let figure = format!("{} ns", shown(absolute));
+    table.ratio(
+        "getpeername of a redirected socket",
+        figure,
+        ratio,
+        Budget::None,
+    );
+    Ok(())
 }

@@ -1,36 +1,113 @@
-//! From text to maps, for many services.
+//! How long many services take to load, from text to maps, and the memory that they take.
 
-use std::fmt::Write;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use agent::api;
+use agent::api::decode;
 use agent::compile::compile;
-use agent::dataplane::{Dataplane, Limits, LoadOptions};
+use agent::dataplane::{Dataplane, LoadOptions};
 use agent::model::{Fact, FileFact, Node, Registry, SourceId, VipRanges, VipTable};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
-use crate::report::Report;
+use crate::kernel::{map_memory, number};
+use crate::setting::Effort;
+use crate::statistics::median;
+use crate::table::{Budget, Table};
+use crate::{interrupt, services};
 
-pub(crate) fn measure(report: &mut Report) -> Result<()> {
-    eprintln!("load");
-    load(10_000, 10, "< 1 s", report)?;
-    load(50_000, 1, "–", report)
+/// Milliseconds and mebibytes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Loading {
+    decode: f64,
+    compile: f64,
+    apply: f64,
+    resident: f64,
+    maps: f64,
 }
 
-/// A file of `services` entries with `endpoints` endpoints each: how long until it is all in the kernel.
-fn load(services: u32, endpoints: u32, budget: &str, report: &mut Report) -> Result<()> {
-    let text = yaml(services, endpoints);
-    let mut dataplane = Dataplane::load(&LoadOptions {
-        limits: Limits::default(),
-        bpf_dir: None,
-        trace: false,
-    })?;
-    let start = Instant::now();
-    let decoded = api::decode("services.yaml", &text);
-    let read = start.elapsed();
-    ensure!(decoded.broken.is_empty(), "the bench's own objects are valid");
+pub(crate) fn measure(effort: Effort, table: &mut Table) -> Result<()> {
+    for (count, endpoints) in [(10_000, 10), (50_000, 1), (100_000, 1)] {
+        eprintln!("loading {count} services × {endpoints} …");
+        let loadings = (0..effort.repetitions())
+            .map(|_| in_child(count, endpoints))
+            .collect::<Result<Vec<_>>>()?;
+        let mid = |figure: fn(&Loading) -> f64| median(loadings.iter().map(figure));
+        let name = format!("{count} services × {endpoints}");
+        let is_held = (count, endpoints) == (10_000, 10);
+        let limit = |limit, unit| {
+            if is_held {
+                Budget::AtMost { limit, unit }
+            } else {
+                Budget::None
+            }
+        };
+        let none = Budget::None;
+        table.figure(
+            format!("{name}: decode YAML"),
+            mid(|l| l.decode),
+            "ms",
+            none,
+        );
+        table.figure(format!("{name}: compile"), mid(|l| l.compile), "ms", none);
+        table.figure(
+            format!("{name}: apply to the maps"),
+            mid(|l| l.apply),
+            "ms",
+            none,
+        );
+        let total = mid(|l| l.decode + l.compile + l.apply);
+        table.figure(
+            format!("{name}: load in all"),
+            total,
+            "ms",
+            limit(1000.0, "ms"),
+        );
+        let resident = mid(|l| l.resident);
+        table.figure(
+            format!("{name}: resident memory"),
+            resident,
+            "MiB",
+            limit(100.0, "MiB"),
+        );
+        table.figure(
+            format!("{name}: maps' memory"),
+            mid(|l| l.maps),
+            "MiB",
+            none,
+        );
+    }
+    Ok(())
+}
+
+/// In a fresh process, whose memory tells.
+fn in_child(count: u32, endpoints: u32) -> Result<Loading> {
+    use std::os::unix::process::CommandExt;
+    interrupt::check()?;
+    let output = std::process::Command::new(std::env::current_exe()?)
+        .args(["load", &count.to_string(), &endpoints.to_string()])
+        .process_group(0)
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("loading failed");
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The child's side: loads once, and prints what it took.
+pub(crate) fn run(count: u32, endpoints: u32) -> Result<()> {
+    let mut dataplane = Dataplane::load(&LoadOptions::default())?;
     let mut registry = Registry::new(Node::default(), VipRanges::default(), VipTable::default());
+    let text = services::objects(count, endpoints);
+
+    let start = Instant::now();
+    let decoded = decode("services.yaml", &text);
+    let decode = milliseconds(start);
+    ensure!(decoded.diagnostics.is_empty(), "{:?}", decoded.diagnostics);
+    drop(text);
+
+    let start = Instant::now();
     registry.apply(Fact::File {
         source: SourceId("bench".into()),
         path: "services.yaml".into(),
@@ -38,72 +115,40 @@ fn load(services: u32, endpoints: u32, budget: &str, report: &mut Report) -> Res
     });
     let snapshot = registry.snapshot();
     let compiled = compile(&snapshot);
-    let computed = start.elapsed();
+    let compile = milliseconds(start);
+    ensure!(
+        compiled.program.frontends.len() == count as usize,
+        "not every service has a frontend"
+    );
+
+    let start = Instant::now();
     let applied = dataplane.apply(&compiled.program);
-    let total = start.elapsed();
-    ensure!(applied.diagnostics.is_empty(), "everything fits: {:?}", applied.diagnostics.first());
-    let megabytes = resident_kilobytes()? / 1024;
-    report.row(
-        format!("load {services} services × {endpoints}: read + compile + kernel"),
-        format!(
-            "{} + {} + {} ms",
-            read.as_millis(),
-            (computed - read).as_millis(),
-            (total - computed).as_millis()
-        ),
-        budget,
-    );
-    report.row(
-        format!("memory of the agent then ({} MB of YAML)", text.len() / 1_000_000),
-        format!("{megabytes} MB"),
-        "< 100 MB",
-    );
-    let again = time(|| dataplane.apply(&compiled.program));
-    report.row("an update that changes nothing", format!("{:.1} ms", again.as_secs_f64() * 1e3), "–");
+    let apply = milliseconds(start);
+    ensure!(applied.diagnostics.is_empty(), "{:?}", applied.diagnostics);
+
+    let loading = Loading {
+        decode,
+        compile,
+        apply,
+        resident: resident()?,
+        maps: mebibytes(map_memory()?),
+    };
+    println!("{}", serde_json::to_string(&loading)?);
     Ok(())
 }
 
-fn time<T>(what: impl FnOnce() -> T) -> Duration {
-    let start = Instant::now();
-    what();
-    start.elapsed()
-}
-
-fn yaml(services: u32, endpoints: u32) -> String {
-    let mut text = String::new();
-    for i in 0..services {
-        let entry = format!(
-            "---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata:
-  name: service-{i}
-spec:
-  hosts:
-  - service-{i}.example.com
-  ports:
-  - name: http
-    number: 80
-    protocol: HTTP
-    targetPort: 8080
-  resolution: STATIC
-  endpoints:
-"
-        );
-        text.push_str(&entry);
-        for j in 0..endpoints {
-            let address = std::net::Ipv4Addr::from(0x0a00_0001 + i * endpoints + j);
-            let weight = 1 + j % 5;
-            write!(text, "  - address: {address}\n    weight: {weight}\n    locality: r1/z{}\n", j % 3)
-                .expect("writing to a string");
-        }
-    }
-    text
-}
-
-fn resident_kilobytes() -> Result<u64> {
+/// Resident memory of this process in MiB, the shared pages of mapped maps left out: those are the kernel's.
+fn resident() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let value = line.and_then(|line| line.split_whitespace().next());
-    value.and_then(|kb| kb.parse().ok()).context("the kernel tells VmRSS")
+    let kibibytes = number(&status, "RssAnon:").context("no RssAnon in /proc/self/status")?;
+    Ok(mebibytes(kibibytes * 1024))
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -1,65 +1,87 @@
-//! `cargo xtask bench`: what shunt costs, as ratios to the same work without it in the same run.
+//! What shunt costs, as a table: `cargo xtask bench` builds and runs this.
 //!
-//! Callers, server and kernel programs share one CPU, or waking another would hide everything else. Everything happens in
-//! a network namespace with nothing but a loopback, so that no connect can leave.
+//! Ratios are to the same work without shunt, in rounds of one run; absolute figures differ between machines. Nothing
+//! leaves the worker's network namespace, and everything that is made is removed at the end.
 
-mod caller;
 mod connects;
 mod effect;
-mod empty;
+mod interrupt;
+mod kernel;
 mod load;
-mod report;
+mod runs;
+mod services;
+mod setting;
+mod statistics;
+mod table;
+mod worker;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use tests::netns;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-use report::Report;
+use setting::{Effort, Setting};
+use table::Table;
 
-/// How much is measured.
-#[derive(Clone, Copy, Debug)]
-struct Effort {
-    /// Rounds of each comparison; the median of their ratios counts.
-    rounds: usize,
-    /// Connects of one batch in a round.
-    batch: u32,
-    /// Saves of a file.
-    saves: usize,
+#[derive(Parser)]
+struct Arguments {
+    /// Fewer rounds: half a minute instead of minutes
+    #[arg(long)]
+    quick: bool,
+    #[command(subcommand)]
+    part: Option<Part>,
 }
 
-const FULL: Effort = Effort {
-    rounds: 25,
-    batch: 4_000,
-    saves: 21,
-};
-const QUICK: Effort = Effort {
-    rounds: 5,
-    batch: 1_000,
-    saves: 5,
-};
+/// What this program starts itself as.
+#[derive(Subcommand)]
+enum Part {
+    #[command(hide = true)]
+    Worker,
+    #[command(hide = true)]
+    Load { count: u32, endpoints: u32 },
+}
 
-fn main() -> Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        ["caller", cgroup] => caller::serve(cgroup).map(|()| ExitCode::SUCCESS),
-        [] => bench(FULL),
-        ["--quick"] => bench(QUICK),
-        _ => {
-            eprintln!("usage: bench [--quick]");
-            Ok(ExitCode::from(64))
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.part {
+        Some(Part::Worker) => worker::run(),
+        Some(Part::Load { count, endpoints }) => load::run(count, endpoints),
+        None => measure(if arguments.quick {
+            Effort::Quick
+        } else {
+            Effort::Full
+        }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
 
-fn bench(effort: Effort) -> Result<ExitCode> {
-    netns::isolate().context("making a network namespace: run this as root")?;
-    let mut report = Report::default();
-    // The large tables first: they need both CPUs, which the connects give up.
-    load::measure(&mut report)?;
-    effect::measure(effort, &mut report)?;
-    connects::measure(effort, &mut report)?;
-    report.print();
-    Ok(ExitCode::SUCCESS)
+fn measure(effort: Effort) -> Result<()> {
+    interrupt::listen()?;
+    let mut table = Table::default();
+    let mut setting = Setting::new()?;
+    connects::measure(&mut setting, effort, &mut table)?;
+    runs::measure(&mut setting, effort, &mut table)?;
+    drop(setting);
+    effect::measure(effort, &mut table)?;
+    load::measure(effort, &mut table)?;
+    println!("{}\n", machine());
+    print!("{table}");
+    Ok(())
+}
+
+/// What the figures were taken on.
+fn machine() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "Linux {}, {cpus} CPUs, shunt {}",
+        release.trim(),
+        env!("CARGO_PKG_VERSION")
+    )
 }
