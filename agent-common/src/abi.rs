@@ -155,25 +155,21 @@ impl fmt::Debug for Port {
 const KIND_ADDRESS: u8 = 0;
 const KIND_PREFIX: u8 = 1;
 
-/// Key of FRONTENDS: a destination as a client of one scope names it.
+/// Key of FRONTENDS: a destination as a client of one scope names it. Three words, which the kernel programs write and
+/// hash whole: bytes written one by one would have to reach the cache before the words that hold them can be read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrontendKey {
     address: Address,
-    port: Port,
-    protocol: u8,
-    kind: u8,
-    scope: u32,
+    /// Port in network order, protocol, kind, scope.
+    door: u64,
 }
 
 impl FrontendKey {
     pub const fn address(address: Address, port: Port, protocol: u8, scope: u32) -> Self {
         Self {
             address,
-            port,
-            protocol,
-            kind: KIND_ADDRESS,
-            scope,
+            door: door(port, protocol, KIND_ADDRESS, scope),
         }
     }
 
@@ -182,10 +178,7 @@ impl FrontendKey {
     pub const fn prefix(id: u32, port: Port, protocol: u8, scope: u32) -> Self {
         Self {
             address: Address([0, (id as u64).to_be()]),
-            port,
-            protocol,
-            kind: KIND_PREFIX,
-            scope,
+            door: door(port, protocol, KIND_PREFIX, scope),
         }
     }
 
@@ -194,13 +187,9 @@ impl FrontendKey {
     #[must_use]
     pub const fn check(&self) -> u32 {
         let [high, low] = self.address.0;
-        let rest = ((self.port.word() as u64) << 48)
-            | ((self.protocol as u64) << 40)
-            | ((self.kind as u64) << 32)
-            | self.scope as u64;
         let mut hash = mix(0x9e37_79b9_7f4a_7c15, high);
         hash = mix(hash, low);
-        hash = mix(hash, rest);
+        hash = mix(hash, self.door);
         (hash >> 32) as u32
     }
 
@@ -209,20 +198,25 @@ impl FrontendKey {
     }
 
     pub const fn port(&self) -> Port {
-        self.port
+        let [a, b, ..] = self.door.to_ne_bytes();
+        Port::from_word(u16::from_ne_bytes([a, b]))
     }
 
     pub const fn protocol(&self) -> u8 {
-        self.protocol
-    }
-
-    pub const fn scope(&self) -> u32 {
-        self.scope
+        let [_, _, protocol, ..] = self.door.to_ne_bytes();
+        protocol
     }
 
     pub const fn is_prefix(&self) -> bool {
-        self.kind == KIND_PREFIX
+        let [_, _, _, kind, ..] = self.door.to_ne_bytes();
+        kind == KIND_PREFIX
     }
+}
+
+const fn door(port: Port, protocol: u8, kind: u8, scope: u32) -> u64 {
+    let [a, b] = port.word().to_ne_bytes();
+    let [c, d, e, f] = scope.to_ne_bytes();
+    u64::from_ne_bytes([a, b, protocol, kind, c, d, e, f])
 }
 
 const fn mix(hash: u64, word: u64) -> u64 {

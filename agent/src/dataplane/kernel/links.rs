@@ -7,6 +7,7 @@ use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::{CgroupAttachMode, CgroupSock, CgroupSockAddr, ProgramError};
 
+use super::detach::detach;
 use super::error::AttachError;
 use super::load::Hook;
 use super::pins::PinDirectory;
@@ -27,15 +28,20 @@ pub(super) struct Attachment {
 enum Link {
     /// Ends with its file descriptor.
     Free(#[expect(dead_code, reason = "held for what its drop does")] FdLink),
-    Pinned(PinnedLink),
+    Pinned(PinnedLink, PathBuf),
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if let Some(Link::Pinned(pinned)) = self.link.take()
-            && let Err(error) = pinned.unpin()
-        {
-            tracing::error!(%error, program = self.hook.program(), "a program stays attached; run `shunt cleanup`");
+        let Some(Link::Pinned(pinned, path)) = self.link.take() else {
+            return;
+        };
+        let program = self.hook.program();
+        if let Err(error) = detach(&path) {
+            tracing::warn!(%error, program, "the program is detached a moment later, with its pin");
+        }
+        if let Err(error) = pinned.unpin() {
+            tracing::error!(%error, program, "a pin stays; run `shunt cleanup`");
         }
     }
 }
@@ -102,5 +108,5 @@ fn pin(link: FdLink, hook: Hook, cgroup: &File, pins: &PinDirectory) -> Result<L
     let pinned = link
         .pin(&path)
         .map_err(|error| failed(&path, error.to_string()))?;
-    Ok(Link::Pinned(pinned))
+    Ok(Link::Pinned(pinned, path))
 }

@@ -1,5 +1,6 @@
 //! The data plane of the running kernel.
 
+mod detach;
 mod error;
 mod figures;
 mod links;

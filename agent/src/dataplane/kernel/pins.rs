@@ -13,7 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::dataplane::mounts;
 
+use super::detach::detach;
 use super::error::LoadError;
+
+/// How every pin is named: each program is called so.
+const PIN_PREFIX: &str = "shunt_";
 
 /// The pins of this ABI, locked.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl PinDirectory {
         let path = root.join(format!("v{ABI_VERSION}"));
         fs::create_dir_all(&path).map_err(failed)?;
         let lock = lock(root)?;
-        let removed = remove_files(root).map_err(failed)?;
+        let removed = remove_pins(root).map_err(failed)?;
         if !removed.is_empty() {
             tracing::info!(
                 count = removed.len(),
@@ -70,7 +74,7 @@ impl Drop for PinDirectory {
     }
 }
 
-/// Removes every pin under `root`, and the directories, unless an agent is using them. Returns what was removed.
+/// Removes every pin of ours under `root`, and the directories, unless an agent is using them. Returns what was removed.
 pub(in crate::dataplane) fn remove_stale(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
     if !root.exists() {
         return Ok(Vec::new());
@@ -80,12 +84,14 @@ pub(in crate::dataplane) fn remove_stale(root: &Path) -> Result<Vec<PathBuf>, Lo
         error,
     };
     let _lock = lock(root)?;
-    let mut removed = remove_files(root).map_err(failed)?;
-    for entry in fs::read_dir(root).map_err(failed)? {
-        fs::remove_dir(entry.map_err(failed)?.path()).map_err(failed)?;
+    let mut removed = remove_pins(root).map_err(failed)?;
+    let directories = abi_directories(root).map_err(failed)?;
+    // A directory in which somebody else keeps something stays.
+    for directory in directories.into_iter().chain([root.to_owned()]) {
+        if fs::remove_dir(&directory).is_ok() {
+            removed.push(directory);
+        }
     }
-    fs::remove_dir(root).map_err(failed)?;
-    removed.push(root.to_owned());
     Ok(removed)
 }
 
@@ -118,16 +124,35 @@ fn holder(directory: &File) -> Option<String> {
     })
 }
 
-/// Removes the files in the directories of every ABI.
-fn remove_files(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
-    for directory in fs::read_dir(root)? {
-        let directory = directory?;
-        if !directory.file_type()?.is_dir() {
-            continue;
+/// The directories of every ABI. What else is under `root` is not ours: it may be a file system's root.
+fn abi_directories(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_abi = |name: &str| {
+        let number = name.strip_prefix('v');
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let mut directories = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_abi) && entry.file_type()?.is_dir() {
+            directories.push(entry.path());
         }
-        for pin in fs::read_dir(directory.path())? {
-            let pin = pin?.path();
+    }
+    Ok(directories)
+}
+
+/// Detaches and removes our pins in the directories of every ABI.
+fn remove_pins(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for directory in abi_directories(root)? {
+        for pin in fs::read_dir(directory)? {
+            let pin = pin?;
+            if !pin.file_name().to_string_lossy().starts_with(PIN_PREFIX) {
+                continue;
+            }
+            let pin = pin.path();
+            if let Err(error) = detach(&pin) {
+                tracing::debug!(%error, pin = %pin.display(), "it is detached a moment later, with its pin");
+            }
             fs::remove_file(&pin)?;
             removed.push(pin);
         }
