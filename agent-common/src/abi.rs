@@ -214,9 +214,11 @@ impl FrontendKey {
 }
 
 const fn door(port: Port, protocol: u8, kind: u8, scope: u32) -> u64 {
-    let [a, b] = port.word().to_ne_bytes();
-    let [c, d, e, f] = scope.to_ne_bytes();
-    u64::from_ne_bytes([a, b, protocol, kind, c, d, e, f])
+    let port = port.word().to_ne_bytes();
+    let scope = scope.to_ne_bytes();
+    u64::from_ne_bytes([
+        port[0], port[1], protocol, kind, scope[0], scope[1], scope[2], scope[3],
+    ])
 }
 
 const fn mix(hash: u64, word: u64) -> u64 {
