@@ -1,5 +1,7 @@
 //! A diagnostic: what a user got wrong, or what shunt does not carry out, said at the place where it stands.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::object::{Meta, ObjectId, Origin};
@@ -77,5 +79,28 @@ impl Diagnostic {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
+    }
+}
+
+/// `[SH1003] (ServiceEntry ns/name file.yaml:12) spec.hosts[0]: message`, as far as each is known.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match (self.namespace.as_str(), self.name.as_str()) {
+            (_, "") => String::new(),
+            ("", name) => name.to_owned(),
+            (namespace, name) => format!("{namespace}/{name}"),
+        };
+        let place = match (self.file.as_str(), self.line) {
+            ("", _) => String::new(),
+            (file, 0) => file.to_owned(),
+            (file, line) => format!("{file}:{line}"),
+        };
+        let mut parts = vec![self.kind.as_str(), &name, &place];
+        parts.retain(|part| !part.is_empty());
+        write!(f, "[{}] ({}) ", self.code, parts.join(" "))?;
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
     }
 }

@@ -188,21 +188,10 @@ fn report(before: &State, now: &State, steps: usize) {
     );
     let known: BTreeSet<&Diagnostic> = before.diagnostics().collect();
     for finding in now.diagnostics().filter(|finding| !known.contains(finding)) {
-        let Diagnostic {
-            code,
-            kind,
-            namespace,
-            name,
-            field,
-            file,
-            line,
-            message,
-            hint,
-            ..
-        } = finding;
-        let text = format!(
-            "[{code}] ({kind} {namespace}/{name} {file}:{line}) {field}: {message}. {hint}"
-        );
+        let text = match finding.hint.as_str() {
+            "" => finding.to_string(),
+            hint => format!("{finding} ({hint})"),
+        };
         match finding.severity {
             Severity::Error => tracing::error!("{text}"),
             Severity::Warning => tracing::warn!("{text}"),

@@ -5,7 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +16,14 @@ use super::agent::{self, Role};
 
 /// Runs `command` and returns its exit status (128 + the signal's number where one ended it, as shells do).
 pub fn exec(mut settings: Settings, command: &[OsString]) -> Result<ExitCode> {
+    for directory in &settings.config_dirs {
+        // An agent waits for a directory to appear; a command would run without the rules that it was to run under.
+        ensure!(
+            directory.is_dir(),
+            "--config-dir {}: there is no such directory",
+            directory.display()
+        );
+    }
     let cgroup = ChildCgroup::create("exec")?;
     settings.cgroups = vec![cgroup.path().to_owned()];
     super::block_on(async {

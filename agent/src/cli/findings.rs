@@ -16,46 +16,13 @@ pub(super) fn render(findings: &[Diagnostic], palette: Palette) -> String {
             Severity::Warning => palette.paint(AnsiColor::Yellow, "Warning"),
             Severity::Info => palette.paint(AnsiColor::Blue, "Info"),
         };
-        let place = place(finding);
         // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "{severity} [{}] ({place}) {}",
-            finding.code,
-            message(finding)
-        );
+        let _ = writeln!(text, "{severity} {finding}");
         if !finding.hint.is_empty() {
             let _ = writeln!(text, "    hint: {}", finding.hint);
         }
         text
     })
-}
-
-fn message(finding: &Diagnostic) -> String {
-    if finding.field.is_empty() {
-        finding.message.clone()
-    } else {
-        format!("{}: {}", finding.field, finding.message)
-    }
-}
-
-/// The object as far as it is known, and the line.
-fn place(finding: &Diagnostic) -> String {
-    let mut parts = Vec::new();
-    if !finding.kind.is_empty() {
-        parts.push(finding.kind.clone());
-    }
-    if !finding.name.is_empty() {
-        let (namespace, name) = (&finding.namespace, &finding.name);
-        let slash = if namespace.is_empty() { "" } else { "/" };
-        parts.push(format!("{namespace}{slash}{name}"));
-    }
-    match (finding.file.as_str(), finding.line) {
-        ("", _) => {}
-        (file, 0) => parts.push(file.to_owned()),
-        (file, line) => parts.push(format!("{file}:{line}")),
-    }
-    parts.join(" ")
 }
 
 /// How many there are of each severity, in words.

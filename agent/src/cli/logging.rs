@@ -9,10 +9,17 @@ use super::args::LogArgs;
 use super::exit::Refusal;
 use super::output::Palette;
 
-/// Starts logging; `default` is the filter where none was given. Must be called once.
-pub(super) fn start(args: &LogArgs, default: &str) -> Result<()> {
+/// What the records of the kernel programs' traces are called, and their level.
+const TRACES: &str = "shunt_ebpf=debug";
+
+/// Starts logging; `default` is the filter where none was given, and `with_traces` lets those of the kernel programs
+/// through all the same. Must be called once.
+pub(super) fn start(args: &LogArgs, default: &str, with_traces: bool) -> Result<()> {
     let directives = args.log_level.as_deref().unwrap_or(default);
-    let filter = filter(directives)?;
+    let mut filter = filter(directives)?;
+    if with_traces {
+        filter = filter.add_directive(TRACES.parse()?);
+    }
     // With its default features this crate installs the bridge of `log` as well.
     tracing_subscriber::fmt()
         .with_env_filter(filter)

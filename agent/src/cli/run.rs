@@ -17,21 +17,21 @@ use super::output::{self, Palette};
 use super::{logging, privilege};
 
 pub(super) fn run(args: RunArgs) -> Result<ExitCode> {
-    logging::start(&args.log, "info")?;
+    logging::start(&args.log, "info", args.agent.bpf_log)?;
     let settings = resolve(args.agent, Limits::default())?;
     privilege::require("run")?;
     app::run(settings)
 }
 
 pub(super) fn exec(args: ExecArgs) -> Result<ExitCode> {
-    logging::start(&args.log, "warn")?;
+    logging::start(&args.log, "warn", args.agent.bpf_log)?;
     let settings = resolve(args.agent, Limits::small())?;
     privilege::require("exec")?;
     app::exec::exec(settings, &args.command)
 }
 
 pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode> {
-    logging::start(&LogArgs { log_level: None }, "warn")?;
+    logging::start(&LogArgs { log_level: None }, "warn", false)?;
     privilege::require("demo")?;
     app::demo::demo(DemoOptions { keep: args.keep })
 }
