@@ -61,7 +61,5 @@ pub fn join(cgroup: &Path) -> Result<()> {
 /// The cgroup v2 directory of this process.
 pub fn present() -> Result<PathBuf> {
     let mount = mounts::cgroup2().context("cgroup v2 is not mounted")?;
-    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
-    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"));
-    Ok(mount.join(path.context("this process is in no cgroup v2")?))
+    Ok(mounts::present_cgroup(&mount)?)
 }

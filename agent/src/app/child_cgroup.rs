@@ -7,7 +7,7 @@ use std::process;
 
 use anyhow::{Context, Result};
 
-use crate::dataplane::{mounts, own_cgroup};
+use crate::dataplane::mounts;
 
 /// Removed when dropped; what is still in it then moves to the cgroup that it was made in.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ impl ChildCgroup {
         let mount = mounts::cgroup2().context(
             "cgroup v2 is not mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`",
         )?;
-        let parent = own_cgroup::present(&mount).context("finding the cgroup of this process")?;
+        let parent =
+            mounts::present_cgroup(&mount).context("finding the cgroup of this process")?;
         let path = parent.join(format!("shunt-{purpose}-{}", process::id()));
         fs::create_dir(&path)
             .with_context(|| format!("making the cgroup {} (it needs root)", path.display()))?;

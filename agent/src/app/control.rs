@@ -92,7 +92,7 @@ fn explain_live(state: &State, dataplane: &Mutex<Dataplane>, question: &Question
     Response::Explain(Box::new(explanation))
 }
 
-fn lock(dataplane: &Mutex<Dataplane>) -> MutexGuard<'_, Dataplane> {
+pub(super) fn lock(dataplane: &Mutex<Dataplane>) -> MutexGuard<'_, Dataplane> {
     // A panic elsewhere under this lock does not make the maps wrong: every change to them is whole.
     dataplane.lock().unwrap_or_else(PoisonError::into_inner)
 }

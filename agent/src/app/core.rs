@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +23,7 @@ use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::{Directory, Refresher};
 
+use super::control::lock;
 use super::vip_file::VipFile;
 
 pub(super) use super::startup::Startup;
@@ -131,10 +132,11 @@ impl Core {
     }
 
     fn attach_when_due(&mut self) -> Result<()> {
-        let state = Arc::clone(&self.publisher.borrow());
-        let answers = &state.snapshot.answers;
-        let is_answered = |name: &Arc<str>| answers.contains_key(name);
-        let all_answered = state.compiled.demand.iter().all(is_answered);
+        let all_answered = || {
+            let state = self.publisher.borrow();
+            let mut names = state.compiled.demand.iter();
+            names.all(|name| state.snapshot.answers.contains_key(name))
+        };
         if !self.startup.may_attach(all_answered, Instant::now()) {
             return Ok(());
         }
@@ -166,11 +168,8 @@ impl Core {
         !self.publisher.borrow().dataplane_diagnostics.is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Dataplane> {
-        // A panic elsewhere under this lock does not make the maps wrong: every change to them is whole.
-        self.dataplane
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Dataplane> {
+        lock(&self.dataplane)
     }
 }
 

@@ -49,10 +49,14 @@ impl Startup {
         }
     }
 
-    /// Whether it is time to attach.
-    pub(super) fn may_attach(self, all_names_answered: bool, now: Instant) -> bool {
+    /// Whether it is time to attach. Whether all names are answered is asked for only while that matters.
+    pub(super) fn may_attach(
+        self,
+        all_names_answered: impl FnOnce() -> bool,
+        now: Instant,
+    ) -> bool {
         match self {
-            Self::Resolving { until } => all_names_answered || now >= until,
+            Self::Resolving { until } => now >= until || all_names_answered(),
             Self::Collecting { .. } | Self::Done => false,
         }
     }
@@ -85,13 +89,13 @@ mod tests {
     fn attaching_follows_the_first_publication_and_waits_for_names_for_a_bounded_time() {
         let now = Instant::now();
         let mut startup = Startup::new(now);
-        assert!(!startup.may_attach(true, now));
+        assert!(!startup.may_attach(|| true, now));
         startup.published(now);
-        assert!(!startup.may_attach(false, now));
-        assert!(startup.may_attach(true, now));
-        assert!(startup.may_attach(false, now + NAMES));
+        assert!(!startup.may_attach(|| false, now));
+        assert!(startup.may_attach(|| true, now));
+        assert!(startup.may_attach(|| false, now + NAMES));
         startup.attached();
-        assert!(!startup.may_attach(true, now + NAMES));
+        assert!(!startup.may_attach(|| true, now + NAMES));
         assert_eq!(startup.deadline(), None);
     }
 }

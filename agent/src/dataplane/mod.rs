@@ -16,7 +16,7 @@ mod live;
 mod memory;
 pub mod mounts;
 mod names;
-pub(crate) mod own_cgroup;
+mod own_cgroup;
 mod plan;
 mod query;
 mod space;

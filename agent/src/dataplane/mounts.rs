@@ -1,4 +1,4 @@
-//! Which file systems are mounted where: cgroup v2 and BPF.
+//! Where cgroup v2 and BPF file systems are mounted, and where in the cgroups this process is.
 #![expect(unsafe_code, reason = "mount(2)")]
 
 use std::ffi::CString;
@@ -41,6 +41,22 @@ fn unescape(path: &str) -> String {
     .into_iter()
     .fold(path.to_owned(), |path, (code, character)| {
         path.replace(code, character)
+    })
+}
+
+/// The cgroup v2 directory of this process, below `mount`.
+pub fn present_cgroup(mount: &Path) -> io::Result<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+    let path = cgroups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "this process is in no cgroup v2")
+        })?;
+    Ok(if path.is_empty() {
+        mount.to_owned()
+    } else {
+        mount.join(path)
     })
 }
 

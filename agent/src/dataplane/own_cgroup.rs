@@ -25,7 +25,7 @@ impl OwnCgroup {
     pub(super) fn enter() -> io::Result<Self> {
         let mount = mounts::cgroup2()
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "cgroup v2 is not mounted"))?;
-        let present = present(&mount)?;
+        let present = mounts::present_cgroup(&mount)?;
         if present != mount && is_alone(&present)? {
             return Ok(Self {
                 id: fs::metadata(&present)?.ino(),
@@ -73,22 +73,6 @@ impl Drop for OwnCgroup {
             tracing::warn!(%error, cgroup = %own.display(), "the agent's own cgroup stays; `shunt cleanup` removes it");
         }
     }
-}
-
-/// The cgroup v2 directory of this process, below `mount`.
-pub(crate) fn present(mount: &Path) -> io::Result<PathBuf> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
-    let path = cgroups
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, "this process is in no cgroup v2")
-        })?;
-    Ok(if path.is_empty() {
-        mount.to_owned()
-    } else {
-        mount.join(path)
-    })
 }
 
 fn is_alone(cgroup: &Path) -> io::Result<bool> {
