@@ -79,6 +79,7 @@ pub fn limits() -> Limits {
         services: 1024,
         endpoints: 4096,
         flows: 32_768,
+        replies: 1_024,
     }
 }
 
