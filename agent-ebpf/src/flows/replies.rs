@@ -18,11 +18,11 @@ pub fn original(cookie: u64, from: At) -> Option<At> {
 
 /// Remembers both ways. Returns whether there was room.
 #[inline(always)]
-pub fn remember(flow: &Flow) -> bool {
+pub fn remember(cookie: u64, flow: &Flow) -> bool {
     let asked = (flow.original, flow.original_port);
     let endpoint = (flow.rewritten, flow.rewritten_port);
-    let forth = PairKey::original(flow.cookie, asked);
-    let back = PairKey::endpoint(flow.cookie, endpoint);
+    let forth = PairKey::original(cookie, asked);
+    let back = PairKey::endpoint(cookie, endpoint);
     REPLIES.insert(&forth, &PairValue::new(endpoint), 0).is_ok()
         && REPLIES.insert(&back, &PairValue::new(asked), 0).is_ok()
 }
