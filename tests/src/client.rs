@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::programs::at;
-use crate::sockets::{Feature, Reply, Request, Setting, Told, Transport, Way};
+use crate::sockets::{Exchange, Feature, Reply, Request, Setting, Told, Transport, Way};
 
 /// A process in a cgroup and a network namespace of its own. It ends on drop.
 pub struct Client {
@@ -138,6 +138,21 @@ impl Client {
             Reply::Told(told) => Ok(told),
             other => bail!("asking the server: {other:?}"),
         }
+    }
+
+    /// Asks [`crate::sockets::Server::Tell`] there by a datagram of an unconnected socket; the errno where that cannot be sent.
+    pub fn exchange(&mut self, socket: u32, to: &str) -> Result<Result<Exchange, i32>> {
+        let to = at(to);
+        match self.ask(&Request::Exchange { socket, to })? {
+            Reply::Exchanged(exchange) => Ok(Ok(exchange)),
+            Reply::Errno(errno) => Ok(Err(errno)),
+            other => bail!("asking {to}: {other:?}"),
+        }
+    }
+
+    /// Closes the socket.
+    pub fn close(&mut self, socket: u32) -> Result<()> {
+        self.order(&Request::Close(socket))
     }
 
     /// Holds a socket that asked for `asked` against where it should be: connected to `endpoint`, with `asked` as its peer

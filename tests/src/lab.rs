@@ -119,11 +119,55 @@ impl Lab {
         }
     }
 
+    /// How many sockets count as open, at all endpoints together.
+    pub fn open(&self) -> u64 {
+        open(&self.dataplane)
+    }
+
+    /// Ends the client, and with it its sockets; waits until none counts at any endpoint or is on record.
+    pub fn expect_nothing_open(self) {
+        let Self {
+            client,
+            dataplane,
+            cgroup,
+            turn,
+        } = self;
+        drop(client);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while open(&dataplane) > 0 || dataplane.tables().flows().count() > 0 {
+            let left: Vec<_> = dataplane.tables().flows().take(3).collect();
+            let open = open(&dataplane);
+            assert!(
+                Instant::now() < deadline,
+                "{open} are open; on record: {left:?}"
+            );
+            thread::yield_now();
+        }
+        drop((dataplane, cgroup, turn));
+    }
+
+    /// What a client sees of an errno that we choose: before Linux 6.1 it is EPERM.
+    pub fn errno(&self, errno: i32) -> i32 {
+        if self.dataplane.can_set_errno() {
+            errno
+        } else {
+            libc::EPERM
+        }
+    }
+
     /// Puts `program` into effect, all of it.
     pub fn apply(&mut self, program: &Program) {
         let applied = self.dataplane.apply(program);
         assert_eq!(applied.diagnostics, []);
     }
+}
+
+fn open(dataplane: &Dataplane) -> u64 {
+    let services = dataplane.counts().services;
+    let endpoints = services
+        .values()
+        .flat_map(|service| service.endpoints.values());
+    endpoints.map(|endpoint| endpoint.open).sum()
 }
 
 /// Waits until no other test of this process has a data plane.

@@ -120,6 +120,11 @@ impl Dataplane {
         self.engine.names()
     }
 
+    /// Whether a refused connect says why (Linux 6.1); else it says EPERM.
+    pub fn can_set_errno(&self) -> bool {
+        Features::get().errno
+    }
+
     /// Id of the cgroup whose connects are exempt.
     pub fn own_cgroup(&self) -> Option<u64> {
         self.own_cgroup.as_ref().map(OwnCgroup::id)
