@@ -124,6 +124,24 @@ impl Lab {
         open(&self.dataplane)
     }
 
+    /// Waits until so many sockets count as open: the kernel lets go of a socket a moment after it was closed.
+    pub fn expect_open(&self, count: u64) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.open() != count {
+            let open = self.open();
+            assert!(
+                Instant::now() < deadline,
+                "{open} are open, which should be {count}"
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// Another client in the same cgroup.
+    pub fn start_client(&self, client: impl AsRef<OsStr>) -> Result<Client> {
+        Client::start(client, self.cgroup.path())
+    }
+
     /// Ends the client, and with it its sockets; waits until none counts at any endpoint or is on record.
     pub fn expect_nothing_open(self) {
         let Self {
@@ -194,6 +212,11 @@ pub fn can_run() -> bool {
         skip(reason);
         false
     })
+}
+
+/// Whether flow records can be lines of a map (Linux 5.12).
+pub fn has_compare_and_swap() -> bool {
+    Dataplane::has_compare_and_swap()
 }
 
 /// Says that a test is left out, and why. In CI that is a failure.
