@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tests::client::Outcome;
 use tests::lab::{ECONNREFUSED, ENETUNREACH, Lab};
-use tests::programs::at;
+use tests::programs::{self, at};
 use tests::sockets::{Reply, Request, Server, Setting, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -83,11 +83,11 @@ fn a_tcp_socket_whose_endpoint_has_no_route_connects_elsewhere() -> Result<()> {
     let Some(mut lab) = two_services(Transport::Tcp)? else {
         return Ok(());
     };
-    let mut program = tests::programs::services(&[(OTHER_VIP, Transport::Tcp, OTHER_ENDPOINT)]);
-    let unreachable = [(at("203.0.113.1:80"), 1)];
-    let frontend = tests::programs::frontend(at(VIP), agent_common::abi::TCP);
-    tests::programs::balance(&mut program, "unreachable", frontend, &unreachable);
-    lab.apply(&program);
+    let unroutable = "203.0.113.1:80";
+    lab.apply(&programs::services(&[
+        (VIP, Transport::Tcp, unroutable),
+        (OTHER_VIP, Transport::Tcp, OTHER_ENDPOINT),
+    ]));
     let socket = lab.client.open(Transport::Tcp, false)?;
 
     let unreachable = lab.client.reconnect(socket, VIP)?;
@@ -130,6 +130,29 @@ fn a_tcp_socket_that_is_disconnected_can_be_connected_elsewhere() -> Result<()> 
 #[test]
 fn a_udp_socket_that_is_disconnected_can_be_connected_elsewhere() -> Result<()> {
     disconnects_and_connects(Transport::Udp)
+}
+
+/// Where a record of the socket says that this endpoint was asked for by another name.
+fn asks_for_the_endpoint_itself(transport: Transport) -> Result<()> {
+    let Some(mut lab) = two_services(transport)? else {
+        return Ok(());
+    };
+    let socket = lab.client.open(transport, false)?;
+    lab.client.reconnect(socket, VIP)?;
+    lab.client.order(&Request::Disconnect(socket))?;
+    lab.client.reconnect(socket, ENDPOINT)?;
+    lab.client.expect_connected(socket, ENDPOINT, ENDPOINT)?;
+    close(&mut lab, socket)
+}
+
+#[test]
+fn a_tcp_socket_that_asks_for_its_last_endpoint_itself_sees_that() -> Result<()> {
+    asks_for_the_endpoint_itself(Transport::Tcp)
+}
+
+#[test]
+fn a_udp_socket_that_asks_for_its_last_endpoint_itself_sees_that() -> Result<()> {
+    asks_for_the_endpoint_itself(Transport::Udp)
 }
 
 #[test]
