@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use agent::compile::Program;
 use anyhow::Result;
-use tests::client::Outcome;
+use tests::client::{Client, Outcome};
 use tests::lab::{EHOSTUNREACH, Lab};
 use tests::programs::{at, balance, frontend};
-use tests::sockets::{Server, Setting, Transport};
+use tests::sockets::{Request, Server, Setting, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
@@ -143,6 +143,42 @@ fn a_socket_of_ipv6_only_reaches_ipv6_endpoints() -> Result<()> {
         lab.client.set(socket, Setting::OnlyV6)?;
         lab.client.reconnect(socket, VIP_V6)?;
         lab.client.expect_connected(socket, VIP_V6, V6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_socket_of_ipv6_only_is_given_ipv6_endpoints_only() -> Result<()> {
+    check_ipv6_only(|client, socket| client.set(socket, Setting::OnlyV6))
+}
+
+#[test]
+fn a_socket_that_is_bound_to_an_ipv6_address_is_given_ipv6_endpoints_only() -> Result<()> {
+    check_ipv6_only(|client, socket| client.bind(socket, "[fd00::1]:0"))
+}
+
+/// Holds that an IPv6 socket that cannot connect to IPv4 any more is given endpoints of IPv6, and none where there are none.
+fn check_ipv6_only(narrow: impl Fn(&mut Client, u32) -> Result<()>) -> Result<()> {
+    for transport in TRANSPORTS {
+        let Some(mut lab) = lab_with(transport, &[V4, V6])? else {
+            return Ok(());
+        };
+        for _ in 0..DRAWS {
+            let socket = lab.client.open(transport, true)?;
+            narrow(&mut lab.client, socket)?;
+            lab.client.reconnect(socket, VIP_V6)?;
+            lab.client.expect_connected(socket, VIP_V6, V6)?;
+            lab.client.order(&Request::Close(socket))?;
+        }
+        drop(lab);
+        let Some(mut lab) = lab_with(transport, &[V4])? else {
+            return Ok(());
+        };
+        lab.add_addresses(&[V6])?;
+        let socket = lab.client.open(transport, true)?;
+        narrow(&mut lab.client, socket)?;
+        let outcome = lab.client.reconnect(socket, VIP_V6)?;
+        assert_eq!(outcome, Outcome::Failed(EHOSTUNREACH), "{transport:?}");
     }
     Ok(())
 }
