@@ -127,11 +127,9 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         }),
         state: state.clone(),
     };
-    tokio::select! {
-        ready = state.wait_for(|state| state.ready) => {
-            ready.context("the agent has ended")?;
-        }
-        ended = running.ended() => ended?,
+    if state.wait_for(|state| state.ready).await.is_err() {
+        // Nobody publishes any more: the core has ended, and says why.
+        running.ended().await?;
     }
     Ok(running)
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::dataplane::mounts;
 
@@ -19,9 +19,8 @@ pub(super) struct ChildCgroup {
 impl ChildCgroup {
     /// Makes `shunt-<purpose>-<pid>` in the cgroup of this process.
     pub(super) fn create(purpose: &str) -> Result<Self> {
-        let mount = mounts::cgroup2().context(
-            "cgroup v2 is not mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`",
-        )?;
+        let mount =
+            mounts::cgroup2().map_err(|missing| anyhow!("{missing}: {}", missing.remedy()))?;
         let parent =
             mounts::present_cgroup(&mount).context("finding the cgroup of this process")?;
         let path = parent.join(format!("shunt-{purpose}-{}", process::id()));

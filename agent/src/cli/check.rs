@@ -33,7 +33,7 @@ impl<'a> From<&'a Check> for CheckView<'a> {
                 State::Fail => "failure",
             },
             detail: &check.detail,
-            remedy: check.remedy,
+            remedy: &check.remedy,
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
             name,
             state,
             detail: "found".to_owned(),
-            remedy,
+            remedy: std::borrow::Cow::Borrowed(remedy),
         };
         let checks = [
             check("kernel", State::Ok, ""),
