@@ -58,7 +58,7 @@ struct Element {
 
 /// The same for `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`.
 #[repr(C)]
-struct Attach {
+struct Attachment {
     cgroup: u32,
     program: u32,
     attach_type: u32,
@@ -108,7 +108,7 @@ pub fn attach(
     attach_type: u32,
     flags: u32,
 ) -> io::Result<()> {
-    let attach = Attach {
+    let attach = Attachment {
         program: number(program),
         cgroup: number(cgroup.as_fd()),
         attach_type,
@@ -118,7 +118,7 @@ pub fn attach(
 }
 
 pub fn detach(program: BorrowedFd<'_>, cgroup: &File, attach_type: u32) -> io::Result<()> {
-    let detach = Attach {
+    let detach = Attachment {
         program: number(program),
         cgroup: number(cgroup.as_fd()),
         attach_type,

@@ -262,12 +262,13 @@ fn a_neighbour_stays_when_we_go_and_we_when_it_goes() -> Result<()> {
     drop((leaving, leaving_too));
     assert_eq!(connect(&mut client, VIP)?.1, at(VIP));
 
+    // Dropped in the reverse order.
     let Tree {
-        dataplane,
-        below: _below,
-        ours: _ours,
-        above: _above,
         _turn,
+        above: _above,
+        ours: _ours,
+        below: _below,
+        dataplane,
     } = tree;
     let runs = (staying.runs()?, linked.runs()?);
     drop(dataplane);

@@ -37,5 +37,5 @@ pub use kernel::{
 pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryTables};
 pub use names::Names;
-pub use neighbours::Neighbour;
+pub use neighbours::{Neighbour, Running, running_at_connect};
 pub use store::{Map, MapFailure, PrefixKey, Store};

@@ -16,6 +16,9 @@ use aya::programs::loaded_programs;
 use super::bpf::{self, Attached, BPF_F_ALLOW_MULTI, BPF_F_ALLOW_OVERRIDE};
 use super::mounts;
 
+/// How the names of our programs begin.
+const OURS: &str = "shunt_";
+
 /// A place in the kernel where programs of ours run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hook {
@@ -78,7 +81,7 @@ pub struct Neighbour {
 impl Neighbour {
     /// Whether an agent of shunt attached it.
     pub(super) fn is_ours(&self) -> bool {
-        self.name.starts_with("shunt_")
+        self.name.starts_with(OURS)
     }
 
     /// What to do about one that is in our way.
@@ -143,15 +146,39 @@ pub(super) fn of(cgroup: &Path) -> io::Result<Neighbours> {
     Ok(found)
 }
 
-/// The names of the programs that run at `hook` for sockets in `cgroup`, in their order.
-pub(super) fn effective(cgroup: &Path, hook: Hook) -> io::Result<Vec<String>> {
-    let names = names();
-    let ids = bpf::effective(&File::open(cgroup)?, hook.attach_type)?;
-    let name = |id| match names.get(id).map(String::as_str) {
+/// What runs at a hook for sockets in a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// As bpftool has it.
+    pub hook: &'static str,
+    /// Names, or ids where there is none, in the order of the runs.
+    pub programs: Vec<String>,
+}
+
+impl Running {
+    /// Whether a program of shunt is among them.
+    pub fn has_ours(&self) -> bool {
+        self.programs.iter().any(|name| name.starts_with(OURS))
+    }
+}
+
+/// The programs that decide on connects of sockets in `cgroup`, whichever cgroup they are attached to.
+pub fn running_at_connect(cgroup: &Path) -> io::Result<Vec<Running>> {
+    let (names, directory) = (names(), File::open(cgroup)?);
+    let name = |id: &u32| match names.get(id).map(String::as_str) {
         None | Some("") => format!("id {id}"),
         Some(name) => name.to_owned(),
     };
-    Ok(ids.iter().map(name).collect())
+    let connects = HOOKS.into_iter().filter(|h| h.name.starts_with("connect"));
+    connects
+        .map(|hook| {
+            let ids = bpf::effective(&directory, hook.attach_type)?;
+            Ok(Running {
+                hook: hook.name,
+                programs: ids.iter().map(name).collect(),
+            })
+        })
+        .collect()
 }
 
 /// How programs of one cgroup stand to one of ours.

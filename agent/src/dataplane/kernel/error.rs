@@ -70,7 +70,7 @@ pub enum AttachError {
     Exclusive {
         program: &'static str,
         path: PathBuf,
-        neighbour: Neighbour,
+        neighbour: Box<Neighbour>,
     },
     #[error("cannot pin the attachment of {program} as {}: {reason}", path.display())]
     Pin {
@@ -92,7 +92,7 @@ impl AttachError {
             Some(neighbour) => Self::Exclusive {
                 program,
                 path,
-                neighbour,
+                neighbour: Box::new(neighbour),
             },
             None => Self::Attach {
                 program,
