@@ -557,8 +557,9 @@ pub struct Config {
 pub struct Flow {
     /// Socket cookie; 0 marks a free line. Claimed by compare-and-swap.
     pub cookie: u64,
-    /// When the socket was last sent there, nanoseconds of `CLOCK_MONOTONIC`; of the last tick for a connect, as the exact
-    /// time costs more than all else that is recorded.
+    /// When the socket was last sent there: ticks of the kernel (`jiffies64`; the resolution of `CLOCK_MONOTONIC_COARSE` is
+    /// one), and one more than another record of the socket where the order of the two counts. Any clock costs more than all
+    /// else that is recorded.
     pub sent: u64,
     /// What the client asked for.
     pub original: Address,

@@ -6,7 +6,6 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::flows;
-use crate::maps;
 use crate::outbound::{self, Way};
 use crate::sockaddr::SockAddr;
 
@@ -52,8 +51,7 @@ impl Way for Connecting<'_> {
     #[inline(always)]
     fn record(&mut self, flow: &mut Flow) -> bool {
         flow.is_connected = 1;
-        flow.sent = maps::time_of_last_tick();
-        flows::record_connection(self.socket, flow);
+        flows::record_connection(&self.socket.holder(), flow);
         true
     }
 

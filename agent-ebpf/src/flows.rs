@@ -8,45 +8,27 @@ mod lines;
 mod replies;
 mod storage;
 
-use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use agent_common::abi::{Flow, Total};
 
+use crate::holder::Holder;
 use crate::maps;
 use crate::outbound::At;
-use crate::sockaddr::SockAddr;
-
-/// `IPPROTO_MPTCP`, which is no number of a protocol in packets.
-pub const MPTCP: u32 = 262;
-
-/// A socket, as the holder of records.
-pub struct Holder {
-    pub cookie: u64,
-    /// As the helpers take it: `struct bpf_sock`, or the context of `sock_release`.
-    pub socket: *mut c_void,
-    /// Its connects were those of a subflow, whose cookie is another: its one record is stored at it.
-    pub is_mptcp: bool,
-}
 
 pub type Record = NonNull<Flow>;
 
 /// Remembers what a connecting socket was sent to, in the place of what it was sent to before.
 #[inline(always)]
-pub fn record_connection(socket: &SockAddr<'_>, flow: &Flow) {
-    let holder = socket.holder();
-    let kept = match socket.mptcp() {
-        Some(connection) => storage::make(connection, holder.cookie),
-        None => find(&holder, |_| true).or_else(|| place(&holder)),
-    };
-    match kept {
-        Some(record) => fill(record, flow),
+pub fn record_connection(holder: &Holder, flow: &Flow) {
+    match find(holder, |_| true).or_else(|| place(holder)) {
+        Some(record) => fill(record, flow, maps::ticks()),
         None => maps::count_total(Total::FlowsFull),
     }
 }
 
 /// What an unconnected socket was sent to when it last named a destination.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Pair {
     record: Option<Record>,
     endpoint: Option<At>,
@@ -60,9 +42,8 @@ impl Pair {
 }
 
 #[inline(always)]
-pub fn pair(socket: &SockAddr<'_>, asked: At) -> Pair {
-    let holder = socket.holder();
-    let record = find(&holder, |flow| {
+pub fn pair(holder: &Holder, asked: At) -> Pair {
+    let record = find(holder, |flow| {
         flow.is_connected == 0 && (flow.original, flow.original_port) == asked
     });
     if let Some(record) = record {
@@ -75,10 +56,10 @@ pub fn pair(socket: &SockAddr<'_>, asked: At) -> Pair {
     }
     Pair {
         record: None,
-        endpoint: if is_recorded(&holder) {
-            replies::endpoint(holder.cookie, asked)
-        } else {
+        endpoint: if lines::is_alone(holder.cookie) {
             None
+        } else {
+            replies::endpoint(holder.cookie, asked)
         },
     }
 }
@@ -86,18 +67,28 @@ pub fn pair(socket: &SockAddr<'_>, asked: At) -> Pair {
 /// Remembers what a datagram was sent to. `pair` is what was remembered of its destination. Returns whether the endpoint is
 /// another now.
 #[inline(always)]
-pub fn record_pair(socket: &SockAddr<'_>, pair: &Pair, flow: &Flow) -> bool {
-    let is_same = pair.endpoint == Some((flow.rewritten, flow.rewritten_port));
+pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
+    let endpoint = (flow.rewritten, flow.rewritten_port);
+    let is_same = pair.endpoint == Some(endpoint);
+    // Of two destinations with one endpoint, the one that was named last is whose reply comes: also within a tick.
+    let sent = match lines::latest(holder.cookie, endpoint) {
+        // SAFETY: the record is this socket's, which is locked.
+        Some(other) => maps::ticks().max(unsafe { other.as_ref() }.sent + 1),
+        None => maps::ticks(),
+    };
+    if !lines::is_alone(holder.cookie) {
+        replies::renew(holder.cookie, flow);
+    }
     if let Some(mut record) = pair.record
         && is_same
     {
         // SAFETY: the record is this socket's, which is locked.
-        unsafe { record.as_mut() }.sent = flow.sent;
+        unsafe { record.as_mut() }.sent = sent;
         return false;
     }
-    match pair.record.or_else(|| place(&socket.holder())) {
-        Some(record) => fill(record, flow),
-        None if replies::remember(flow) => {}
+    match pair.record.or_else(|| place(holder)) {
+        Some(record) => fill(record, flow, sent),
+        None if replies::remember(holder.cookie, flow) => {}
         None => maps::count_total(Total::FlowsFull),
     }
     !is_same
@@ -105,25 +96,22 @@ pub fn record_pair(socket: &SockAddr<'_>, pair: &Pair, flow: &Flow) -> bool {
 
 /// What the client named when a datagram went to the endpoint that this one comes from: the last of such destinations.
 #[inline(always)]
-pub fn sender(socket: &SockAddr<'_>, from: At) -> Option<At> {
-    let holder = socket.holder();
-    let record = lines::latest(holder.cookie, from).or_else(|| {
-        find(&holder, |flow| {
-            (flow.rewritten, flow.rewritten_port) == from
-        })
-    });
-    match record {
-        // SAFETY: the record is this socket's, which is locked.
-        Some(record) => Some(original(unsafe { record.as_ref() })),
-        None if is_recorded(&holder) => replies::original(holder.cookie, from),
-        None => None,
+pub fn sender(holder: &Holder, from: At) -> Option<At> {
+    if !lines::is_alone(holder.cookie)
+        && let Some(original) = replies::original(holder.cookie, from)
+    {
+        return Some(original);
     }
+    let record = lines::latest(holder.cookie, from)
+        .or_else(|| find(holder, |flow| (flow.rewritten, flow.rewritten_port) == from))?;
+    // SAFETY: the record is this socket's, which is locked.
+    Some(original(unsafe { record.as_ref() }))
 }
 
 /// What the client asked for when it was connected to `peer`.
 #[inline(always)]
-pub fn peer(socket: &SockAddr<'_>, peer: At) -> Option<At> {
-    let record = find(&socket.holder(), |flow| {
+pub fn peer(holder: &Holder, peer: At) -> Option<At> {
+    let record = find(holder, |flow| {
         flow.is_connected == 1 && (flow.rewritten, flow.rewritten_port) == peer
     })?;
     // SAFETY: the record is this socket's, which is locked.
@@ -135,6 +123,7 @@ fn original(flow: &Flow) -> At {
     (flow.original, flow.original_port)
 }
 
+#[cfg(feature = "compare-and-swap")]
 #[inline(always)]
 pub fn is_recorded(holder: &Holder) -> bool {
     find(holder, |_| true).is_some()
@@ -143,9 +132,7 @@ pub fn is_recorded(holder: &Holder) -> bool {
 /// Forgets all that became of the socket.
 #[inline(always)]
 pub fn end(holder: &Holder) {
-    if holder.is_mptcp {
-        storage::end(holder.socket);
-    } else if lines::end(holder.cookie) && storage::end(holder.socket) {
+    if lines::end(holder.cookie) && storage::end(holder.socket) {
         lines::displace(holder.cookie, -1);
     }
 }
@@ -153,12 +140,10 @@ pub fn end(holder: &Holder) {
 /// A record of the socket that satisfies `wanted`.
 #[inline(always)]
 fn find(holder: &Holder, wanted: impl Fn(&Flow) -> bool) -> Option<Record> {
-    if !holder.is_mptcp {
-        match lines::find(holder.cookie, &wanted) {
-            lines::Found::Line(line) => return Some(line),
-            lines::Found::Nothing => return None,
-            lines::Found::Displaced => {}
-        }
+    match lines::find(holder.cookie, &wanted) {
+        lines::Found::Line(line) => return Some(line),
+        lines::Found::Nothing => return None,
+        lines::Found::Displaced => {}
     }
     let record = storage::get(holder.socket)?;
     // SAFETY: the record is this socket's.
@@ -179,14 +164,14 @@ fn place(holder: &Holder) -> Option<Record> {
 
 /// Writes a record that is the socket's, and counts it at its endpoint in the place of what it was before.
 #[inline(always)]
-fn fill(mut record: Record, flow: &Flow) {
+fn fill(mut record: Record, flow: &Flow, sent: u64) {
     // SAFETY: as the caller says; `displaced` is of the line, and is not written.
     let line = unsafe { record.as_mut() };
     if line.sent != 0 {
         maps::count_open(line.endpoint, -1);
     }
     maps::count_open(flow.endpoint, 1);
-    line.sent = flow.sent;
+    line.sent = sent;
     line.original = flow.original;
     line.rewritten = flow.rewritten;
     line.original_port = flow.original_port;

@@ -10,6 +10,7 @@
 
 mod connect;
 mod flows;
+mod holder;
 mod maps;
 mod outbound;
 mod peername;

@@ -16,7 +16,7 @@ use aya_ebpf::bindings::{
     BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_SK_STORAGE_GET_F_CREATE,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, generated::bpf_sk_storage_get};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::lpm_trie::Key;
 
@@ -51,6 +51,9 @@ static ENDPOINTS: Array<EndpointState, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, 1> = PerCpuArray::new();
 
+#[btf_map]
+static SCRATCH: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 #[btf_map(name = "TOTALS")]
 static TOTALS_MAP: PerCpuArray<u64, { TOTALS as usize }> = PerCpuArray::new();
 
@@ -65,9 +68,12 @@ static FLOW_MASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static CAN_SET_ERRNO: Global<u8> = Global::new(0);
 
-/// Whether `bpf_skc_to_mptcp_sock` is there (Linux 5.19).
+/// Where `struct mptcp_sock` has its first subflow, and `struct sock` its cookie; 0 where the kernel does not describe its
+/// types.
 #[unsafe(no_mangle)]
-static CAN_FIND_MPTCP: Global<u8> = Global::new(0);
+static MPTCP_FIRST: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_COOKIE: Global<u32> = Global::new(0);
 
 /// Where `struct sock` has the bit of `IPV6_V6ONLY`: offset of its byte, and the mask in it; no mask where the kernel does not
 /// describe its types.
@@ -96,9 +102,22 @@ pub fn stored(socket: *mut c_void, initial: *mut Flow) -> Option<NonNull<Flow>> 
     NonNull::new(unsafe { bpf_sk_storage_get(map, socket, initial.cast(), flags) }.cast())
 }
 
+/// Offset of the first subflow in `struct mptcp_sock`, and of the cookie in `struct sock`.
 #[inline(always)]
-pub fn can_find_mptcp() -> bool {
-    CAN_FIND_MPTCP.load() != 0
+pub fn mptcp_offsets() -> Option<(u64, u64)> {
+    let (first, cookie) = (MPTCP_FIRST.load(), SOCK_COOKIE.load());
+    (first != 0).then_some((u64::from(first), u64::from(cookie)))
+}
+
+/// The pointer as a number, to compute with: the verifier loses sight of one that has been in a map.
+#[inline(always)]
+pub fn address_of(pointer: *mut c_void) -> Option<u64> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own element.
+    unsafe {
+        scratch.cast::<*mut c_void>().write_volatile(pointer);
+        Some(scratch.read_volatile())
+    }
 }
 
 /// Offset and mask of the bit in `struct sock`.
@@ -108,17 +127,11 @@ pub fn v6_only_bit() -> Option<(u32, u8)> {
     (mask != 0).then(|| (V6_ONLY_OFFSET.load(), mask))
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC` at the last tick.
+/// `jiffies64`, which the kernel makes a plain read of.
 #[inline(always)]
-pub fn time_of_last_tick() -> u64 {
-    // SAFETY: helpers without preconditions. The coarse clock came with Linux 5.11.
-    unsafe {
-        if cfg!(feature = "compare-and-swap") {
-            bpf_ktime_get_coarse_ns()
-        } else {
-            bpf_ktime_get_ns()
-        }
-    }
+pub fn ticks() -> u64 {
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_jiffies64() }
 }
 
 /// Counts a record of the endpoint, or no longer.

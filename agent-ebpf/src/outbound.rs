@@ -17,8 +17,8 @@ const EHOSTUNREACH: i32 = 113;
 
 /// What differs between connecting and sending datagrams.
 pub trait Way: Client {
-    /// Remembers where the socket was sent; all of `flow` but what depends on the way is filled in. Returns whether the
-    /// socket was not there already.
+    /// Remembers where the socket was sent: all of `flow` is filled in but whose it is, when, and what depends on the way.
+    /// Returns whether the socket was not there already.
     fn record(&mut self, flow: &mut Flow) -> bool;
 
     /// The socket goes where it asked to.
@@ -61,7 +61,6 @@ pub fn send_on(socket: &SockAddr<'_>, way: &mut impl Way) -> i32 {
             slot: _,
         } => {
             let mut flow = Flow {
-                cookie: socket.cookie(),
                 original: asked.address,
                 original_port: asked.port,
                 rewritten: address,

@@ -26,7 +26,8 @@ pub fn shunt_peername6(ctx: SockAddrContext) -> i32 {
 /// The hook can only change what is shown: 1 is the one value that it may return.
 #[inline(always)]
 fn show_original(socket: &SockAddr<'_>) -> i32 {
-    if let Some((address, port)) = flows::peer(socket, (socket.address(), socket.port())) {
+    if let Some((address, port)) = flows::peer(&socket.holder(), (socket.address(), socket.port()))
+    {
         socket.set_address(address);
         socket.set_port(port);
     }

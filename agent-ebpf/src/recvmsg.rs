@@ -26,7 +26,9 @@ pub fn shunt_recvmsg6(ctx: SockAddrContext) -> i32 {
 /// The hook can only change what is shown: 1 is the one value that it may return.
 #[inline(always)]
 fn show_original(socket: &SockAddr<'_>) -> i32 {
-    if let Some((address, port)) = flows::sender(socket, (socket.address(), socket.port())) {
+    if let Some((address, port)) =
+        flows::sender(&socket.holder(), (socket.address(), socket.port()))
+    {
         socket.set_address(address);
         socket.set_port(port);
     }

@@ -2,11 +2,11 @@
 
 use agent_common::abi::Flow;
 use agent_common::{Client, Family, Reach};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::flows::{self, Pair};
+use crate::holder::Holder;
 use crate::outbound::{self, At, Way};
 use crate::sockaddr::SockAddr;
 
@@ -30,6 +30,7 @@ pub fn shunt_sendmsg6(ctx: SockAddrContext) -> i32 {
 fn send(socket: &SockAddr<'_>) -> i32 {
     let mut way = Sending {
         socket,
+        holder: None,
         pair: Pair::default(),
     };
     outbound::send_on(socket, &mut way)
@@ -38,7 +39,16 @@ fn send(socket: &SockAddr<'_>) -> i32 {
 /// A socket that names a destination with each datagram, and keeps the endpoint of each.
 struct Sending<'a> {
     socket: &'a SockAddr<'a>,
+    /// Once it is known that the destination is ours.
+    holder: Option<Holder>,
     pair: Pair,
+}
+
+impl Sending<'_> {
+    #[inline(always)]
+    fn holder(&mut self) -> &Holder {
+        self.holder.get_or_insert_with(|| self.socket.holder())
+    }
 }
 
 impl Client for Sending<'_> {
@@ -56,7 +66,8 @@ impl Client for Sending<'_> {
 
     #[inline(always)]
     fn kept(&mut self) -> Option<At> {
-        self.pair = flows::pair(self.socket, (self.socket.address(), self.socket.port()));
+        let asked = (self.socket.address(), self.socket.port());
+        self.pair = flows::pair(self.holder(), asked);
         self.pair.endpoint()
     }
 }
@@ -64,10 +75,8 @@ impl Client for Sending<'_> {
 impl Way for Sending<'_> {
     #[inline(always)]
     fn record(&mut self, flow: &mut Flow) -> bool {
-        // Exact: which of two destinations with one endpoint was named last tells whose reply it is.
-        // SAFETY: a helper without preconditions.
-        flow.sent = unsafe { bpf_ktime_get_ns() };
-        flows::record_pair(self.socket, &self.pair, flow)
+        let pair = self.pair;
+        flows::record_pair(self.holder(), &pair, flow)
     }
 
     /// Another destination than those that are remembered: they stay.

@@ -1,18 +1,14 @@
 //! The address in a sock_addr context, IPv4 or IPv6, as the ABI has it. Fields are read and written in the widths and at
 //! the offsets that the verifier accepts: four bytes each.
 
-use core::ffi::c_void;
-use core::mem::transmute;
-
 use agent_common::abi::{Address, Port, TCP};
 use agent_common::{Family, Reach};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock;
-use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::helpers::generated::{bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock};
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::flows::{Holder, MPTCP};
+use crate::holder::Holder;
 use crate::maps;
 
 /// The context of a hook of one family.
@@ -58,35 +54,14 @@ impl SockAddr<'_> {
     }
 
     #[inline(always)]
-    pub fn cookie(&self) -> u64 {
-        // SAFETY: a helper without preconditions, on a valid context.
-        unsafe { bpf_get_socket_cookie(self.ctx.as_ptr()) }
-    }
-
-    #[inline(always)]
     pub fn holder(&self) -> Holder {
-        Holder {
-            cookie: self.cookie(),
-            socket: self.socket().cast(),
-            is_mptcp: self.protocol() == MPTCP,
-        }
+        Holder::new(self.ctx.as_ptr(), self.socket().cast(), self.protocol())
     }
 
     #[inline(always)]
     fn socket(&self) -> *mut bpf_sock {
         // SAFETY: the context is valid while the program runs.
         unsafe { (*self.ctx.sock_addr).__bindgen_anon_1.sk }
-    }
-
-    /// The connection of which this socket is a subflow.
-    #[inline(always)]
-    pub fn mptcp(&self) -> Option<*mut c_void> {
-        if !maps::can_find_mptcp() || self.protocol() != u32::from(TCP) {
-            return None;
-        }
-        // SAFETY: the helper takes any socket.
-        let connection = unsafe { bpf_skc_to_mptcp_sock(self.socket().cast()) };
-        (!connection.is_null()).then_some(connection)
     }
 
     /// Whether the socket has been connected before: a TCP socket keeps the address of its last peer.
@@ -175,20 +150,4 @@ impl SockAddr<'_> {
         // SAFETY: the context is valid while the program runs.
         unsafe { (&raw mut (*self.ctx.sock_addr).user_port).write_volatile(port) };
     }
-}
-
-/// Of include/uapi/linux/bpf.h; aya has no name for it.
-const FUNC_SKC_TO_MPTCP_SOCK: usize = 196;
-
-/// The connection that a subflow belongs to, null for any other socket.
-///
-/// # Safety
-/// `socket` must be a socket.
-#[inline(always)]
-unsafe fn bpf_skc_to_mptcp_sock(socket: *mut c_void) -> *mut c_void {
-    // SAFETY: helpers are called by their number.
-    let helper: unsafe extern "C" fn(*mut c_void) -> *mut c_void =
-        unsafe { transmute(FUNC_SKC_TO_MPTCP_SOCK) };
-    // SAFETY: the caller's promise.
-    unsafe { helper(socket) }
 }

@@ -3,15 +3,16 @@
 //! The program runs several times for every TCP socket below its cgroup, so that it is attached only where somebody asks
 //! for it. It asks the kernel for changes of state of redirected sockets alone.
 
+use agent_common::abi::TCP;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
 };
-use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 
-use crate::flows::{self, Holder};
+use crate::flows;
+use crate::holder::Holder;
 
 #[sock_ops]
 pub fn shunt_sockops(ctx: SockOpsContext) -> u32 {
@@ -42,10 +43,5 @@ fn holder(ctx: &SockOpsContext) -> Option<Holder> {
     if socket.is_null() {
         return None;
     }
-    Some(Holder {
-        // SAFETY: a helper without preconditions, on a valid context.
-        cookie: unsafe { bpf_get_socket_cookie(ctx.as_ptr()) },
-        socket: socket.cast(),
-        is_mptcp: false,
-    })
+    Some(Holder::new(ctx.as_ptr(), socket.cast(), u32::from(TCP)))
 }

@@ -18,13 +18,24 @@ pub fn original(cookie: u64, from: At) -> Option<At> {
 
 /// Remembers both ways. Returns whether there was room.
 #[inline(always)]
-pub fn remember(flow: &Flow) -> bool {
+pub fn remember(cookie: u64, flow: &Flow) -> bool {
     let asked = (flow.original, flow.original_port);
     let endpoint = (flow.rewritten, flow.rewritten_port);
-    let forth = PairKey::original(flow.cookie, asked);
-    let back = PairKey::endpoint(flow.cookie, endpoint);
+    let forth = PairKey::original(cookie, asked);
+    let back = PairKey::endpoint(cookie, endpoint);
     REPLIES.insert(&forth, &PairValue::new(endpoint), 0).is_ok()
         && REPLIES.insert(&back, &PairValue::new(asked), 0).is_ok()
+}
+
+/// An endpoint that answers for destinations in here answers for the last of all that was named.
+#[inline(always)]
+pub fn renew(cookie: u64, flow: &Flow) {
+    let back = PairKey::endpoint(cookie, (flow.rewritten, flow.rewritten_port));
+    if get(&back).is_some() {
+        let asked = PairValue::new((flow.original, flow.original_port));
+        // Where it fails, the element has just been taken for another, and the record tells.
+        REPLIES.insert(&back, &asked, 0).ok();
+    }
 }
 
 #[inline(always)]

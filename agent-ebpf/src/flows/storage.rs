@@ -1,5 +1,5 @@
-//! The record that is stored at a socket itself: of MPTCP connections, of sockets that found no line of FLOWS, and of all
-//! sockets where there are no lines. It goes with the socket.
+//! The record that is stored at a socket itself: of sockets that found no line of FLOWS, and of all sockets where there are
+//! no lines. It goes with the socket.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -23,20 +23,12 @@ pub fn claim(socket: *mut c_void, cookie: u64) -> Option<Record> {
     if get(socket).is_some() {
         return None;
     }
-    make(socket, cookie)
-}
-
-/// The record at the socket, made where there is none.
-#[inline(always)]
-pub fn make(socket: *mut c_void, cookie: u64) -> Option<Record> {
     let mut empty = Flow::default();
     let mut record = maps::stored(socket, &raw mut empty)?;
     // SAFETY: the value is the socket's, which is locked.
     let flow = unsafe { record.as_mut() };
-    if flow.cookie == 0 {
-        flow.sent = 0;
-        flow.cookie = cookie;
-    }
+    flow.sent = 0;
+    flow.cookie = cookie;
     Some(record)
 }
 

@@ -17,8 +17,9 @@ pub(in crate::dataplane) struct Features {
     pub compare_and_swap: bool,
     /// `bpf_set_retval` (Linux 6.1). Without it, every refused connect says EPERM.
     pub errno: bool,
-    /// `bpf_skc_to_mptcp_sock` (Linux 5.19). Without it, MPTCP sockets see the endpoint as their peer.
-    pub mptcp: bool,
+    /// Where an MPTCP socket has its first subflow, and a socket its cookie. Without it, MPTCP sockets see the endpoint as
+    /// their peer.
+    pub mptcp: Option<(u32, u32)>,
     /// Where a socket has `IPV6_V6ONLY`: its byte in `struct sock_common`, and the mask in that. Without it, such a socket may
     /// be given an IPv4 endpoint, and fail.
     pub v6_only: Option<(u32, u8)>,
@@ -34,7 +35,9 @@ impl Features {
                 false
             }),
             errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
-            mptcp: has_helper(BpfHelper::BPF_FUNC_skc_to_mptcp_sock),
+            mptcp: btf::bit_offset("mptcp_sock", "first")
+                .zip(btf::bit_offset("sock_common", "skc_cookie"))
+                .map(|(first, cookie)| (first / 8, cookie / 8)),
             v6_only: btf::bit_offset("sock_common", "skc_ipv6only")
                 .map(|bit| (bit / 8, 1 << (bit % 8))),
         })
