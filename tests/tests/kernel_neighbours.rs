@@ -193,6 +193,10 @@ fn a_rewrite_after_us_takes_effect_and_is_shown() -> Result<()> {
 
     assert_eq!(other.seen()?, at(ENDPOINT));
     assert_eq!((reached.ip(), peer), (at(ELSEWHERE).ip(), at(ELSEWHERE)));
+    // Where it shows the endpoint instead, it does so after us.
+    let (place, back) = (tree.above.path(), Some(at(ENDPOINT)));
+    let _back = Neighbour::rewriting(place, Hook::PeerName4, Manner::Link, back)?;
+    assert_eq!(connect(&mut client, VIP)?.1, at(ENDPOINT));
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub(super) fn mount() -> Check {
 pub(super) fn namespace(cgroup: &Path) -> Check {
     let name = "cgroup namespace";
     let remedy = "in a container, mount the host's /sys/fs/cgroup (hostPath) and name a directory of it with --cgroup, or \
-                  share the host's processes (hostPID) and name one below /proc/1/root/sys/fs/cgroup";
+                  share the host's processes (hostPID) and name its cgroup directory below /proc/1/root";
     let cgroup = fs::canonicalize(cgroup).unwrap_or_else(|_| cgroup.to_owned());
     let levels = cgroup
         .ancestors()

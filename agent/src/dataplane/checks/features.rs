@@ -1,5 +1,7 @@
 //! What does this kernel lack of what the programs use, and what is lost with it? Found out by trying, not by its version.
 
+use std::path::Path;
+
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
@@ -33,13 +35,7 @@ pub(super) fn all() -> Vec<Check> {
             "every refused connect says EPERM",
             "use Linux 6.1 or later",
         ),
-        Check::feature(
-            "bpf_skc_to_mptcp_sock",
-            features.mptcp,
-            "getpeername() of an MPTCP socket shows what the client asked for",
-            "getpeername() of an MPTCP socket shows the endpoint",
-            "use Linux 5.19 or later built with CONFIG_MPTCP, where programs use MPTCP",
-        ),
+        mptcp(features.mptcp.is_some()),
         Check::feature(
             "BTF",
             features.v6_only.is_some(),
@@ -49,6 +45,20 @@ pub(super) fn all() -> Vec<Check> {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF",
         ),
     ]
+}
+
+fn mptcp(is_known: bool) -> Check {
+    let name = "MPTCP";
+    if !Path::new("/proc/sys/net/mptcp").exists() {
+        return Check::new(name, State::Ok, "there are no MPTCP sockets here", "");
+    }
+    Check::feature(
+        name,
+        is_known,
+        "getpeername() of an MPTCP socket shows what the client asked for",
+        "getpeername() of an MPTCP socket shows the endpoint: the kernel does not describe such sockets",
+        "use a kernel built with CONFIG_DEBUG_INFO_BTF, where programs use MPTCP",
+    )
 }
 
 /// `r0 = 1; exit`, which every hook takes.
