@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::cgroup::TemporaryCgroup;
 use crate::client::Client;
-use crate::programs::{self, at, balance, frontend};
+use crate::programs::{self, at};
 use crate::sockets::{Request, Server, Transport};
 
 /// What a connect fails with, as Linux numbers it.
@@ -63,8 +63,7 @@ impl Lab {
         }))
     }
 
-    /// With a balanced service of one endpoint behind each frontend: what clients ask for, how, and where they get. There
-    /// is no server yet.
+    /// With [`programs::services`], and no server yet.
     pub fn with_services(
         client: impl AsRef<OsStr>,
         services: &[(&str, Transport, &str)],
@@ -72,15 +71,9 @@ impl Lab {
         let Some(mut lab) = Self::new(client)? else {
             return Ok(None);
         };
-        let mut program = Program::default();
-        for (vip, transport, endpoint) in services {
-            let frontend = frontend(at(vip), transport.protocol());
-            balance(&mut program, vip, frontend, &[(at(endpoint), 1)]);
-        }
-        lab.apply(&program);
-        let endpoints: BTreeSet<_> = services.iter().map(|(_, _, to)| at(to).ip()).collect();
-        let addresses = endpoints.into_iter().collect();
-        lab.client.order(&Request::AddAddresses(addresses))?;
+        lab.apply(&programs::services(services));
+        let endpoints: Vec<_> = services.iter().map(|&(_, _, to)| to).collect();
+        lab.add_addresses(&endpoints)?;
         Ok(Some(lab))
     }
 
@@ -97,6 +90,13 @@ impl Lab {
             lab.serve(endpoint, Server::Tell(transport))?;
         }
         Ok(Some(lab))
+    }
+
+    /// Gives the client's loopback device the addresses of these endpoints.
+    pub fn add_addresses(&mut self, endpoints: &[&str]) -> Result<()> {
+        let addresses: BTreeSet<_> = endpoints.iter().map(|to| at(to).ip()).collect();
+        let addresses = addresses.into_iter().collect();
+        self.client.order(&Request::AddAddresses(addresses))
     }
 
     pub fn serve(&mut self, at: &str, server: Server) -> Result<()> {
