@@ -240,6 +240,6 @@ fn obstacle() -> Option<&'static str> {
         return Some("this is not root");
     }
     mounts::cgroup2()
-        .is_none()
+        .is_err()
         .then_some("cgroup v2 is not mounted")
 }
