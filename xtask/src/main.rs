@@ -9,6 +9,7 @@ mod process;
 mod setup;
 mod test;
 mod tree;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Build(build::Arguments),
     /// Run all tests; those of the kernel programs as root
     Test(test::Arguments),
+    /// Run the kernel tests on other kernels, each booted in QEMU
+    Vm(vm::Arguments),
     /// Check format, lints, documentation and the rules of the source tree
     Lint,
     /// Build and start `shunt demo`: real connects spread over endpoints, in under 30 seconds
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Vm(arguments) => vm::run(&arguments),
         Command::Lint => lint::run(),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test, those of the kernel programs as root, and one summary.
 
-mod tally;
+pub(crate) mod tally;
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};

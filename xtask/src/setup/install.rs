@@ -24,16 +24,7 @@ pub(super) fn perform(step: &Step, machine: &Machine) -> Result<()> {
 /// What `step` comes down to.
 pub(super) fn commands(step: &Step, machine: &Machine) -> Vec<Command> {
     match step {
-        Step::Packages(names) => {
-            let mut update = apt_get();
-            update.arg("update");
-            let mut install = apt_get();
-            // What the user has installed is not removed for us: rustup's own Debian package is in the way, say.
-            install
-                .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
-                .args(names);
-            vec![update, install]
-        }
+        Step::Packages(names) => packages(names).into(),
         Step::Nightly => {
             let mut rustup = Command::new("rustup");
             process::forget_toolchain(&mut rustup)
@@ -58,6 +49,18 @@ pub(super) fn commands(step: &Step, machine: &Machine) -> Vec<Command> {
             vec![install]
         }
     }
+}
+
+/// Installs Debian packages.
+pub(crate) fn packages(names: &[&str]) -> [Command; 2] {
+    let mut update = apt_get();
+    update.arg("update");
+    let mut install = apt_get();
+    // What the user has installed is not removed for us: rustup's own Debian package is in the way, say.
+    install
+        .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
+        .args(names);
+    [update, install]
 }
 
 fn apt_get() -> Command {

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use crate::{process, tree};
 use machine::Machine;
 
+pub(crate) use install::packages as install_packages;
 pub(crate) use machine::Toolchain;
 
 #[derive(clap::Args)]

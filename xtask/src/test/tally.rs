@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Tests passed, failed and skipped, read off the lines of libtest and of the tests' own `skipped: TEST: REASON`.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     passed: usize,
     ignored: usize,
     failures: Vec<String>,
@@ -15,20 +15,27 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn passed(&self) -> usize {
+    pub(crate) fn passed(&self) -> usize {
         self.passed.saturating_sub(self.skips.len())
     }
 
-    pub(super) fn failed(&self) -> usize {
+    pub(crate) fn failed(&self) -> usize {
         self.failed
     }
 
-    pub(super) fn skipped(&self) -> usize {
+    pub(crate) fn skipped(&self) -> usize {
         self.ignored + self.skips.len()
     }
 
+    /// Which tests were skipped, why, and which failed.
+    pub(crate) fn findings(&self) -> impl Iterator<Item = String> {
+        let skipped = self.skips.iter().map(|skip| format!("skipped  {skip}"));
+        let failed = self.failures.iter().map(|name| format!("FAILED   {name}"));
+        skipped.chain(failed)
+    }
+
     /// Takes one line of output into account.
-    pub(super) fn count(&mut self, line: &str) {
+    pub(crate) fn count(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.passed += number_before(result, " passed");
             self.failed += number_before(result, " failed");
@@ -64,11 +71,8 @@ fn number_before(result: &str, label: &str) -> usize {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for skip in &self.skips {
-            writeln!(f, "skipped  {skip}")?;
-        }
-        for name in &self.failures {
-            writeln!(f, "FAILED   {name}")?;
+        for finding in self.findings() {
+            writeln!(f, "{finding}")?;
         }
         write!(
             f,

@@ -1,0 +1,119 @@
+//! `cargo xtask vm`: the kernel tests on other kernels than the running one, each booted in QEMU.
+//!
+//! A machine has no disk and no network: its kernel is Debian's for virtual machines, its files are one initramfs with
+//! the tests, and its first process is the program `vm-init` of the tests package.
+
+mod archive;
+mod guest;
+mod initramfs;
+mod install;
+mod kernels;
+mod machine;
+mod report;
+mod table;
+mod unpacked;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, tree};
+use archive::Archive;
+use guest::Guest;
+use kernels::Kernel;
+use machine::{Accelerator, Boot};
+use report::Report;
+use unpacked::Unpacked;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Versions such as 6.1, whose newest kernel is taken, whole releases, or `newest`
+    #[arg(value_name = "KERNEL", default_values = kernels::DEFAULT)]
+    kernels: Vec<String>,
+    /// After how long a machine is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    time_limit: u64,
+    /// What the test programs are given: part of the names of the tests to run, or flags
+    #[arg(last = true)]
+    tests: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    build::build_kernel()?;
+    build::build_agent(false)?;
+    let guest = Guest::build()?;
+    let limit = Duration::from_secs(arguments.time_limit);
+    run_built(&arguments.kernels, &guest, &arguments.tests, limit)
+}
+
+fn run_built(wanted: &[String], guest: &Guest, tests: &[String], limit: Duration) -> Result<()> {
+    let archive = Archive::open()?;
+    install::ensure(&archive)?;
+    let known = archive.kernels()?;
+    let mut kernels: Vec<&Kernel> = Vec::new();
+    for wanted in wanted {
+        let kernel = kernels::choose(wanted, &known)?;
+        if !kernels.contains(&kernel) {
+            kernels.push(kernel);
+        }
+    }
+    let mut accelerator = None;
+    let mut reports = Vec::new();
+    for kernel in kernels {
+        let unpacked = Unpacked::get(kernel, &archive)?;
+        let report = boot(kernel, &unpacked, guest, tests, limit, &mut accelerator)?;
+        reports.push((kernel.release.clone(), report));
+    }
+    conclude(&reports)
+}
+
+fn boot(
+    kernel: &Kernel,
+    unpacked: &Unpacked,
+    guest: &Guest,
+    tests: &[String],
+    limit: Duration,
+    accelerator: &mut Option<Accelerator>,
+) -> Result<Report> {
+    let folder = tree::target().join("vm/runs").join(&kernel.release);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let accelerator = match accelerator {
+        Some(found) => *found,
+        None => *accelerator.insert(Accelerator::find(&unpacked.image, &folder)?),
+    };
+    eprintln!("vm: boot Linux {} ({})", kernel.release, accelerator.name());
+    let initramfs = folder.join("initramfs");
+    let mut file = BufWriter::new(File::create(&initramfs)?);
+    guest
+        .with(unpacked.needed_modules()?, tests)
+        .write(&mut file)?;
+    file.flush()?;
+    drop(file);
+    let boot = Boot {
+        accelerator,
+        image: &unpacked.image,
+        initramfs: &initramfs,
+        limit,
+        folder: folder.clone(),
+    };
+    let report = boot.run()?;
+    // Hundreds of megabytes, made anew each time.
+    fs::remove_file(&initramfs)?;
+    eprintln!("  all that was said is in {}", folder.display());
+    Ok(report)
+}
+
+fn conclude(reports: &[(String, Report)]) -> Result<()> {
+    println!("\n{}", table::of(reports));
+    let bad: Vec<&str> = reports
+        .iter()
+        .filter(|(_, report)| !report.is_good())
+        .map(|(release, _)| &**release)
+        .collect();
+    if !bad.is_empty() {
+        bail!("tests failed on Linux {}", bad.join(", "));
+    }
+    Ok(())
+}
