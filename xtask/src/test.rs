@@ -2,7 +2,6 @@
 
 pub(crate) mod tally;
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -10,14 +9,17 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, privilege, process};
+use crate::{build, privilege, process, vm};
 use tally::Tally;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Then run the kernel tests on other kernels too, as `cargo xtask vm` does
+    #[arg(long, value_name = "KERNEL", num_args = 0..)]
+    vm: Option<Vec<String>>,
     /// What `cargo test` is given after its own `--`: part of the names of the tests to run, or flags
     #[arg(last = true)]
-    tests: Vec<OsString>,
+    tests: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -32,7 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         cargo.arg("--").args(&arguments.tests);
         passed &= run_counted(&mut cargo, &mut tally)?;
     }
-    conclude(&tally, passed)
+    conclude(&tally, passed)?;
+    match &arguments.vm {
+        Some(kernels) => vm::run(&vm::Arguments::of(kernels, &arguments.tests)),
+        None => Ok(()),
+    }
 }
 
 /// Everything at once where we are root or cannot become it; else the package that needs root apart, through sudo.

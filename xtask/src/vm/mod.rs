@@ -27,33 +27,47 @@ use machine::{Accelerator, Boot};
 use report::Report;
 use unpacked::Unpacked;
 
+/// In seconds: some three times of what it takes without KVM, on two cores.
+const TIME_LIMIT: u64 = 1200;
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Versions such as 6.1, whose newest kernel is taken, whole releases, or `newest`
     #[arg(value_name = "KERNEL", default_values = kernels::DEFAULT)]
     kernels: Vec<String>,
     /// After how long a machine is stopped
-    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT)]
     time_limit: u64,
     /// What the test programs are given: part of the names of the tests to run, or flags
     #[arg(last = true)]
     tests: Vec<String>,
 }
 
+impl Arguments {
+    /// `kernels`, or the default ones where there are none, and part of the names of tests.
+    pub(crate) fn of(kernels: &[String], tests: &[String]) -> Self {
+        let kernels = if kernels.is_empty() {
+            kernels::DEFAULT.map(str::to_owned).into()
+        } else {
+            kernels.to_vec()
+        };
+        Self {
+            kernels,
+            time_limit: TIME_LIMIT,
+            tests: tests.to_vec(),
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     build::build_kernel()?;
     build::build_agent(false)?;
     let guest = Guest::build()?;
-    let limit = Duration::from_secs(arguments.time_limit);
-    run_built(&arguments.kernels, &guest, &arguments.tests, limit)
-}
-
-fn run_built(wanted: &[String], guest: &Guest, tests: &[String], limit: Duration) -> Result<()> {
     let archive = Archive::open()?;
     install::ensure(&archive)?;
     let known = archive.kernels()?;
     let mut kernels: Vec<&Kernel> = Vec::new();
-    for wanted in wanted {
+    for wanted in &arguments.kernels {
         let kernel = kernels::choose(wanted, &known)?;
         if !kernels.contains(&kernel) {
             kernels.push(kernel);
@@ -62,8 +76,9 @@ fn run_built(wanted: &[String], guest: &Guest, tests: &[String], limit: Duration
     let mut accelerator = None;
     let mut reports = Vec::new();
     for kernel in kernels {
-        let unpacked = Unpacked::get(kernel, &archive)?;
-        let report = boot(kernel, &unpacked, guest, tests, limit, &mut accelerator)?;
+        let report = Unpacked::get(kernel, &archive)
+            .and_then(|unpacked| boot(kernel, &unpacked, &guest, arguments, &mut accelerator))
+            .unwrap_or_else(|error| Report::of_failure(format!("{error:#}")));
         reports.push((kernel.release.clone(), report));
     }
     conclude(&reports)
@@ -73,8 +88,7 @@ fn boot(
     kernel: &Kernel,
     unpacked: &Unpacked,
     guest: &Guest,
-    tests: &[String],
-    limit: Duration,
+    arguments: &Arguments,
     accelerator: &mut Option<Accelerator>,
 ) -> Result<Report> {
     let folder = tree::target().join("vm/runs").join(&kernel.release);
@@ -87,7 +101,7 @@ fn boot(
     let initramfs = folder.join("initramfs");
     let mut file = BufWriter::new(File::create(&initramfs)?);
     guest
-        .with(unpacked.needed_modules()?, tests)
+        .with(unpacked.needed_modules()?, &arguments.tests)
         .write(&mut file)?;
     file.flush()?;
     drop(file);
@@ -95,7 +109,7 @@ fn boot(
         accelerator,
         image: &unpacked.image,
         initramfs: &initramfs,
-        limit,
+        limit: Duration::from_secs(arguments.time_limit),
         folder: folder.clone(),
     };
     let report = boot.run()?;

@@ -27,6 +27,14 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Of a kernel that could not be booted at all.
+    pub(super) fn of_failure(why: String) -> Self {
+        Self {
+            failures: vec![why],
+            ..Self::default()
+        }
+    }
+
     /// Takes a line of the port of the tests into account.
     pub(super) fn take(&mut self, line: &str) {
         let Some(told) = line.strip_prefix("vm: ") else {

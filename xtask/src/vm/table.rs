@@ -26,7 +26,7 @@ pub(super) fn of(reports: &[(String, Report)]) -> String {
     };
     write!(
         text,
-        "{}\n\nvirtual machines: {} passed, {} failed, {} skipped",
+        "{}\n\nkernels: {} passed, {} failed, {} skipped",
         grid(reports),
         sum(|report| report.tally.passed()),
         sum(|report| report.tally.failed() + report.failures.len()),
