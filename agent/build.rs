@@ -10,6 +10,7 @@ fn main() {
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
     for (variable, build) in [
         ("SHUNT_BPF_OBJECT", "bpf"),
+        ("SHUNT_BPF_5_10_OBJECT", "bpf-5.10"),
         ("SHUNT_BPF_TRACE_OBJECT", "bpf-trace"),
     ] {
         let object = target()

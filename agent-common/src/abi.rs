@@ -8,7 +8,7 @@ use core::fmt;
 use core::net::Ipv6Addr;
 
 /// Names the layout of everything in this file; part of the pin directory, so that two layouts never meet.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;
@@ -80,11 +80,23 @@ impl Address {
     pub const fn is_v4(self) -> bool {
         self.0[0] == 0 && u64::from_be(self.0[1]) >> 32 == MAPPED >> 32
     }
+
+    /// Whether the address stands for another host on each link (fe80::/10), or for many hosts: multicast (ff00::/8,
+    /// 224.0.0.0/4) and broadcast.
+    pub const fn is_of_link(self) -> bool {
+        if self.is_v4() {
+            let v4 = u64::from_be(self.0[1]) as u32;
+            return v4 >> 28 == 0xe || v4 == u32::MAX;
+        }
+        let first = u64::from_be(self.0[0]) >> 48;
+        first & 0xffc0 == 0xfe80 || first >> 8 == 0xff
+    }
 }
 
 impl Ord for Address {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.octets().cmp(&other.octets())
+        let words = |address: &Self| address.0.map(u64::from_be);
+        words(self).cmp(&words(other))
     }
 }
 
@@ -344,14 +356,54 @@ impl GroupHeader {
         (self.port != Port::new(0)).then_some(self.port)
     }
 
-    /// The alias table for sockets of an IPv4 (`v4`) or IPv6 family: first cell relative to the header, slots, total.
-    pub const fn table(&self, v4: bool) -> (u32, u32, u32) {
-        if v4 {
-            (self.offset_v4, self.slots_v4, self.total_v4)
-        } else {
-            (1, self.slots, self.total)
+    /// Whether any endpoint is IPv4.
+    pub const fn has_v4(&self) -> bool {
+        self.slots_v4 > 0
+    }
+
+    /// The table of all endpoints, for the header at cell `group`.
+    pub const fn any(&self, group: u32) -> Table {
+        Table {
+            first: group.wrapping_add(1),
+            slots: self.slots,
+            total: self.total,
         }
     }
+
+    /// The table of the IPv4 endpoints.
+    pub const fn v4(&self, group: u32) -> Table {
+        Table {
+            first: group.wrapping_add(self.offset_v4),
+            slots: self.slots_v4,
+            total: self.total_v4,
+        }
+    }
+
+    /// The cell of the header whose table of all endpoints has the IPv6 ones only; `None` where there are none. It stands
+    /// behind the IPv4 endpoints of a group that has both.
+    pub const fn v6(&self, group: u32) -> Option<u32> {
+        if self.slots_v4 == 0 {
+            return Some(group);
+        }
+        if self.offset_v4 == 1 {
+            return None;
+        }
+        Some(
+            group
+                .wrapping_add(self.offset_v4)
+                .wrapping_add(self.slots_v4),
+        )
+    }
+}
+
+/// A run of slots that are an alias table. Slots are in the order of their address and port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Cell of the first.
+    pub first: u32,
+    pub slots: u32,
+    /// What the thresholds are fractions of.
+    pub total: u32,
 }
 
 /// One column of an alias table (Vose): of draws that hit this column, `threshold` in `total` take this slot's own
@@ -419,6 +471,8 @@ const _: () = assert!(size_of::<FrontendKey>() == 24 && size_of::<FrontendWord>(
 const _: () = assert!(size_of::<GroupHeader>() == 32 && size_of::<Slot>() == 32);
 const _: () = assert!(size_of::<Cell>() == 32 && size_of::<Flow>() == 64);
 const _: () = assert!(size_of::<Config>() == 96 && size_of::<Counter>() == 16);
+const _: () = assert!(size_of::<PairKey>() == 32 && size_of::<PairValue>() == 24);
+const _: () = assert!(size_of::<EndpointState>() == 8);
 
 #[expect(
     unsafe_code,
@@ -497,14 +551,16 @@ pub struct Config {
     pub vip_v6: Range,
 }
 
-/// One line of FLOWS: what became of one socket's connect. One cache line.
-#[repr(C, align(64))]
+/// What became of one socket: a line of FLOWS, which is a cache line, or what is stored at the socket itself.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Socket cookie; 0 marks a free line. Claimed by compare-and-swap.
     pub cookie: u64,
-    /// `CLOCK_MONOTONIC_COARSE`, nanoseconds: of the last tick, as the exact time costs more than all else that is recorded.
-    pub started: u64,
+    /// When the socket was last sent there: ticks of the kernel (`jiffies64`; the resolution of `CLOCK_MONOTONIC_COARSE` is
+    /// one), and one more than another record of the socket where the order of the two counts. Any clock costs more than all
+    /// else that is recorded.
+    pub sent: u64,
     /// What the client asked for.
     pub original: Address,
     /// Where it was sent.
@@ -514,14 +570,86 @@ pub struct Flow {
     pub endpoint: u32,
     pub service: u32,
     /// [`TCP`] or [`UDP`].
-    pub protocol: u32,
+    pub protocol: u8,
+    /// 1 where the socket is connected there, 0 where an unconnected one sends datagrams there.
+    pub is_connected: u8,
+    /// Of the line, whosoever it is: records that should be here by their cookie and are kept elsewhere.
+    pub displaced: u16,
+}
+
+/// Live state of an endpoint: an element of ENDPOINTS, under the same index as in COUNTERS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Records that name the endpoint: sockets that were sent there and have not been closed or sent elsewhere.
+    pub open: u64,
+}
+
+/// Key of REPLIES: what a socket sent to when it asked for a destination, and the reverse.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairKey {
+    cookie: u64,
+    address: Address,
+    port: Port,
+    direction: u16,
+    reserved: u32,
+}
+
+const FROM_ORIGINAL: u16 = 0;
+const FROM_ENDPOINT: u16 = 1;
+
+impl PairKey {
+    const fn new(cookie: u64, (address, port): (Address, Port), direction: u16) -> Self {
+        Self {
+            cookie,
+            address,
+            port,
+            direction,
+            reserved: 0,
+        }
+    }
+
+    /// Leads from what the client asks for to the endpoint.
+    pub const fn original(cookie: u64, asked: (Address, Port)) -> Self {
+        Self::new(cookie, asked, FROM_ORIGINAL)
+    }
+
+    /// Leads from the endpoint back to what the client asked for.
+    pub const fn endpoint(cookie: u64, sent_to: (Address, Port)) -> Self {
+        Self::new(cookie, sent_to, FROM_ENDPOINT)
+    }
+}
+
+/// Value of REPLIES.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairValue {
+    address: Address,
+    port: Port,
+    reserved: [u16; 3],
+}
+
+impl PairValue {
+    pub const fn new((address, port): (Address, Port)) -> Self {
+        Self {
+            address,
+            port,
+            reserved: [0; 3],
+        }
+    }
+
+    pub const fn place(&self) -> (Address, Port) {
+        (self.address, self.port)
+    }
 }
 
 /// One element of COUNTERS, per CPU. Services come first, then endpoints.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
-    /// Connects sent on: to this endpoint, or past this service to their original address.
+    /// Connects sent on: to this endpoint, or past this service to their original address. An unconnected socket counts
+    /// once for each endpoint that it is given, and with each datagram where the service keeps addresses.
     pub connects: u64,
     /// Connects that were failed on purpose (services only).
     pub denied: u64,
@@ -533,14 +661,16 @@ pub struct Counter {
 pub enum Total {
     /// Connects to an address in a VIP range with a port that nothing declares.
     PortNotDeclared = 0,
-    /// Rewritten connects that found no free line in FLOWS: they work, getpeername shows the endpoint.
+    /// Rewritten connects of which no record could be kept: they work, getpeername shows the endpoint.
     FlowsFull = 1,
     /// Words or headers that changed twice under a reader.
     Torn = 2,
+    /// Records that found no free line in FLOWS and are stored at their socket.
+    FlowsStored = 3,
 }
 
 /// Elements of TOTALS.
-pub const TOTALS: u32 = 3;
+pub const TOTALS: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -563,6 +693,32 @@ mod tests {
         let by_prefix = FrontendKey::prefix(1, port, TCP, DEFAULT_SCOPE);
         assert_ne!(by_address, by_prefix);
         assert_ne!(by_address.check(), by_prefix.check());
+    }
+
+    #[test]
+    fn addresses_of_a_link_and_of_many_hosts_are_told_apart() {
+        let v6 = |text: &str| {
+            let address: Ipv6Addr = text.parse().expect("a valid address");
+            Address::from_octets(address.octets())
+        };
+        for of_link in [
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "::ffff:224.0.0.251",
+            "::ffff:255.255.255.255",
+        ] {
+            assert!(v6(of_link).is_of_link(), "{of_link}");
+        }
+        for other in [
+            "fec0::1",
+            "fd00::1",
+            "::1",
+            "::ffff:169.254.169.254",
+            "::ffff:240.240.0.1",
+        ] {
+            assert!(!v6(other).is_of_link(), "{other}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The decision: what becomes of one connect. Pure, bounded and allocation-free, so that the kernel programs, the
 //! tests and `shunt explain` all run this code and no other.
 
+use core::cmp::Ordering;
+
 use crate::abi::{
-    Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, Port, Slot, TCP, UDP,
+    Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, Port, Slot, TCP, Table, UDP,
 };
 
 /// What a decision reads. The kernel answers from the maps, everybody else from memory or from the mapped arena.
@@ -18,14 +20,47 @@ pub trait Tables {
     fn slot(&self, cell: u32) -> Option<&Slot>;
 }
 
-/// Which family a socket is of: an IPv4 socket cannot be given an IPv6 endpoint.
+/// Which family an address is given in: a socket that names IPv4 addresses cannot be given an IPv6 endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     V4,
     V6,
 }
 
-/// One connect, as the client asked for it.
+/// The endpoints that a socket of the IPv6 family can be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Any,
+    /// It is bound to a v4-mapped address.
+    V4,
+    /// It is `IPV6_V6ONLY`, bound to an IPv6 address, or sends where the kernel takes no v4-mapped address.
+    V6,
+}
+
+/// What a decision asks of the client, and only where the outcome depends on it.
+pub trait Client {
+    /// 32 uniform bits: asked for once, when there is more than one endpoint to draw from.
+    fn random(&mut self) -> u32;
+
+    /// Asked for when an address of the IPv6 family has IPv4 endpoints behind it.
+    fn reach(&mut self) -> Reach {
+        Reach::Any
+    }
+
+    /// Where the socket was sent the last time that it named this destination: kept while that is among the endpoints.
+    fn kept(&mut self) -> Option<(Address, Port)> {
+        None
+    }
+}
+
+/// A client that does not care.
+impl<F: FnMut() -> u32> Client for F {
+    fn random(&mut self) -> u32 {
+        self()
+    }
+}
+
+/// One connect, or one datagram of an unconnected socket, as the client asked for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Connect {
     pub family: Family,
@@ -71,9 +106,9 @@ pub enum Verdict {
     },
 }
 
-/// Decides one connect. `random` is asked for 32 uniform bits only when there is more than one endpoint to draw from.
+/// Decides one connect.
 #[inline(always)]
-pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> u32) -> Verdict {
+pub fn decide(tables: &impl Tables, connect: &Connect, client: &mut impl Client) -> Verdict {
     let exact = FrontendKey::address(
         connect.address,
         connect.port,
@@ -85,7 +120,7 @@ pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> 
         found => found,
     };
     match found {
-        Found::Group(group, header) => balance(tables, connect, group, header, random),
+        Found::Group(group, header) => balance(tables, connect, group, header, client),
         Found::Torn => Verdict::Deny {
             service: None,
             reason: Reason::Torn,
@@ -98,13 +133,17 @@ pub fn decide(tables: &impl Tables, connect: &Connect, random: impl FnOnce() -> 
     }
 }
 
-/// The destination is no exact frontend, but a CIDR may hold it.
+/// The destination is no exact frontend, but a CIDR may hold it. Addresses that mean another host on each link, and those
+/// of many hosts, are left alone.
 #[inline(always)]
 fn find_by_prefix<'a, T: Tables>(tables: &'a T, connect: &Connect) -> Found<'a> {
     if tables
         .config()
         .is_none_or(|config| config.has_prefixes == 0)
     {
+        return Found::Nothing;
+    }
+    if connect.address.is_of_link() {
         return Found::Nothing;
     }
     let Some(id) = tables.prefix(connect.address) else {
@@ -155,7 +194,7 @@ fn balance(
     connect: &Connect,
     group: u32,
     header: &GroupHeader,
-    random: impl FnOnce() -> u32,
+    client: &mut impl Client,
 ) -> Verdict {
     let service = header.service();
     let deny = |reason| Verdict::Deny {
@@ -173,13 +212,18 @@ fn balance(
         Some(Action::Refuse) => return deny(Reason::Unsupported),
         None => return deny(Reason::Torn),
     }
-    let (offset, slots, total) = header.table(matches!(connect.family, Family::V4));
-    if slots == 0 {
+    let Some(table) = table(tables, connect, group, header, client) else {
+        return deny(Reason::Torn);
+    };
+    if table.slots == 0 {
         return deny(Reason::NoEndpoint);
     }
-    let first = group.wrapping_add(offset);
-    let random = if slots == 1 { 0 } else { random() };
-    match draw(tables, first, slots, total, random) {
+    let kept = client.kept().and_then(|at| search(tables, &table, at));
+    let drawn = kept.or_else(|| {
+        let random = if table.slots == 1 { 0 } else { client.random() };
+        draw(tables, &table, random)
+    });
+    match drawn {
         Some((cell, slot)) => Verdict::Rewrite {
             service,
             endpoint: slot.endpoint(),
@@ -191,24 +235,72 @@ fn balance(
     }
 }
 
-/// Draws from an alias table. The high half of `random` × `slots` picks the column (Lemire's multiplication), and the low
-/// half, which is where `random` lies within the column, decides between the column's own endpoint and its alias. Each
-/// endpoint's probability is off by less than `slots` / 2³¹.
+/// The alias table of those endpoints of a group that the client can be sent to.
 #[inline(always)]
-fn draw<T: Tables>(
-    tables: &T,
-    first: u32,
-    slots: u32,
-    total: u32,
-    random: u32,
-) -> Option<(u32, &Slot)> {
-    let product = u64::from(random) * u64::from(slots);
-    let own = first.wrapping_add((product >> 32) as u32);
+fn table(
+    tables: &impl Tables,
+    connect: &Connect,
+    group: u32,
+    header: &GroupHeader,
+    client: &mut impl Client,
+) -> Option<Table> {
+    let reach = match connect.family {
+        Family::V4 => Reach::V4,
+        Family::V6 if header.has_v4() => client.reach(),
+        Family::V6 => Reach::Any,
+    };
+    match reach {
+        Reach::Any => Some(header.any(group)),
+        Reach::V4 => Some(header.v4(group)),
+        Reach::V6 => match header.v6(group) {
+            None => Some(Table::default()),
+            Some(cell) => {
+                let header = tables.header(cell).filter(|header| header.is_at(cell))?;
+                Some(header.any(cell))
+            }
+        },
+    }
+}
+
+/// Draws from an alias table. The high half of `random` × slots picks the column (Lemire's multiplication), and the low
+/// half, which is where `random` lies within the column, decides between the column's own endpoint and its alias. Each
+/// endpoint's probability is off by less than slots / 2³¹.
+#[inline(always)]
+fn draw<'a, T: Tables>(tables: &'a T, table: &Table, random: u32) -> Option<(u32, &'a Slot)> {
+    let product = u64::from(random) * u64::from(table.slots);
+    let own = table.first.wrapping_add((product >> 32) as u32);
     let slot = tables.slot(own)?;
-    let within = (u64::from(product as u32) * u64::from(total)) >> 32;
+    let within = (u64::from(product as u32) * u64::from(table.total)) >> 32;
     if (within as u32) < slot.threshold() {
         return Some((own, slot));
     }
-    let alias = first.wrapping_add(slot.alias());
+    let alias = table.first.wrapping_add(slot.alias());
     Some((alias, tables.slot(alias)?))
+}
+
+/// Halvings that leave nothing of the largest table.
+const HALVINGS: u32 = 32;
+
+/// The slot of the endpoint at that place. Slots are in the order of address and port.
+#[inline(always)]
+fn search<'a, T: Tables>(
+    tables: &'a T,
+    table: &Table,
+    (address, port): (Address, Port),
+) -> Option<(u32, &'a Slot)> {
+    let (mut low, mut high) = (0, table.slots);
+    for _ in 0..HALVINGS {
+        if low >= high {
+            break;
+        }
+        let middle = low + (high - low) / 2;
+        let cell = table.first.wrapping_add(middle);
+        let slot = tables.slot(cell)?;
+        match (slot.address(), slot.port()).cmp(&(address, port)) {
+            Ordering::Equal => return Some((cell, slot)),
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+        }
+    }
+    None
 }

@@ -13,4 +13,4 @@
 pub mod abi;
 pub mod decide;
 
-pub use decide::{Connect, Family, Reason, Tables, Verdict, decide};
+pub use decide::{Client, Connect, Family, Reach, Reason, Tables, Verdict, decide};

@@ -1,82 +1,178 @@
-//! FLOWS: what became of a socket's connect, one cache line each, found by the low bits of the socket's cookie.
+//! What became of each socket: one record of a connected one, and one for each destination of an unconnected one.
 //!
-//! Cookies are handed out nearly in sequence, so that lines hardly collide. Only a socket's own hooks write its line, and
-//! they run under the socket's lock or at its end: claiming a free line is all that needs an atomic operation.
+//! Records are lines of FLOWS; where a socket finds none free, its record is stored at the socket itself, and what an
+//! unconnected socket has beyond that is in REPLIES. Only a socket's own hooks write its records, and they run under the
+//! socket's lock, but for `sock_release` and the end of its connection, which may meet each other.
 
-use agent_common::abi::{FLOW_PROBES, Flow};
+mod lines;
+mod replies;
+mod storage;
 
+use core::ptr::NonNull;
+
+use agent_common::abi::{Flow, Total};
+
+use crate::holder::Holder;
 use crate::maps;
+use crate::outbound::At;
 
-/// Remembers `flow`, unless every line that its socket may take is another's. Returns whether it did.
+pub type Record = NonNull<Flow>;
+
+/// Remembers what a connecting socket was sent to, in the place of what it was sent to before.
 #[inline(always)]
-pub fn record(flow: &Flow) -> bool {
-    for probe in 0..FLOW_PROBES {
-        let Some(line) = maps::flow(flow.cookie, probe) else {
-            return false;
+pub fn record_connection(holder: &Holder, flow: &Flow) {
+    match find(holder, |_| true).or_else(|| place(holder)) {
+        Some(record) => fill(record, flow, maps::ticks()),
+        None => maps::count_total(Total::FlowsFull),
+    }
+}
+
+/// What an unconnected socket was sent to when it last named a destination.
+#[derive(Clone, Copy, Default)]
+pub struct Pair {
+    record: Option<Record>,
+    endpoint: Option<At>,
+}
+
+impl Pair {
+    #[inline(always)]
+    pub fn endpoint(&self) -> Option<At> {
+        self.endpoint
+    }
+}
+
+#[inline(always)]
+pub fn pair(holder: &Holder, asked: At) -> Pair {
+    let record = find(holder, |flow| {
+        flow.is_connected == 0 && (flow.original, flow.original_port) == asked
+    });
+    if let Some(record) = record {
+        // SAFETY: the record is this socket's, which is locked.
+        let flow = unsafe { record.as_ref() };
+        return Pair {
+            record: Some(record),
+            endpoint: Some((flow.rewritten, flow.rewritten_port)),
         };
-        if claim(line, flow.cookie) {
-            // SAFETY: the line is this socket's now.
-            unsafe { write(line, flow) };
-            return true;
-        }
     }
-    false
-}
-
-/// The record of the socket `cookie` that satisfies `wanted`.
-#[inline(always)]
-pub fn find(cookie: u64, wanted: impl Fn(&Flow) -> bool) -> Option<&'static Flow> {
-    for probe in 0..FLOW_PROBES {
-        // SAFETY: map values outlive the program's run, and nobody else writes a line with this cookie.
-        let line = unsafe { &*maps::flow(cookie, probe)? };
-        if line.cookie == cookie && wanted(line) {
-            return Some(line);
-        }
-    }
-    None
-}
-
-/// Frees every line of the socket `cookie`: a later connect of it may have taken a nearer one.
-#[inline(always)]
-pub fn clear(cookie: u64) {
-    for probe in 0..FLOW_PROBES {
-        let Some(line) = maps::flow(cookie, probe) else {
-            return;
-        };
-        // SAFETY: as in `find`; the store is one aligned word.
-        unsafe {
-            if (*line).cookie == cookie {
-                (&raw mut (*line).cookie).write_volatile(0);
-            }
-        }
+    Pair {
+        record: None,
+        endpoint: if is_recorded(holder) {
+            replies::endpoint(holder.cookie, asked)
+        } else {
+            None
+        },
     }
 }
 
-/// Takes the line if it is free, or keeps it if it is this socket's already.
+/// Remembers what a datagram was sent to. `pair` is what was remembered of its destination. Returns whether the endpoint is
+/// another now.
 #[inline(always)]
-fn claim(line: *mut Flow, cookie: u64) -> bool {
-    // SAFETY: `line` points into FLOWS, and the word is aligned.
-    unsafe {
-        let word = &raw mut (*line).cookie;
-        let found = word.read_volatile();
-        if found != 0 {
-            return found == cookie;
-        }
-        let (_, claimed) = core::intrinsics::atomic_cxchg::<
-            u64,
-            { core::intrinsics::AtomicOrdering::SeqCst },
-            { core::intrinsics::AtomicOrdering::SeqCst },
-        >(word, 0, cookie);
-        claimed
+pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
+    let endpoint = (flow.rewritten, flow.rewritten_port);
+    let is_same = pair.endpoint == Some(endpoint);
+    // Of two destinations with one endpoint, the one that was named last is whose reply comes: also within a tick.
+    let sent = match lines::latest(holder.cookie, endpoint) {
+        // SAFETY: the record is this socket's, which is locked.
+        Some(other) => maps::ticks().max(unsafe { other.as_ref() }.sent + 1),
+        None => maps::ticks(),
+    };
+    if let Some(mut record) = pair.record
+        && is_same
+    {
+        // SAFETY: the record is this socket's, which is locked.
+        unsafe { record.as_mut() }.sent = sent;
+        return false;
+    }
+    match pair.record.or_else(|| place(holder)) {
+        Some(record) => fill(record, flow, sent),
+        None if replies::remember(holder.cookie, flow) => {}
+        None => maps::count_total(Total::FlowsFull),
+    }
+    !is_same
+}
+
+/// What the client named when a datagram went to the endpoint that this one comes from: the last of such destinations.
+#[inline(always)]
+pub fn sender(holder: &Holder, from: At) -> Option<At> {
+    let record = lines::latest(holder.cookie, from)
+        .or_else(|| find(holder, |flow| (flow.rewritten, flow.rewritten_port) == from));
+    match record {
+        // SAFETY: the record is this socket's, which is locked.
+        Some(record) => Some(original(unsafe { record.as_ref() })),
+        None if is_recorded(holder) => replies::original(holder.cookie, from),
+        None => None,
     }
 }
 
-/// Writes all but the cookie.
-///
-/// # Safety
-/// The line must belong to `flow.cookie`.
+/// What the client asked for when it was connected to `peer`.
 #[inline(always)]
-unsafe fn write(line: *mut Flow, flow: &Flow) {
-    // SAFETY: the caller's promise; `line` points into FLOWS.
-    unsafe { *line = *flow };
+pub fn peer(holder: &Holder, peer: At) -> Option<At> {
+    let record = find(holder, |flow| {
+        flow.is_connected == 1 && (flow.rewritten, flow.rewritten_port) == peer
+    })?;
+    // SAFETY: the record is this socket's, which is locked.
+    Some(original(unsafe { record.as_ref() }))
+}
+
+#[inline(always)]
+fn original(flow: &Flow) -> At {
+    (flow.original, flow.original_port)
+}
+
+#[inline(always)]
+pub fn is_recorded(holder: &Holder) -> bool {
+    find(holder, |_| true).is_some()
+}
+
+/// Forgets all that became of the socket.
+#[inline(always)]
+pub fn end(holder: &Holder) {
+    if lines::end(holder.cookie) && storage::end(holder.socket) {
+        lines::displace(holder.cookie, -1);
+    }
+}
+
+/// A record of the socket that satisfies `wanted`.
+#[inline(always)]
+fn find(holder: &Holder, wanted: impl Fn(&Flow) -> bool) -> Option<Record> {
+    match lines::find(holder.cookie, &wanted) {
+        lines::Found::Line(line) => return Some(line),
+        lines::Found::Nothing => return None,
+        lines::Found::Displaced => {}
+    }
+    let record = storage::get(holder.socket)?;
+    // SAFETY: the record is this socket's.
+    wanted(unsafe { record.as_ref() }).then_some(record)
+}
+
+/// A free place for one more record.
+#[inline(always)]
+fn place(holder: &Holder) -> Option<Record> {
+    if let Some(line) = lines::claim(holder.cookie) {
+        return Some(line);
+    }
+    let record = storage::claim(holder.socket, holder.cookie)?;
+    lines::displace(holder.cookie, 1);
+    maps::count_total(Total::FlowsStored);
+    Some(record)
+}
+
+/// Writes a record that is the socket's, and counts it at its endpoint in the place of what it was before.
+#[inline(always)]
+fn fill(mut record: Record, flow: &Flow, sent: u64) {
+    // SAFETY: as the caller says; `displaced` is of the line, and is not written.
+    let line = unsafe { record.as_mut() };
+    if line.sent != 0 {
+        maps::count_open(line.endpoint, -1);
+    }
+    maps::count_open(flow.endpoint, 1);
+    line.sent = sent;
+    line.original = flow.original;
+    line.rewritten = flow.rewritten;
+    line.original_port = flow.original_port;
+    line.rewritten_port = flow.rewritten_port;
+    line.endpoint = flow.endpoint;
+    line.service = flow.service;
+    line.protocol = flow.protocol;
+    line.is_connected = flow.is_connected;
 }

@@ -10,10 +10,16 @@
 
 mod connect;
 mod flows;
+mod holder;
 mod maps;
+mod outbound;
 mod peername;
+mod recvmsg;
 mod release;
+mod sendmsg;
 mod sockaddr;
+#[cfg(feature = "compare-and-swap")]
+mod sockops;
 mod trace;
 
 #[panic_handler]

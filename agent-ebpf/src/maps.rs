@@ -2,14 +2,21 @@
 //!
 //! The sizes here are placeholders: the agent sets each at load, from its limits.
 
+use core::ffi::c_void;
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::ptr::NonNull;
+
 use agent_common::Tables;
 use agent_common::abi::{
-    Address, Cell, Config, Counter, Flow, FrontendKey, FrontendWord, GroupHeader, Slot, TOTALS,
-    Total,
+    Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, GroupHeader,
+    PairKey, PairValue, Slot, TOTALS, Total,
 };
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::bindings::{
+    BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_SK_STORAGE_GET_F_CREATE,
+};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::lpm_trie::Key;
 
@@ -31,8 +38,21 @@ static ARENA: Array<Cell, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static FLOWS: Array<Flow, 1, MMAPABLE> = Array::new();
 
+/// Flows of sockets that have no line.
+#[btf_map]
+static STORED: SkStorage<Flow> = SkStorage::new();
+
+#[btf_map]
+pub static REPLIES: LruHashMap<PairKey, PairValue, 1> = LruHashMap::new();
+
+#[btf_map]
+static ENDPOINTS: Array<EndpointState, 1, MMAPABLE> = Array::new();
+
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, 1> = PerCpuArray::new();
+
+#[btf_map]
+static SCRATCH: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 #[btf_map(name = "TOTALS")]
 static TOTALS_MAP: PerCpuArray<u64, { TOTALS as usize }> = PerCpuArray::new();
@@ -48,10 +68,82 @@ static FLOW_MASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static CAN_SET_ERRNO: Global<u8> = Global::new(0);
 
-/// The line of FLOWS that is tried for the socket `cookie` at the given probe.
+/// Where `struct mptcp_sock` has its first subflow, and `struct sock` its cookie; 0 where the kernel does not describe its
+/// types.
+#[unsafe(no_mangle)]
+static MPTCP_FIRST: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_COOKIE: Global<u32> = Global::new(0);
+
+/// Where `struct sock` has the bit of `IPV6_V6ONLY`: offset of its byte, and the mask in it; no mask where the kernel does not
+/// describe its types.
+#[unsafe(no_mangle)]
+static V6_ONLY_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static V6_ONLY_MASK: Global<u8> = Global::new(0);
+
+/// The line of FLOWS with the low bits of that number.
 #[inline(always)]
-pub fn flow(cookie: u64, probe: u32) -> Option<*mut Flow> {
-    FLOWS.get_ptr_mut((cookie as u32).wrapping_add(probe) & FLOW_MASK.load())
+pub fn flow(line: u32) -> Option<*mut Flow> {
+    FLOWS.get_ptr_mut(line & FLOW_MASK.load())
+}
+
+/// What is stored at a socket; where nothing is and `initial` is not null, that is stored. The socket is as the helper takes
+/// it.
+#[inline(always)]
+pub fn stored(socket: *mut c_void, initial: *mut Flow) -> Option<NonNull<Flow>> {
+    let flags = if initial.is_null() {
+        0
+    } else {
+        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
+    };
+    let map = (&raw const STORED).cast_mut().cast();
+    // SAFETY: the verifier holds `socket` to be a socket.
+    NonNull::new(unsafe { bpf_sk_storage_get(map, socket, initial.cast(), flags) }.cast())
+}
+
+/// Offset of the first subflow in `struct mptcp_sock`, and of the cookie in `struct sock`.
+#[inline(always)]
+pub fn mptcp_offsets() -> Option<(u64, u64)> {
+    let (first, cookie) = (MPTCP_FIRST.load(), SOCK_COOKIE.load());
+    (first != 0).then_some((u64::from(first), u64::from(cookie)))
+}
+
+/// The pointer as a number, to compute with: the verifier loses sight of one that has been in a map.
+#[inline(always)]
+pub fn address_of(pointer: *mut c_void) -> Option<u64> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own element.
+    unsafe {
+        scratch.cast::<*mut c_void>().write_volatile(pointer);
+        Some(scratch.read_volatile())
+    }
+}
+
+/// Offset and mask of the bit in `struct sock`.
+#[inline(always)]
+pub fn v6_only_bit() -> Option<(u32, u8)> {
+    let mask = V6_ONLY_MASK.load();
+    (mask != 0).then(|| (V6_ONLY_OFFSET.load(), mask))
+}
+
+/// `jiffies64`, which the kernel makes a plain read of.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_jiffies64() }
+}
+
+/// Counts a record of the endpoint, or no longer.
+#[inline(always)]
+pub fn count_open(endpoint: u32, change: i64) {
+    if let Some(state) = ENDPOINTS.get_ptr_mut(endpoint) {
+        // SAFETY: the word is aligned, and in a map value.
+        unsafe {
+            let open = &raw mut (*state).open;
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(open, change as u64);
+        }
+    }
 }
 
 #[inline(always)]

@@ -1,8 +1,6 @@
 //! getpeername4 and getpeername6: a client that asks sees the address that it connected to.
 
 use agent_common::Family;
-use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
@@ -28,15 +26,10 @@ pub fn shunt_peername6(ctx: SockAddrContext) -> i32 {
 /// The hook can only change what is shown: 1 is the one value that it may return.
 #[inline(always)]
 fn show_original(socket: &SockAddr<'_>) -> i32 {
-    // SAFETY: a helper without preconditions, on a valid context.
-    let cookie = unsafe { bpf_get_socket_cookie(socket.ctx.as_ptr()) };
-    let (address, port) = (socket.address(), socket.port());
-    // A socket that has connected elsewhere since keeps its record until it is closed.
-    if let Some(flow) = flows::find(cookie, |flow| {
-        flow.rewritten == address && flow.rewritten_port == port
-    }) {
-        socket.set_address(flow.original);
-        socket.set_port(flow.original_port);
+    if let Some((address, port)) = flows::peer(&socket.holder(), (socket.address(), socket.port()))
+    {
+        socket.set_address(address);
+        socket.set_port(port);
     }
     1
 }

@@ -1,15 +1,17 @@
-//! sock_release: the end of a socket, and of its record.
+//! sock_release: the end of a socket, and of its records.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
 
 use crate::flows;
+use crate::holder::Holder;
 
 #[cgroup_sock(sock_release)]
 pub fn shunt_release(ctx: SockContext) -> i32 {
-    // SAFETY: a helper without preconditions, on a valid context.
-    flows::clear(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
+    // SAFETY: the context is valid while the program runs.
+    let protocol = unsafe { (&raw const (*ctx.sock).protocol).read_volatile() };
+    // The context is the socket, in the eyes of every helper.
+    flows::end(&Holder::new(ctx.as_ptr(), ctx.as_ptr(), protocol));
     1
 }

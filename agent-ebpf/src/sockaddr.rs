@@ -1,9 +1,15 @@
 //! The address in a sock_addr context, IPv4 or IPv6, as the ABI has it. Fields are read and written in the widths and at
 //! the offsets that the verifier accepts: four bytes each.
 
-use agent_common::Family;
-use agent_common::abi::{Address, Port};
+use agent_common::abi::{Address, Port, TCP};
+use agent_common::{Family, Reach};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::generated::{bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock};
 use aya_ebpf::programs::SockAddrContext;
+
+use crate::holder::Holder;
+use crate::maps;
 
 /// The context of a hook of one family.
 pub struct SockAddr<'a> {
@@ -40,10 +46,82 @@ impl SockAddr<'_> {
         Port::from_word(port as u16)
     }
 
+    /// As `socket(2)` was given it, but that 0 has become the protocol of the type.
     #[inline(always)]
-    pub fn protocol(&self) -> u8 {
+    pub fn protocol(&self) -> u32 {
         // SAFETY: the context is valid while the program runs.
-        unsafe { (&raw const (*self.ctx.sock_addr).protocol).read_volatile() as u8 }
+        unsafe { (&raw const (*self.ctx.sock_addr).protocol).read_volatile() }
+    }
+
+    #[inline(always)]
+    pub fn holder(&self) -> Holder {
+        Holder::new(self.ctx.as_ptr(), self.socket().cast(), self.protocol())
+    }
+
+    #[inline(always)]
+    fn socket(&self) -> *mut bpf_sock {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.ctx.sock_addr).__bindgen_anon_1.sk }
+    }
+
+    /// Whether the socket has been connected before: a TCP socket keeps the address of its last peer.
+    #[inline(always)]
+    pub fn had_peer(&self) -> bool {
+        let socket = self.socket();
+        // SAFETY: the socket lives while the program runs.
+        unsafe {
+            match self.family {
+                Family::V4 => (&raw const (*socket).dst_ip4).read_volatile() != 0,
+                Family::V6 => {
+                    let words = (&raw const (*socket).dst_ip6).cast::<u32>();
+                    words.read_volatile() | words.add(3).read_volatile() != 0
+                }
+            }
+        }
+    }
+
+    /// What this socket of the IPv6 family can be sent to.
+    #[inline(always)]
+    pub fn reach(&self) -> Reach {
+        let bound = self.bound_to();
+        if bound.is_v4() {
+            Reach::V4
+        } else if bound != Address::default() || self.is_v6_only() {
+            Reach::V6
+        } else {
+            Reach::Any
+        }
+    }
+
+    #[inline(always)]
+    fn bound_to(&self) -> Address {
+        // SAFETY: the socket lives while the program runs.
+        unsafe {
+            let words = (&raw const (*self.socket()).src_ip6).cast::<u32>();
+            Address::from_words([
+                words.read_volatile(),
+                words.add(1).read_volatile(),
+                words.add(2).read_volatile(),
+                words.add(3).read_volatile(),
+            ])
+        }
+    }
+
+    /// `IPV6_V6ONLY`, as far as the kernel tells where it is.
+    #[inline(always)]
+    fn is_v6_only(&self) -> bool {
+        let Some((offset, mask)) = maps::v6_only_bit() else {
+            return false;
+        };
+        // SAFETY: the helpers take any socket, and the verifier holds the offset to lie in what they return.
+        unsafe {
+            let socket = if self.protocol() == u32::from(TCP) {
+                bpf_skc_to_tcp6_sock(self.socket().cast()).cast::<u8>()
+            } else {
+                bpf_skc_to_udp6_sock(self.socket().cast()).cast::<u8>()
+            };
+            !socket.is_null() && socket.add(offset as usize).read_volatile() & mask != 0
+        }
     }
 
     /// An address given to an IPv4 context must be IPv4.

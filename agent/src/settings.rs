@@ -23,4 +23,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Load the object with traces and show them (`--bpf-log`).
     pub bpf_log: bool,
+    /// Follow the states of TCP connections (`--sock-ops`).
+    pub sock_ops: bool,
 }

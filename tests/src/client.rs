@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::sockets::{Reply, Request, Transport};
+use crate::programs::at;
+use crate::sockets::{Feature, Reply, Request, Setting, Told, Transport, Way};
 
 /// A process in a cgroup and a network namespace of its own. It ends on drop.
 pub struct Client {
@@ -28,6 +29,16 @@ pub enum Outcome {
         peer: SocketAddr,
     },
     Failed(i32),
+}
+
+impl Outcome {
+    /// The number of a socket that was to be connected.
+    pub fn socket(&self) -> u32 {
+        match self {
+            Self::Connected { socket, .. } => *socket,
+            Self::Failed(errno) => panic!("the connect failed: {errno}"),
+        }
+    }
 }
 
 impl Client {
@@ -70,35 +81,102 @@ impl Client {
         self.connect_socket(socket, transport, to)
     }
 
-    /// Connects a UDP socket that is open, perhaps not for the first time.
+    /// Connects a socket that is open, perhaps not for the first time.
     pub fn connect_socket(
         &mut self,
         socket: u32,
         transport: Transport,
         to: SocketAddr,
     ) -> Result<Outcome> {
-        match self.ask(&Request::Connect {
+        let request = Request::Connect {
             socket,
             transport,
             to,
-        })? {
+        };
+        self.outcome(socket, &request)
+    }
+
+    pub fn connect_by(&mut self, way: Way, socket: u32, to: &str) -> Result<Outcome> {
+        let to = at(to);
+        self.outcome(socket, &Request::ConnectBy { socket, way, to })
+    }
+
+    /// Connects a socket that is open with connect(2).
+    pub fn reconnect(&mut self, socket: u32, to: &str) -> Result<Outcome> {
+        self.connect_by(Way::Call, socket, to)
+    }
+
+    fn outcome(&mut self, socket: u32, request: &Request) -> Result<Outcome> {
+        match self.ask(request)? {
             Reply::Errno(errno) => Ok(Outcome::Failed(errno)),
-            Reply::Done => match self.ask(&Request::Names(socket))? {
-                Reply::Names { local, peer } => Ok(Outcome::Connected {
-                    socket,
-                    local,
-                    peer,
-                }),
-                other => bail!("names: {other:?}"),
-            },
-            other => bail!("connect: {other:?}"),
+            Reply::Done => Ok(Outcome::Connected {
+                socket,
+                local: self.local(socket)?,
+                peer: self.peer(socket)?,
+            }),
+            other => bail!("{request:?}: {other:?}"),
         }
     }
 
-    pub fn open_udp(&mut self, is_v6: bool) -> Result<u32> {
+    pub fn local(&mut self, socket: u32) -> Result<SocketAddr> {
+        match self.ask(&Request::Local(socket))? {
+            Reply::Address(address) => Ok(address),
+            other => bail!("getsockname: {other:?}"),
+        }
+    }
+
+    pub fn peer(&mut self, socket: u32) -> Result<SocketAddr> {
+        match self.ask(&Request::Peer(socket))? {
+            Reply::Address(address) => Ok(address),
+            other => bail!("getpeername: {other:?}"),
+        }
+    }
+
+    /// The connection of a socket as [`crate::sockets::Server::Tell`] at its other end sees it.
+    pub fn told(&mut self, socket: u32) -> Result<Told> {
+        match self.ask(&Request::Ask(socket))? {
+            Reply::Told(told) => Ok(told),
+            other => bail!("asking the server: {other:?}"),
+        }
+    }
+
+    /// Holds a socket that asked for `asked` against where it should be: connected to `endpoint`, with `asked` as its peer
+    /// and its own address as what the server sees.
+    pub fn expect_connected(&mut self, socket: u32, asked: &str, endpoint: &str) -> Result<()> {
+        let (peer, local) = (self.peer(socket)?, self.local(socket)?);
+        let told = self.told(socket)?;
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        ensure!(
+            peer == at(asked) && told.server == at(endpoint) && told.client == local,
+            "asked for {asked} and should reach {endpoint}, but getpeername gives {peer}, getsockname {local}, \
+             and the server says {told:?}"
+        );
+        Ok(())
+    }
+
+    pub fn open(&mut self, transport: Transport, is_v6: bool) -> Result<u32> {
         let socket = self.next_socket();
-        self.order(&Request::OpenUdp { socket, is_v6 })?;
+        self.order(&Request::Open {
+            socket,
+            transport,
+            is_v6,
+        })?;
         Ok(socket)
+    }
+
+    pub fn open_udp(&mut self, is_v6: bool) -> Result<u32> {
+        self.open(Transport::Udp, is_v6)
+    }
+
+    pub fn set(&mut self, socket: u32, setting: Setting) -> Result<()> {
+        self.order(&Request::Set { socket, setting })
+    }
+
+    pub fn has(&mut self, socket: u32, feature: Feature) -> Result<bool> {
+        match self.ask(&Request::Has { socket, feature })? {
+            Reply::Has(has) => Ok(has),
+            other => bail!("{feature:?}: {other:?}"),
+        }
     }
 
     pub fn spread(
@@ -117,7 +195,13 @@ impl Client {
         }
     }
 
-    fn next_socket(&mut self) -> u32 {
+    /// Ends the process as the kernel does when memory is short.
+    pub fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill()?)
+    }
+
+    /// A number that no socket has had.
+    pub fn next_socket(&mut self) -> u32 {
         self.sockets += 1;
         self.sockets
     }

@@ -1,9 +1,12 @@
 //! A data plane in the running kernel on a cgroup of its own, with a client in that cgroup.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use agent::compile::Program;
 use agent::dataplane::Limits;
@@ -12,6 +15,8 @@ use anyhow::Result;
 
 use crate::cgroup::TemporaryCgroup;
 use crate::client::Client;
+use crate::programs::{self, at, balance, frontend};
+use crate::sockets::{Request, Server, Transport};
 
 /// What a connect fails with, as Linux numbers it.
 pub const ENETUNREACH: i32 = libc::ENETUNREACH;
@@ -58,6 +63,62 @@ impl Lab {
         }))
     }
 
+    /// With a balanced service of one endpoint behind each frontend: what clients ask for, how, and where they get. There
+    /// is no server yet.
+    pub fn with_services(
+        client: impl AsRef<OsStr>,
+        services: &[(&str, Transport, &str)],
+    ) -> Result<Option<Self>> {
+        let Some(mut lab) = Self::new(client)? else {
+            return Ok(None);
+        };
+        let mut program = Program::default();
+        for (vip, transport, endpoint) in services {
+            let frontend = frontend(at(vip), transport.protocol());
+            balance(&mut program, vip, frontend, &[(at(endpoint), 1)]);
+        }
+        lab.apply(&program);
+        let endpoints: BTreeSet<_> = services.iter().map(|(_, _, to)| at(to).ip()).collect();
+        let addresses = endpoints.into_iter().collect();
+        lab.client.order(&Request::AddAddresses(addresses))?;
+        Ok(Some(lab))
+    }
+
+    /// The same, with a server at each endpoint that tells who came.
+    pub fn serving(
+        client: impl AsRef<OsStr>,
+        services: &[(&str, Transport, &str)],
+    ) -> Result<Option<Self>> {
+        let Some(mut lab) = Self::with_services(client, services)? else {
+            return Ok(None);
+        };
+        let servers: BTreeSet<_> = services.iter().map(|&(_, how, to)| (to, how)).collect();
+        for (endpoint, transport) in servers {
+            lab.serve(endpoint, Server::Tell(transport))?;
+        }
+        Ok(Some(lab))
+    }
+
+    pub fn serve(&mut self, at: &str, server: Server) -> Result<()> {
+        let at = programs::at(at);
+        self.client.order(&Request::Serve { at, server })
+    }
+
+    /// How many sockets are on record.
+    pub fn records(&self) -> usize {
+        self.dataplane.tables().flows().count()
+    }
+
+    /// Waits until no socket is on record: the kernel lets go of a socket a moment after it was closed.
+    pub fn expect_no_records(&self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.records() > 0 {
+            let left: Vec<_> = self.dataplane.tables().flows().take(3).collect();
+            assert!(Instant::now() < deadline, "records are left: {left:?}");
+            thread::yield_now();
+        }
+    }
+
     /// Puts `program` into effect, all of it.
     pub fn apply(&mut self, program: &Program) {
         let applied = self.dataplane.apply(program);
@@ -79,23 +140,28 @@ pub fn limits() -> Limits {
         services: 1024,
         endpoints: 4096,
         flows: 32_768,
+        replies: 1_024,
     }
 }
 
 /// Whether this machine can load programs. In CI it must.
 pub fn can_run() -> bool {
-    let Some(reason) = obstacle() else {
-        return true;
-    };
+    obstacle().is_none_or(|reason| {
+        skip(reason);
+        false
+    })
+}
+
+/// Says that a test is left out, and why. In CI that is a failure.
+pub fn skip(reason: &str) {
     assert!(
         std::env::var_os("CI").is_none(),
         "in CI kernel tests must run, but {reason}"
     );
     // Past what captures the output of tests that pass; and named as libtest names its threads.
-    let thread = std::thread::current();
+    let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
     writeln!(io::stderr(), "skipped: {test}: {reason}").expect("standard error is open");
-    false
 }
 
 fn obstacle() -> Option<&'static str> {

@@ -123,6 +123,7 @@ impl Node {
             vip_ranges: VipRanges::default(),
             limits: lab::limits(),
             bpf_log: false,
+            sock_ops: false,
         };
         self.running = Some(self.runtime.block_on(start(settings, Role::Node))?);
         Ok(())

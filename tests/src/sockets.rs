@@ -1,45 +1,109 @@
-//! What a client process does on request: plain sockets of the standard library, as any program has them.
-#![expect(
-    unsafe_code,
-    reason = "SO_LINGER, which the standard library does not offer"
-)]
+//! What a client process does on request: sockets as any program has them, one system call for each request.
+
+mod connect;
+mod open;
+mod passing;
+mod ring;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::thread;
 
+use agent_common::abi::{TCP, UDP};
 use serde::{Deserialize, Serialize};
 
 use crate::{cgroup, netns};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub use connect::{Way, connect_standard_input};
+pub use open::{Setting, reset_on_close};
+pub use servers::Server;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     Tcp,
     Udp,
+    Mptcp,
+}
+
+impl Transport {
+    /// As frontends have it.
+    pub const fn protocol(self) -> u8 {
+        match self {
+            Self::Tcp | Self::Mptcp => TCP,
+            Self::Udp => UDP,
+        }
+    }
 }
 
 /// What the parent asks for. Socket numbers are the parent's choice.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     AddAddresses(Vec<IpAddr>),
+    /// Writes a file below /proc/sys/net, which is that of the client's network namespace.
+    Sysctl {
+        name: String,
+        value: String,
+    },
     /// Accepts TCP connections there, and closes the server's half.
     Listen(SocketAddr),
-    /// Makes an unconnected UDP socket of the family of the address.
-    OpenUdp {
+    Serve {
+        at: SocketAddr,
+        server: Server,
+    },
+    Open {
         socket: u32,
+        transport: Transport,
         is_v6: bool,
     },
-    /// Connects an open UDP socket, or makes a TCP socket and connects that.
+    Set {
+        socket: u32,
+        setting: Setting,
+    },
+    Bind {
+        socket: u32,
+        at: SocketAddr,
+    },
+    /// Connects a socket that is open, or makes one and connects that.
     Connect {
         socket: u32,
         transport: Transport,
         to: SocketAddr,
     },
-    Names(u32),
+    ConnectBy {
+        socket: u32,
+        way: Way,
+        to: SocketAddr,
+    },
+    /// Waits until a connect that is under way has ended, and says how.
+    Finish(u32),
+    /// Connects to `AF_UNSPEC`: to nothing.
+    Disconnect(u32),
+    Local(u32),
+    Peer(u32),
+    /// Asks [`Server::Tell`] at the other end of a connection.
+    Ask(u32),
+    /// What the kernel says of a TCP or MPTCP connection.
+    Has {
+        socket: u32,
+        feature: Feature,
+    },
+    Duplicate {
+        socket: u32,
+        copy: u32,
+    },
     Close(u32),
+    /// Makes the Unix socket at which `Receive` waits.
+    OpenMailbox(PathBuf),
+    /// Passes a socket to the process that has that mailbox, and keeps it.
+    Pass {
+        socket: u32,
+        mailbox: PathBuf,
+    },
+    Receive(u32),
     JoinCgroup(PathBuf),
     /// Connects that many sockets, one after the other, and counts who was reached.
     Spread {
@@ -49,28 +113,41 @@ pub enum Request {
     },
 }
 
+/// What a connection may or may not make use of.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Feature {
+    /// MPTCP on the wire, rather than a fallback to TCP.
+    Mptcp,
+    /// The first data went with the SYN and was accepted.
+    DataInSyn,
+}
+
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Done,
-    Names {
-        local: SocketAddr,
-        peer: SocketAddr,
-    },
+    Address(SocketAddr),
+    Told(Told),
+    Has(bool),
     Reached(BTreeMap<IpAddr, u32>),
     /// The system call failed so.
     Errno(i32),
     Failed(String),
 }
 
-enum Socket {
-    Tcp(TcpStream),
-    Udp(UdpSocket),
+/// How a server sees a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub server: SocketAddr,
+    pub client: SocketAddr,
 }
 
 /// The sockets of a client process.
 #[derive(Default)]
 pub struct Sockets {
-    open: BTreeMap<u32, Socket>,
+    open: BTreeMap<u32, OwnedFd>,
+    /// Kept open for as long as the client runs.
+    servers: Vec<OwnedFd>,
+    mailbox: Option<UnixDatagram>,
     addresses: usize,
 }
 
@@ -95,33 +172,53 @@ impl Sockets {
                     netns::add_address(address, self.addresses)?;
                 }
             }
-            Request::Listen(at) => listen(at)?,
-            Request::OpenUdp { socket, is_v6 } => {
-                self.open.insert(socket, Socket::Udp(open_udp(is_v6)?));
+            Request::Sysctl { name, value } => {
+                std::fs::write(format!("/proc/sys/net/{name}"), value)?;
             }
+            Request::Listen(at) => servers::close_each(at)?,
+            Request::Serve { at, server } => self.servers.extend(servers::start(server, at)?),
+            Request::Open {
+                socket,
+                transport,
+                is_v6,
+            } => {
+                self.open.insert(socket, open::open(transport, is_v6)?);
+            }
+            Request::Set { socket, setting } => open::set(self.socket(socket)?, &setting)?,
+            Request::Bind { socket, at } => open::bind(self.socket(socket)?, at)?,
             Request::Connect {
                 socket,
-                transport: Transport::Udp,
+                transport,
                 to,
-            } => {
-                if let Some(Socket::Udp(udp)) = self.open.get(&socket) {
-                    udp.connect(to)?;
-                } else {
-                    let udp = open_udp(to.is_ipv6())?;
-                    udp.connect(to)?;
-                    self.open.insert(socket, Socket::Udp(udp));
-                }
+            } => self.connect(socket, transport, to)?,
+            Request::ConnectBy { socket, way, to } => {
+                connect::by(way, self.socket(socket)?, to)?;
             }
-            Request::Connect {
-                socket,
-                transport: Transport::Tcp,
-                to,
-            } => {
-                self.open.insert(socket, Socket::Tcp(connect_tcp(to)?));
+            Request::Finish(socket) => connect::finish(self.socket(socket)?)?,
+            Request::Disconnect(socket) => connect::disconnect(self.socket(socket)?)?,
+            Request::Local(socket) => {
+                return Ok(Reply::Address(connect::local(self.socket(socket)?)?));
             }
-            Request::Names(socket) => return self.names(socket),
+            Request::Peer(socket) => {
+                return Ok(Reply::Address(connect::peer(self.socket(socket)?)?));
+            }
+            Request::Ask(socket) => return Ok(Reply::Told(servers::ask(self.socket(socket)?)?)),
+            Request::Has { socket, feature } => {
+                return Ok(Reply::Has(open::has(self.socket(socket)?, feature)?));
+            }
+            Request::Duplicate { socket, copy } => {
+                let duplicate = self.socket(socket)?.try_clone()?;
+                self.open.insert(copy, duplicate);
+            }
             Request::Close(socket) => {
                 self.open.remove(&socket);
+            }
+            Request::OpenMailbox(path) => self.mailbox = Some(UnixDatagram::bind(path)?),
+            Request::Pass { socket, mailbox } => passing::pass(self.socket(socket)?, &mailbox)?,
+            Request::Receive(socket) => {
+                let mailbox = self.mailbox.as_ref();
+                let mailbox = mailbox.ok_or_else(|| anyhow::anyhow!("no mailbox is open"))?;
+                self.open.insert(socket, passing::receive(mailbox)?);
             }
             Request::JoinCgroup(path) => cgroup::join(&path)?,
             Request::Spread {
@@ -133,75 +230,29 @@ impl Sockets {
         Ok(Reply::Done)
     }
 
-    fn names(&self, socket: u32) -> anyhow::Result<Reply> {
-        let (local, peer) = match self.open.get(&socket) {
-            Some(Socket::Tcp(tcp)) => (tcp.local_addr()?, tcp.peer_addr()?),
-            Some(Socket::Udp(udp)) => (udp.local_addr()?, udp.peer_addr()?),
-            None => anyhow::bail!("no socket {socket}"),
-        };
-        Ok(Reply::Names { local, peer })
+    fn socket(&self, number: u32) -> anyhow::Result<&OwnedFd> {
+        self.open
+            .get(&number)
+            .ok_or_else(|| anyhow::anyhow!("no socket {number}"))
     }
-}
 
-fn listen(at: SocketAddr) -> io::Result<()> {
-    let listener = TcpListener::bind(at)?;
-    thread::spawn(move || {
-        // Closed at once: the client's half stays open, and thousands of connects need few file descriptors.
-        listener.incoming().map_while(Result::ok).for_each(drop);
-    });
-    Ok(())
-}
-
-fn open_udp(is_v6: bool) -> io::Result<UdpSocket> {
-    let any: IpAddr = if is_v6 {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    UdpSocket::bind((any, 0))
-}
-
-/// A connection that is reset when it is closed, so that its port is free at once.
-fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(to)?;
-    reset_on_close(&stream)?;
-    Ok(stream)
-}
-
-/// Closes with a reset, so that the port is free at once.
-pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    let length = libc::socklen_t::try_from(size_of_val(&linger)).expect("a few bytes");
-    // SAFETY: the option is a `linger`, of that length.
-    let result = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            length,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
+    fn connect(&mut self, number: u32, transport: Transport, to: SocketAddr) -> io::Result<()> {
+        if let Some(socket) = self.open.get(&number) {
+            return connect::by(Way::Call, socket, to);
+        }
+        let socket = open::open(transport, to.is_ipv6())?;
+        connect::by(Way::Call, &socket, to)?;
+        self.open.insert(number, socket);
+        Ok(())
     }
-    Ok(())
 }
 
 fn spread(transport: Transport, to: SocketAddr, count: u32) -> anyhow::Result<Reply> {
     let mut reached: BTreeMap<IpAddr, u32> = BTreeMap::new();
     for _ in 0..count {
-        let local = match transport {
-            Transport::Tcp => connect_tcp(to)?.local_addr()?,
-            Transport::Udp => {
-                let udp = open_udp(to.is_ipv6())?;
-                udp.connect(to)?;
-                udp.local_addr()?
-            }
-        };
+        let socket = open::open(transport, to.is_ipv6())?;
+        connect::by(Way::Call, &socket, to)?;
+        let local = connect::local(&socket)?;
         *reached.entry(local.ip().to_canonical()).or_default() += 1;
     }
     Ok(Reply::Reached(reached))

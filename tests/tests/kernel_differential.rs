@@ -135,7 +135,7 @@ fn fates(tables: &impl Tables, to: SocketAddr) -> BTreeSet<Fate> {
         scope: DEFAULT_SCOPE,
     };
     draws()
-        .map(|random| fate(decide(tables, &connect, || random)))
+        .map(|random| fate(decide(tables, &connect, &mut || random)))
         .collect()
 }
 

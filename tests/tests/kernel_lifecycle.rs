@@ -102,7 +102,7 @@ fn a_second_agent_on_the_same_pins_is_refused_and_told_by_whom() -> Result<()> {
     let options = LoadOptions {
         limits: lab::limits(),
         bpf_dir: Some(bpffs.path().join("shunt")),
-        trace: false,
+        ..LoadOptions::default()
     };
     let Some(lab) = Lab::with(CLIENT, &options)? else {
         return Ok(());
@@ -156,8 +156,8 @@ fn a_killed_agent_stays_in_effect_until_cleanup() -> Result<()> {
 fn the_object_with_traces_decides_alike() -> Result<()> {
     let options = LoadOptions {
         limits: lab::limits(),
-        bpf_dir: None,
         trace: true,
+        ..LoadOptions::default()
     };
     let Some(mut lab) = Lab::with(CLIENT, &options)? else {
         return Ok(());

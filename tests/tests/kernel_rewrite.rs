@@ -1,7 +1,7 @@
 //! The running kernel: where real sockets go, and what they see of it.
 
 use agent::compile::{Action, Destination, Program};
-use agent_common::abi::{TCP, UDP};
+use agent_common::abi::TCP;
 use anyhow::Result;
 use tests::client::Outcome;
 use tests::lab::{EHOSTUNREACH, ENETUNREACH, Lab};
@@ -9,27 +9,6 @@ use tests::programs::{add, at, balance, frontend, ip, key, service, tcp80};
 use tests::sockets::{Request, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-
-/// A laboratory with one balanced service behind `vip`, whose endpoint is `to`.
-fn lab_with(vip: &str, transport: u8, to: &str) -> Result<Option<Lab>> {
-    let Some(mut lab) = Lab::new(CLIENT)? else {
-        return Ok(None);
-    };
-    let mut program = Program::default();
-    balance(
-        &mut program,
-        "a.test",
-        frontend(at(vip), transport),
-        &[(at(to), 1)],
-    );
-    lab.apply(&program);
-    lab.client
-        .order(&Request::AddAddresses(vec![at(to).ip()]))?;
-    if transport == TCP {
-        lab.client.order(&Request::Listen(at(to)))?;
-    }
-    Ok(Some(lab))
-}
 
 /// Who was reached, and who the socket says that it is connected to.
 fn reached(outcome: &Outcome) -> (std::net::IpAddr, std::net::SocketAddr) {
@@ -40,16 +19,11 @@ fn reached(outcome: &Outcome) -> (std::net::IpAddr, std::net::SocketAddr) {
 }
 
 fn check(vip: &str, transport: Transport, to: &str) -> Result<()> {
-    let protocol = match transport {
-        Transport::Tcp => TCP,
-        Transport::Udp => UDP,
-    };
-    let Some(mut lab) = lab_with(vip, protocol, to)? else {
+    let Some(mut lab) = Lab::serving(CLIENT, &[(vip, transport, to)])? else {
         return Ok(());
     };
-    let outcome = lab.client.connect(transport, at(vip))?;
-    assert_eq!(reached(&outcome), (at(to).ip(), at(vip)));
-    Ok(())
+    let socket = lab.client.connect(transport, at(vip))?.socket();
+    lab.client.expect_connected(socket, vip, to)
 }
 
 #[test]
@@ -79,7 +53,11 @@ fn a_connected_ipv6_udp_socket_reaches_an_endpoint() -> Result<()> {
 
 #[test]
 fn a_v4_mapped_connect_is_the_ipv4_frontend() -> Result<()> {
-    let Some(mut lab) = lab_with("240.240.0.1:80", TCP, "10.9.0.1:8080")? else {
+    let Some(mut lab) = Lab::serving(
+        CLIENT,
+        &[("240.240.0.1:80", Transport::Tcp, "10.9.0.1:8080")],
+    )?
+    else {
         return Ok(());
     };
     let mapped = at("[::ffff:240.240.0.1]:80");
@@ -90,7 +68,11 @@ fn a_v4_mapped_connect_is_the_ipv4_frontend() -> Result<()> {
 
 #[test]
 fn an_ipv4_socket_is_not_given_an_ipv6_endpoint() -> Result<()> {
-    let Some(mut lab) = lab_with("240.240.0.1:80", TCP, "[fd00::1]:8080")? else {
+    let Some(mut lab) = Lab::serving(
+        CLIENT,
+        &[("240.240.0.1:80", Transport::Tcp, "[fd00::1]:8080")],
+    )?
+    else {
         return Ok(());
     };
     let outcome = lab.client.connect(Transport::Tcp, at("240.240.0.1:80"))?;
@@ -104,7 +86,11 @@ fn an_ipv4_socket_is_not_given_an_ipv6_endpoint() -> Result<()> {
 
 #[test]
 fn a_socket_that_connects_elsewhere_shows_where_it_is_now() -> Result<()> {
-    let Some(mut lab) = lab_with("240.240.0.1:53", UDP, "10.9.0.1:5353")? else {
+    let Some(mut lab) = Lab::serving(
+        CLIENT,
+        &[("240.240.0.1:53", Transport::Udp, "10.9.0.1:5353")],
+    )?
+    else {
         return Ok(());
     };
     let socket = lab.client.open_udp(false)?;

@@ -108,7 +108,7 @@ fn check_not_torn(tables: &impl Tables, moment: &Moment, script: &Script) -> Res
     for target in script.connects.keys() {
         let connect = moment.connect(target)?;
         for random in (0..64).map(|step| step << 26) {
-            let verdict = decide(tables, &connect, || random);
+            let verdict = decide(tables, &connect, &mut || random);
             let is_torn = matches!(
                 verdict,
                 Verdict::Deny {

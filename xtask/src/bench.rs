@@ -12,6 +12,9 @@ pub(crate) struct Arguments {
     /// Fewer rounds: half a minute instead of minutes
     #[arg(long)]
     quick: bool,
+    /// Measure this alone; may be repeated
+    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "effect", "load"])]
+    only: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -26,11 +29,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "--bin",
         "client",
     ]))?;
-    let flags: Vec<OsString> = arguments
-        .quick
-        .then(|| "--quick".into())
-        .into_iter()
-        .collect();
+    let quick = arguments.quick.then(|| OsString::from("--quick"));
+    let only = arguments.only.iter();
+    let only = only.flat_map(|what| [OsString::from("--only"), what.into()]);
+    let flags: Vec<OsString> = quick.into_iter().chain(only).collect();
     privilege::become_root(
         &tree::target().join("release/bench"),
         "loading kernel programs",

@@ -27,18 +27,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The form of the kernel programs that traces each decision, for `shunt run --bpf-log`.
-const TRACE: [&str; 2] = ["--features", "trace"];
+/// The forms of the kernel programs: the target folder that each is embedded from, and what it is built with. The one that
+/// stays where the compiler puts it comes last.
+const FORMS: [(&str, &[&str]); 3] = [
+    // For `shunt run --bpf-log`: traces each decision.
+    ("bpf-trace", &["--features", "trace"]),
+    // For kernels before Linux 5.12.
+    ("bpf-5.10", &["--no-default-features"]),
+    ("bpf", &[]),
+];
 
-/// Builds the kernel programs in both forms, which the agent's build embeds from target/bpf and target/bpf-trace.
+/// Builds the kernel programs in every form, which the agent's build embeds.
 pub(crate) fn build_kernel() -> Result<()> {
     let toolchain = setup::ensure()?;
-    // Both are built in one place, so that `core` is built once; the form that is built last is what stays there.
-    build_object(&toolchain, &TRACE)?;
-    let trace = object("bpf-trace");
-    fs::create_dir_all(trace.parent().expect("it is in a folder"))?;
-    copy_if_different(&object("bpf"), &trace)?;
-    build_object(&toolchain, &[])
+    // All are built in one place, so that `core` is built once.
+    for (folder, features) in FORMS {
+        build_object(&toolchain, features)?;
+        if folder != "bpf" {
+            let copy = object(folder);
+            fs::create_dir_all(copy.parent().expect("it is in a folder"))?;
+            copy_if_different(&object("bpf"), &copy)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where an object is in a target folder of that name.

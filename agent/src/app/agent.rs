@@ -74,6 +74,8 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         limits: settings.limits,
         bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
         trace: settings.bpf_log,
+        sock_ops: settings.sock_ops,
+        ..LoadOptions::default()
     })
     .context("loading the kernel programs")?;
     let dataplane = Arc::new(Mutex::new(dataplane));

@@ -37,6 +37,7 @@ impl Settings {
             vip_range_v4,
             vip_range_v6,
             limits: limit_args,
+            sock_ops,
             bpf_log,
         } = args;
         let (mesh, findings) = read_mesh_config(node.mesh_config.as_deref())?;
@@ -51,6 +52,7 @@ impl Settings {
             socket,
             vip_ranges: vip_ranges(vip_range_v4, vip_range_v6)?,
             limits: limits.with(&limit_args)?,
+            sock_ops,
             bpf_log,
         };
         Ok((settings, findings))
@@ -67,6 +69,7 @@ impl Limits {
             max_services,
             max_endpoints,
             max_flows,
+            max_replies,
         } = *args;
         let flows = max_flows.unwrap_or(self.flows);
         if !flows.is_power_of_two() {
@@ -82,6 +85,7 @@ impl Limits {
             services: max_services.unwrap_or(self.services),
             endpoints: max_endpoints.unwrap_or(self.endpoints),
             flows,
+            replies: max_replies.unwrap_or(self.replies),
         })
     }
 }

@@ -130,6 +130,13 @@ fn figures(view: &StatusView) -> Table {
             totals.flows_full
         ),
     );
+    row(
+        "flows stored",
+        format!(
+            "{} connects remembered at their sockets",
+            totals.flows_stored
+        ),
+    );
     row("torn", format!("{} connects failed", totals.torn));
     table
 }

@@ -12,8 +12,8 @@ use super::kernel;
 use super::mounts;
 use super::query;
 
-/// The oldest kernel that takes the programs: compare-and-swap came with 5.12.
-const FLOOR: KernelVersion = KernelVersion::new(5, 12, 0);
+/// The oldest kernel that takes the programs.
+const FLOOR: KernelVersion = KernelVersion::new(5, 10, 0);
 
 /// Of include/uapi/linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
@@ -87,7 +87,7 @@ fn kernel_version() -> Check {
         "kernel",
         state,
         format!("Linux {}", release.trim()),
-        "use Linux 5.12 or later",
+        "use Linux 5.10 or later",
     )
 }
 
@@ -221,7 +221,7 @@ fn supported(name: &'static str, probes: &[(&str, bool)]) -> Check {
 }
 
 fn errno() -> Check {
-    let (state, detail) = if kernel::can_set_errno() {
+    let (state, detail) = if kernel::Features::get().errno {
         (
             State::Ok,
             "a refused connect says why (ECONNREFUSED, EHOSTUNREACH)",

@@ -38,6 +38,8 @@ pub struct Engine<S> {
     own_cgroup: u64,
     /// Connects to endpoints that are gone, by the id of their service.
     pub(super) retired: BTreeMap<u32, u64>,
+    /// Endpoints that are gone but for sockets that are still there, which count under their ids: those stay taken.
+    lingering: BTreeSet<u32>,
 }
 
 /// What went wrong with one service.
@@ -60,6 +62,7 @@ impl<S: Store> Engine<S> {
             limits: *limits,
             own_cgroup: 0,
             retired: BTreeMap::new(),
+            lingering: BTreeSet::new(),
         }
     }
 
@@ -82,6 +85,7 @@ impl<S: Store> Engine<S> {
     pub fn apply(&mut self, program: &Program) -> Applied {
         let start = Instant::now();
         let wanted = Wanted::new(program);
+        self.release_lingering();
         let mut failures = Failures::new();
         let mut steps = self.pass(&wanted, &mut failures);
         if failures
@@ -191,16 +195,42 @@ impl<S: Store> Engine<S> {
     fn release(&mut self, group: &Group) {
         self.space.release(group.run);
         for &id in group.endpoint_ids.iter().filter(|&&id| id != UNCOUNTED) {
-            if self.names.endpoints.release(id).is_some() {
-                *self.retired.entry(group.service_id).or_default() +=
-                    self.store.counter(id).connects;
-                self.store.reset_counter(id);
+            if self.store.open(id) > 0 && self.lingering.insert(id) {
+                // The reference of the group is that of the sockets now, and they want the service to keep its id too.
+                self.names.services.acquire(&group.service);
+            } else {
+                self.release_endpoint(group.service_id, id);
             }
         }
-        if group.service_id != UNCOUNTED && self.names.services.release(group.service_id).is_some()
-        {
-            self.retired.remove(&group.service_id);
-            self.store.reset_counter(group.service_id);
+        self.release_service(group.service_id);
+    }
+
+    /// Frees the ids of endpoints whose last socket has gone.
+    fn release_lingering(&mut self) {
+        let store = &self.store;
+        let gone: Vec<u32> = self
+            .lingering
+            .extract_if(.., |&id| store.open(id) == 0)
+            .collect();
+        for id in gone {
+            if let Some(&(service, ..)) = self.names.endpoints.key(id) {
+                self.release_endpoint(service, id);
+                self.release_service(service);
+            }
+        }
+    }
+
+    fn release_endpoint(&mut self, service: u32, id: u32) {
+        if self.names.endpoints.release(id).is_some() {
+            *self.retired.entry(service).or_default() += self.store.counter(id).connects;
+            self.store.reset_counter(id);
+        }
+    }
+
+    fn release_service(&mut self, id: u32) {
+        if id != UNCOUNTED && self.names.services.release(id).is_some() {
+            self.retired.remove(&id);
+            self.store.reset_counter(id);
         }
     }
 

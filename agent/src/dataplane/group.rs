@@ -1,8 +1,9 @@
 //! A group: what one service publishes, as the cells of ARENA.
 //!
-//! All frontends of a service share one group. It holds two alias tables, one for sockets of the IPv6 family, which may be
-//! given any endpoint (IPv4 ones as v4-mapped), and one for IPv4 sockets; they are the same cells unless the endpoints are
-//! of both families.
+//! All frontends of a service share one group. It holds an alias table of all endpoints, for sockets of the IPv6 family,
+//! which may be given any (IPv4 ones as v4-mapped). Where the endpoints are of both families, a table of the IPv4 ones
+//! follows, for IPv4 sockets, and a header of its own with a table of the IPv6 ones, for sockets that cannot be given the
+//! others.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use agent_common::abi::{self, Address, Cell, GroupHeader, GroupShape, Port, Slot
 use crate::compile::{Action, Service};
 
 use super::address;
-use super::alias::Table;
+use super::alias::{Column, Table};
 
 /// What of a service the kernel sees. Services of equal content need no update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,66 +65,98 @@ impl Content {
 pub(super) struct Layout<'a> {
     content: &'a Content,
     any: Table,
-    /// `None` where IPv4 sockets use `any`.
-    v4: Option<Table>,
+    families: Families,
+}
+
+/// The endpoints of one family, for those that can be sent to no others.
+#[derive(Clone, Debug)]
+enum Families {
+    /// All endpoints are IPv4: their table is that of all.
+    V4,
+    /// None is.
+    V6,
+    Both {
+        v4: Table,
+        v6: Table,
+    },
 }
 
 impl<'a> Layout<'a> {
     pub(super) fn new(content: &'a Content) -> Self {
-        let shares = |wanted: fn(&Member) -> bool| -> Vec<u64> {
+        let table = |wanted: fn(&Member) -> bool| {
             let members = content.members.iter();
-            members
+            let shares: Vec<u64> = members
                 .map(|m| if wanted(m) { m.share } else { 0 })
-                .collect()
+                .collect();
+            Table::new(&shares)
         };
-        let is_mixed = content
-            .members
-            .iter()
-            .any(|m| m.share > 0 && !m.address.is_v4());
+        let v4 = table(|m| m.address.is_v4());
+        let v6 = table(|m| !m.address.is_v4());
+        let families = match (v4.columns.is_empty(), v6.columns.is_empty()) {
+            (true, _) => Families::V6,
+            (false, true) => Families::V4,
+            (false, false) => Families::Both { v4, v6 },
+        };
         Self {
             content,
-            any: Table::new(&shares(|_| true)),
-            v4: is_mixed.then(|| Table::new(&shares(|m| m.address.is_v4()))),
+            any: table(|_| true),
+            families,
         }
     }
 
     /// How many cells the group takes.
     pub(super) fn cells(&self) -> u32 {
-        count(1 + self.any.columns.len() + self.v4.as_ref().map_or(0, |t| t.columns.len()))
+        let apart = match &self.families {
+            Families::V4 | Families::V6 => 0,
+            Families::Both { v4, v6 } => v4.columns.len() + 1 + v6.columns.len(),
+        };
+        count(1 + self.any.columns.len() + apart)
     }
 
     /// The group's cells, for a place that starts at cell `first`. `endpoints` are the ids of the members.
     pub(super) fn encode(&self, first: u32, service: u32, endpoints: &[u32]) -> Vec<Cell> {
-        let any_slots = count(self.any.columns.len());
-        let (offset_v4, v4) = match &self.v4 {
-            Some(table) => (1 + any_slots, table),
-            None => (1, &self.any),
+        let nothing = Table::default();
+        let (offset_v4, v4) = match &self.families {
+            Families::V4 => (1, &self.any),
+            Families::V6 => (1, &nothing),
+            Families::Both { v4, .. } => (1 + count(self.any.columns.len()), v4),
         };
-        let shape = GroupShape {
-            action: self.content.action,
-            slots: any_slots,
-            total: self.any.total,
-            slots_v4: count(v4.columns.len()),
-            total_v4: v4.total,
-            offset_v4,
-            port: self.content.port,
+        let header = |at, all: &Table, offset_v4, v4: &Table| {
+            let shape = GroupShape {
+                action: self.content.action,
+                slots: count(all.columns.len()),
+                total: all.total,
+                slots_v4: count(v4.columns.len()),
+                total_v4: v4.total,
+                offset_v4,
+                port: self.content.port,
+            };
+            Cell::from(GroupHeader::new(at, service, &shape))
         };
-        let mut cells = vec![Cell::from(GroupHeader::new(first, service, &shape))];
-        for column in [Some(&self.any), self.v4.as_ref()]
-            .into_iter()
-            .flatten()
-            .flat_map(|table| &table.columns)
-        {
-            let member = &self.content.members[column.own];
-            cells.push(Cell::from(Slot::new(
-                member.address,
-                member.port,
-                endpoints[column.own],
-                column.threshold,
-                count(column.alias),
-            )));
+        let slots = |table: &Table| -> Vec<Cell> {
+            let columns = table.columns.iter();
+            columns.map(|column| self.slot(column, endpoints)).collect()
+        };
+        let mut cells = vec![header(first, &self.any, offset_v4, v4)];
+        cells.extend(slots(&self.any));
+        if let Families::Both { v4, v6 } = &self.families {
+            cells.extend(slots(v4));
+            let at = first + count(cells.len());
+            cells.push(header(at, v6, 1, &nothing));
+            cells.extend(slots(v6));
         }
         cells
+    }
+
+    fn slot(&self, column: &Column, endpoints: &[u32]) -> Cell {
+        let member = &self.content.members[column.own];
+        Cell::from(Slot::new(
+            member.address,
+            member.port,
+            endpoints[column.own],
+            column.threshold,
+            count(column.alias),
+        ))
     }
 }
 

@@ -10,12 +10,14 @@ pub struct Limits {
     /// Arena cells of 32 bytes: two for a service with one endpoint, one more for each further endpoint, and room for
     /// the old and the new group of whatever changes at once.
     pub cells: u32,
-    /// 16 bytes per CPU each.
+    /// 16 bytes per CPU each, and 8.
     pub services: u32,
-    /// 16 bytes per CPU each.
+    /// 16 bytes per CPU each, and 8.
     pub endpoints: u32,
     /// Redirected sockets that are remembered at once; 64 bytes each. A power of two.
     pub flows: u32,
+    /// Further destinations of unconnected sockets that talk to many; two for each, of about 110 bytes.
+    pub replies: u32,
 }
 
 impl Limits {
@@ -29,7 +31,15 @@ impl Limits {
             services: 4_096,
             endpoints: 16_384,
             flows: 4_096,
+            replies: 1_024,
         }
+    }
+}
+
+impl Limits {
+    /// Elements of COUNTERS and ENDPOINTS: services come first, then endpoints.
+    pub(super) const fn counters(&self) -> u32 {
+        self.services.saturating_add(self.endpoints)
     }
 }
 
@@ -42,6 +52,7 @@ impl Default for Limits {
             services: 131_072,
             endpoints: 262_144,
             flows: 65_536,
+            replies: 16_384,
         }
     }
 }

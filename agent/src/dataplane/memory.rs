@@ -67,6 +67,8 @@ pub struct MemoryTables {
     pub prefixes: MemoryMap<PrefixKey, u32>,
     cells: Vec<Cell>,
     config: Config,
+    /// Records that name an endpoint, as a test has it.
+    pub open: BTreeMap<u32, u64>,
 }
 
 impl MemoryTables {
@@ -76,6 +78,7 @@ impl MemoryTables {
             prefixes: MemoryMap::new(limits.prefixes),
             cells: Vec::new(),
             config: Config::default(),
+            open: BTreeMap::new(),
         }
     }
 }
@@ -137,6 +140,10 @@ impl Store for MemoryTables {
 
     fn counter(&self, _index: u32) -> Counter {
         Counter::default()
+    }
+
+    fn open(&self, endpoint: u32) -> u64 {
+        self.open.get(&endpoint).copied().unwrap_or_default()
     }
 
     fn reset_counter(&mut self, _index: u32) {}

@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let mut dataplane = Dataplane::load(&LoadOptions {
         limits: lab::limits(),
         bpf_dir: Some(bpf_dir),
-        trace: false,
+        ..LoadOptions::default()
     })?;
     let mut program = Program::default();
     let to = [(at("10.9.0.1:53"), 1)];

@@ -39,8 +39,11 @@ pub fn shares(
     if header.action() != Some(Action::Balance) {
         return Ok(shares);
     }
-    let (offset, slots, total) = header.table(family == Family::V4);
-    let slot = |index: u32| tables.slot(group + offset + index).context("no such slot");
+    let table = match family {
+        Family::V4 => header.v4(group),
+        Family::V6 => header.any(group),
+    };
+    let slot = |index: u32| tables.slot(table.first + index).context("no such slot");
     let mut add = |index: u32, share: u32| -> Result<()> {
         let slot = slot(index)?;
         let at = SocketAddr::new(ip_address(slot.address()), slot.port().get());
@@ -49,10 +52,10 @@ pub fn shares(
         }
         Ok(())
     };
-    for index in 0..slots {
+    for index in 0..table.slots {
         let column = slot(index)?;
         add(index, column.threshold())?;
-        add(column.alias(), total - column.threshold())?;
+        add(column.alias(), table.total - column.threshold())?;
     }
     Ok(shares)
 }

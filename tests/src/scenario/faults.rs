@@ -132,6 +132,10 @@ impl Store for FaultyTables {
         self.sound.counter(index)
     }
 
+    fn open(&self, endpoint: u32) -> u64 {
+        self.sound.open(endpoint)
+    }
+
     fn reset_counter(&mut self, index: u32) {
         self.sound.reset_counter(index);
     }

@@ -98,7 +98,7 @@ pub fn check(tables: &impl Tables, connect: &Connect, expected: &Expected) -> Re
     }
     for draw in 0..DRAWS {
         let random = draw * (u32::MAX / DRAWS) + draw;
-        let verdict = decide(tables, connect, || random);
+        let verdict = decide(tables, connect, &mut || random);
         ensure!(agrees(&verdict, connect, expected), "it is {verdict:?}");
     }
     Ok(())

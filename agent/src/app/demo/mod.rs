@@ -259,6 +259,7 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         vip_ranges: VipRanges::default(),
         limits: Limits::small(),
         bpf_log: false,
+        sock_ops: false,
     }
 }
 

@@ -54,6 +54,10 @@ pub struct AgentArgs {
     pub vip_range_v6: Option<Ipv6Net>,
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Count a TCP connection as open until it ends, rather than until its socket is closed: attaches a sock_ops program, for
+    /// which every TCP socket in the cgroups pays (needs Linux 5.12)
+    #[arg(long, env = "SHUNT_SOCK_OPS", value_parser = FalseyValueParser::new())]
+    pub sock_ops: bool,
     /// Load the kernel programs with traces, and log every decision (slow; to debug the kernel side)
     #[arg(long, env = "SHUNT_BPF_LOG", value_parser = FalseyValueParser::new())]
     pub bpf_log: bool,
@@ -81,4 +85,7 @@ pub struct LimitArgs {
     /// Redirected sockets that are remembered at once; a power of two [default: 65536 for run, 4096 for exec]
     #[arg(long, env = "SHUNT_MAX_FLOWS", value_name = "N", value_parser = parse::limit())]
     pub max_flows: Option<u32>,
+    /// Further destinations of unconnected UDP sockets that talk to many, two for each [default: 16384 for run, 1024 for exec]
+    #[arg(long, env = "SHUNT_MAX_REPLIES", value_name = "N", value_parser = parse::limit())]
+    pub max_replies: Option<u32>,
 }

@@ -42,6 +42,10 @@ pub enum LoadError {
     PinDirectory { path: PathBuf, error: io::Error },
     #[error("{} is in use by another agent, process {pid}", path.display())]
     InUse { path: PathBuf, pid: String },
+    #[error(
+        "this kernel has no compare-and-swap for BPF, which traces and sock_ops need: use Linux 5.12 or later, or leave out --bpf-log and --sock-ops"
+    )]
+    NoCompareAndSwap,
     #[error("cannot start the traces: {0}")]
     Trace(String),
 }
@@ -96,7 +100,7 @@ fn likely(error: &(dyn Error + 'static)) -> &'static str {
         libc::ENOMEM => "; likely cause: not enough memory for the maps: lower the limits",
         libc::E2BIG => "; likely cause: a limit that is larger than the kernel takes",
         libc::EINVAL | libc::EACCES => {
-            "; likely cause: an old kernel (Linux 5.12 is needed), unless the verifier says otherwise above"
+            "; likely cause: an old kernel (Linux 5.10 is needed), unless the verifier says otherwise above"
         }
         _ => "",
     }

@@ -20,6 +20,8 @@ pub struct Counts {
     pub port_not_declared: u64,
     /// Redirected connects of which no record could be kept; `getpeername` shows the endpoint.
     pub flows_full: u64,
+    /// Redirected connects whose record is stored at the socket, as there was no free line in FLOWS.
+    pub flows_stored: u64,
     /// Connects that were failed because the tables changed twice under them.
     pub torn: u64,
 }
@@ -35,7 +37,8 @@ pub struct ServiceCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointCounts {
     pub connects: u64,
-    /// Sockets that were sent there and are not closed.
+    /// Sockets that were sent there and have not been closed or sent elsewhere since; with `sock_ops`, TCP sockets only until
+    /// their connection ends.
     pub open: u64,
 }
 
@@ -62,10 +65,6 @@ impl Dataplane {
     /// One system call for each service and endpoint.
     pub fn counts(&self) -> Counts {
         let (tables, names) = (self.engine.tables(), self.engine.names());
-        let mut open: BTreeMap<u32, u64> = BTreeMap::new();
-        for flow in tables.flows() {
-            *open.entry(flow.endpoint).or_default() += 1;
-        }
         let mut services: BTreeMap<ServiceKey, ServiceCounts> = BTreeMap::new();
         for (id, key) in names.services.iter() {
             let counter = tables.counter(id);
@@ -78,7 +77,7 @@ impl Dataplane {
                 && let Some(counts) = services.get_mut(service)
             {
                 let connects = tables.counter(id).connects;
-                let open = open.get(&id).copied().unwrap_or_default();
+                let open = tables.open(id);
                 counts.connects += connects;
                 counts
                     .endpoints
@@ -89,6 +88,7 @@ impl Dataplane {
             services,
             port_not_declared: tables.total(Total::PortNotDeclared),
             flows_full: tables.total(Total::FlowsFull),
+            flows_stored: tables.total(Total::FlowsStored),
             torn: tables.total(Total::Torn),
         }
     }

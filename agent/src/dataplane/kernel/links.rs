@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::{CgroupAttachMode, CgroupSock, CgroupSockAddr, ProgramError};
+use aya::programs::{CgroupAttachMode, CgroupSock, CgroupSockAddr, ProgramError, SockOps};
 
 use super::detach::detach;
 use super::error::AttachError;
@@ -46,9 +46,10 @@ impl Drop for Attachment {
     }
 }
 
-/// Attaches every program to `cgroup`; on failure, none.
+/// Attaches the programs of `hooks` to `cgroup`; on failure, none.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
+    hooks: &[Hook],
     cgroup: &Path,
     pins: Option<&PinDirectory>,
 ) -> Result<Vec<Attachment>, AttachError> {
@@ -56,9 +57,9 @@ pub(super) fn attach(
         path: cgroup.to_owned(),
         error,
     })?;
-    Hook::ALL
-        .into_iter()
-        .map(|hook| {
+    hooks
+        .iter()
+        .map(|&hook| {
             let link = link(ebpf, hook, &directory).map_err(|error| AttachError::Attach {
                 program: hook.program(),
                 path: cgroup.to_owned(),
@@ -85,14 +86,18 @@ fn link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink, ProgramErr
         LinkError::SyscallError(error) => ProgramError::SyscallError(error),
         _ => ProgramError::UnexpectedProgramType,
     };
-    if hook == Hook::Release {
-        let program = <&mut CgroupSock>::try_from(program)?;
-        let id = program.attach(cgroup, MODE)?;
-        FdLink::try_from(program.take_link(id)?).map_err(as_program_error)
-    } else {
-        let program = <&mut CgroupSockAddr>::try_from(program)?;
-        let id = program.attach(cgroup, MODE)?;
-        FdLink::try_from(program.take_link(id)?).map_err(as_program_error)
+    // Three types of aya that have the same methods and no trait for them.
+    macro_rules! attach {
+        ($kind:ty) => {{
+            let program = <&mut $kind>::try_from(program)?;
+            let id = program.attach(cgroup, MODE)?;
+            FdLink::try_from(program.take_link(id)?).map_err(as_program_error)
+        }};
+    }
+    match hook {
+        Hook::Release => attach!(CgroupSock),
+        Hook::SockOps => attach!(SockOps),
+        _ => attach!(CgroupSockAddr),
     }
 }
 

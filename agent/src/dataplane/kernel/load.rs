@@ -1,72 +1,114 @@
-//! From the embedded object to loaded programs.
+//! From the embedded objects to loaded programs.
 
 use agent_common::abi::TOTALS;
-use aya::programs::{CgroupSock, CgroupSockAddr, ProgramType};
-use aya::sys::{BpfHelper, is_helper_supported};
+use aya::programs::{CgroupSock, CgroupSockAddr, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 
-use crate::dataplane::Limits;
-
+use super::LoadOptions;
 use super::error::LoadError;
+use super::features::Features;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("SHUNT_BPF_OBJECT"));
 static TRACE_OBJECT: &[u8] = include_bytes_aligned!(env!("SHUNT_BPF_TRACE_OBJECT"));
+/// For kernels before 5.12, which refuse an object that has a compare-and-swap anywhere.
+static OBJECT_5_10: &[u8] = include_bytes_aligned!(env!("SHUNT_BPF_5_10_OBJECT"));
 
 /// A program of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hook {
     Connect4,
     Connect6,
+    SendMessage4,
+    SendMessage6,
+    ReceiveMessage4,
+    ReceiveMessage6,
     PeerName4,
     PeerName6,
     Release,
+    SockOps,
 }
 
 impl Hook {
     /// In the order of attaching: what forgets and what shows come before what remembers and rewrites.
-    pub(super) const ALL: [Self; 5] = [
+    const ALWAYS: [Self; 9] = [
         Self::Release,
         Self::PeerName4,
         Self::PeerName6,
+        Self::ReceiveMessage4,
+        Self::ReceiveMessage6,
+        Self::SendMessage4,
+        Self::SendMessage6,
         Self::Connect4,
         Self::Connect6,
     ];
+
+    /// The programs to load and attach, in that order.
+    pub(super) fn wanted(options: &LoadOptions) -> impl Iterator<Item = Self> {
+        let sock_ops = options.sock_ops.then_some(Self::SockOps);
+        sock_ops.into_iter().chain(Self::ALWAYS)
+    }
 
     /// The name of the program, as kernel listings have it too.
     pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Connect4 => "shunt_connect4",
             Self::Connect6 => "shunt_connect6",
+            Self::SendMessage4 => "shunt_sendmsg4",
+            Self::SendMessage6 => "shunt_sendmsg6",
+            Self::ReceiveMessage4 => "shunt_recvmsg4",
+            Self::ReceiveMessage6 => "shunt_recvmsg6",
             Self::PeerName4 => "shunt_peername4",
             Self::PeerName6 => "shunt_peername6",
             Self::Release => "shunt_release",
+            Self::SockOps => "shunt_sockops",
         }
     }
 }
 
-/// Loads every program. `trace` takes the object that says what it decides.
-pub(super) fn load(limits: &Limits, trace: bool) -> Result<Ebpf, LoadError> {
+/// Whether flow records are lines of FLOWS, and not stored at their sockets.
+pub(super) fn has_lines(options: &LoadOptions) -> bool {
+    Features::get().compare_and_swap && !options.flows_at_sockets
+}
+
+/// Loads every program that is wanted.
+pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
+    let limits = &options.limits;
     if !limits.flows.is_power_of_two() {
         return Err(LoadError::Flows(limits.flows));
     }
+    let features = Features::get();
+    let object = match (has_lines(options), options.trace) {
+        (true, true) => TRACE_OBJECT,
+        (true, false) => OBJECT,
+        (false, false) if !options.sock_ops => OBJECT_5_10,
+        (false, _) => return Err(LoadError::NoCompareAndSwap),
+    };
     let flow_mask = limits.flows - 1;
-    let can_set_errno = u8::from(can_set_errno());
-    let object = if trace { TRACE_OBJECT } else { OBJECT };
+    let (mptcp_first, sock_cookie) = features.mptcp.unwrap_or_default();
+    let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
     let mut ebpf = EbpfLoader::new()
+        // The programs need nothing of the kernel's types that is not set below; reading them takes longer than all else.
+        .btf(None)
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("FRONTENDS", limits.frontends)
         .map_max_entries("PREFIXES", limits.prefixes)
         .map_max_entries("ARENA", limits.cells)
         .map_max_entries("FLOWS", limits.flows)
-        .map_max_entries("COUNTERS", limits.services.saturating_add(limits.endpoints))
+        .map_max_entries("REPLIES", limits.replies)
+        .map_max_entries("ENDPOINTS", limits.counters())
+        .map_max_entries("COUNTERS", limits.counters())
         .map_max_entries("TOTALS", TOTALS)
         .override_global("FLOW_MASK", &flow_mask, true)
-        .override_global("CAN_SET_ERRNO", &can_set_errno, true)
+        .override_global("CAN_SET_ERRNO", &u8::from(features.errno), true)
+        .override_global("MPTCP_FIRST", &mptcp_first, true)
+        .override_global("SOCK_COOKIE", &sock_cookie, true)
+        .override_global("V6_ONLY_OFFSET", &v6_only_offset, true)
+        .override_global("V6_ONLY_MASK", &v6_only_mask, true)
         .load(object)
         .map_err(|error| LoadError::Object {
             error: Box::new(error),
         })?;
-    for hook in Hook::ALL {
+    for hook in Hook::wanted(options) {
         load_program(&mut ebpf, hook)?;
     }
     Ok(ebpf)
@@ -79,23 +121,11 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
         .ok_or(LoadError::Incomplete { name })?;
     let loaded = match hook {
         Hook::Release => <&mut CgroupSock>::try_from(program).and_then(CgroupSock::load),
-        Hook::Connect4 | Hook::Connect6 | Hook::PeerName4 | Hook::PeerName6 => {
-            <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
-        }
+        Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
+        _ => <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load),
     };
     loaded.map_err(|error| LoadError::Program {
         name,
         error: Box::new(error),
     })
-}
-
-/// Whether a `sock_addr` program may choose the errno of a connect that it fails (Linux 6.1). Where this cannot be told,
-/// clients see EPERM, as with an older kernel.
-pub(in crate::dataplane) fn can_set_errno() -> bool {
-    is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval).unwrap_or_else(
-        |error| {
-            tracing::debug!(%error, "probing for bpf_set_retval");
-            false
-        },
-    )
 }

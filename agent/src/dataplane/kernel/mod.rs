@@ -1,7 +1,9 @@
 //! The data plane of the running kernel.
 
+mod btf;
 mod detach;
 mod error;
+mod features;
 mod figures;
 mod links;
 mod load;
@@ -22,12 +24,13 @@ use super::names::Names;
 use super::own_cgroup::OwnCgroup;
 
 pub use error::{AttachError, LoadError};
+pub(super) use features::Features;
 pub use figures::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
-pub(super) use load::can_set_errno;
 pub(super) use pins::remove_stale as remove_stale_pins;
 pub use tables::KernelTables;
 
 use links::Attachment;
+use load::Hook;
 use pins::PinDirectory;
 
 /// How to load.
@@ -38,6 +41,11 @@ pub struct LoadOptions {
     pub bpf_dir: Option<PathBuf>,
     /// Load the object that traces its decisions.
     pub trace: bool,
+    /// Follow the states of redirected TCP connections, so that one counts as open until it ends, not until its socket is
+    /// closed. Every TCP socket below the cgroups pays for it.
+    pub sock_ops: bool,
+    /// Store flow records at their sockets, as kernels before Linux 5.12 must.
+    pub flows_at_sockets: bool,
 }
 
 /// Programs and maps in the kernel. Dropping it detaches and removes all of them.
@@ -49,6 +57,7 @@ pub struct Dataplane {
     traces: Option<Box<dyn FnMut() + Send>>,
     own_cgroup: Option<OwnCgroup>,
     pins: Option<PinDirectory>,
+    hooks: Vec<Hook>,
     limits: Limits,
 }
 
@@ -61,7 +70,7 @@ impl Dataplane {
             .as_deref()
             .map(PinDirectory::open)
             .transpose()?;
-        let mut ebpf = load::load(&options.limits, options.trace)?;
+        let mut ebpf = load::load(options)?;
         let traces = options.trace.then(|| start_traces(&mut ebpf)).transpose()?;
         let tables = KernelTables::take(&mut ebpf, &options.limits)?;
         let engine = Engine::new(tables, &options.limits);
@@ -77,6 +86,7 @@ impl Dataplane {
             traces,
             own_cgroup,
             pins,
+            hooks: Hook::wanted(options).collect(),
             limits: options.limits,
         })
     }
@@ -89,7 +99,8 @@ impl Dataplane {
         }
         let mut attachments = Vec::new();
         for cgroup in cgroups {
-            attachments.extend(links::attach(&mut self.ebpf, cgroup, self.pins.as_ref())?);
+            let (hooks, pins) = (&self.hooks, self.pins.as_ref());
+            attachments.extend(links::attach(&mut self.ebpf, hooks, cgroup, pins)?);
         }
         self.attachments.append(&mut attachments);
         Ok(())

@@ -8,7 +8,8 @@ use std::io;
 
 use agent_common::Tables;
 use agent_common::abi::{
-    Address, Cell, Config, Counter, Flow, FrontendKey, FrontendWord, GroupHeader, Slot, Total,
+    Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, GroupHeader,
+    Slot, Total,
 };
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues};
@@ -46,6 +47,7 @@ pub struct KernelTables {
     counters: PerCpuArray<MapData, Plain<Counter>>,
     totals: PerCpuArray<MapData, u64>,
     arena: Mapping<Cell>,
+    endpoints: Mapping<EndpointState>,
     flows: Mapping<Flow>,
     config: Mapping<Config>,
     cpus: usize,
@@ -60,13 +62,14 @@ impl KernelTables {
             counters: PerCpuArray::try_from(take(ebpf, "COUNTERS")?)?,
             totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
             arena: map(ebpf, "ARENA", limits.cells)?,
+            endpoints: map(ebpf, "ENDPOINTS", limits.counters())?,
             flows: map(ebpf, "FLOWS", limits.flows)?,
             config: map(ebpf, "CONFIG", 1)?,
             cpus: aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
         })
     }
 
-    /// The records of the sockets that are redirected now.
+    /// The records in FLOWS: of the sockets that are redirected now, but for those whose record is stored at them.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
         (0..self.flows.len())
             .filter_map(|line| self.flows.copy(line))
@@ -210,6 +213,10 @@ impl Store for KernelTables {
             }
         }
         sum
+    }
+
+    fn open(&self, endpoint: u32) -> u64 {
+        self.endpoints.copy(endpoint).map_or(0, |state| state.open)
     }
 
     fn reset_counter(&mut self, index: u32) {

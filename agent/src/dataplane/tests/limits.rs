@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     services: 8,
     endpoints: 8,
     flows: 8,
+    replies: 8,
 };
 
 /// Three services with an address and an endpoint each.

@@ -24,6 +24,7 @@ const LIMITS: Limits = Limits {
     services: 16,
     endpoints: 64,
     flows: 16,
+    replies: 16,
 };
 
 /// Where a connect may end: an endpoint, its own address, or a refusal.
@@ -45,7 +46,7 @@ fn fates(tables: &MemoryTables, family: Family, to: &str) -> BTreeSet<Fate> {
     };
     let draws = (0..64).map(|step| step << 26);
     draws
-        .map(|random| match decide(tables, &connect, || random) {
+        .map(|random| match decide(tables, &connect, &mut || random) {
             Verdict::Pass => Fate::Pass,
             Verdict::Rewrite { address, port, .. } => Fate::Endpoint(address, port.get()),
             Verdict::Deny { .. } => Fate::Refused,

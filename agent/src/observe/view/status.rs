@@ -112,6 +112,9 @@ pub struct TotalsView {
     pub port_not_declared: u64,
     /// Redirected, but `getpeername` shows the endpoint.
     pub flows_full: u64,
+    /// Redirected, and remembered at the socket, as there was no free line in the map of flows.
+    #[serde(default)]
+    pub flows_stored: u64,
     /// Failed because the tables changed twice under them.
     pub torn: u64,
 }
@@ -152,6 +155,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
     let totals = TotalsView {
         port_not_declared: counts.port_not_declared,
         flows_full: counts.flows_full,
+        flows_stored: counts.flows_stored,
         torn: counts.torn,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();

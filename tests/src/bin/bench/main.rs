@@ -18,7 +18,7 @@ mod worker;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use setting::{Effort, Setting};
 use table::Table;
@@ -28,8 +28,24 @@ struct Arguments {
     /// Fewer rounds: half a minute instead of minutes
     #[arg(long)]
     quick: bool,
+    /// Measure this alone; may be repeated
+    #[arg(long, value_enum, value_name = "WHAT")]
+    only: Vec<Section>,
     #[command(subcommand)]
     part: Option<Part>,
+}
+
+/// A part of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// What a client waits
+    Connects,
+    /// What the programs themselves take
+    Runs,
+    /// From a saved file to its effect
+    Effect,
+    /// How long many services take to load
+    Load,
 }
 
 /// What this program starts itself as.
@@ -46,11 +62,14 @@ fn main() -> ExitCode {
     let result = match arguments.part {
         Some(Part::Worker) => worker::run(),
         Some(Part::Load { count, endpoints }) => load::run(count, endpoints),
-        None => measure(if arguments.quick {
-            Effort::Quick
-        } else {
-            Effort::Full
-        }),
+        None => {
+            let effort = if arguments.quick {
+                Effort::Quick
+            } else {
+                Effort::Full
+            };
+            measure(effort, &arguments.only)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,15 +80,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(effort: Effort) -> Result<()> {
+fn measure(effort: Effort, only: &[Section]) -> Result<()> {
     interrupt::listen()?;
+    let is_wanted = |section| only.is_empty() || only.contains(&section);
     let mut table = Table::default();
-    let mut setting = Setting::new()?;
-    connects::measure(&mut setting, effort, &mut table)?;
-    runs::measure(&mut setting, effort, &mut table)?;
-    drop(setting);
-    effect::measure(effort, &mut table)?;
-    load::measure(effort, &mut table)?;
+    if is_wanted(Section::Connects) {
+        connects::measure(&mut Setting::new()?, effort, &mut table)?;
+    }
+    if is_wanted(Section::Runs) {
+        runs::measure(&mut Setting::new()?, effort, &mut table)?;
+    }
+    if is_wanted(Section::Effect) {
+        effect::measure(effort, &mut table)?;
+    }
+    if is_wanted(Section::Load) {
+        load::measure(effort, &mut table)?;
+    }
     println!("{}\n", machine());
     print!("{table}");
     Ok(())

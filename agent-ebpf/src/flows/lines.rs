@@ -1,0 +1,199 @@
+//! FLOWS: an array of lines, found by the low bits of the socket's cookie.
+//!
+//! Cookies are handed out nearly in sequence, so that lines hardly collide. A line is claimed by compare-and-swap on its
+//! cookie and freed the same way. What is not in the line that it should be in is counted there as displaced, so that one
+//! line tells of most sockets that nothing is remembered of them.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::ptr::NonNull;
+
+use agent_common::abi::{FLOW_PROBES, Flow};
+
+use super::Record;
+use crate::maps;
+use crate::outbound::At;
+
+/// Whether there are lines at all: before Linux 5.12 there is no compare-and-swap, and no object may contain it.
+const ARE_THERE: bool = cfg!(feature = "compare-and-swap");
+
+pub enum Found {
+    Line(Record),
+    /// No line is of the socket, but something of it may be elsewhere.
+    Displaced,
+    Nothing,
+}
+
+/// A line of the socket `cookie` that satisfies `wanted`.
+#[inline(always)]
+pub fn find(cookie: u64, wanted: &impl Fn(&Flow) -> bool) -> Found {
+    if !ARE_THERE {
+        return Found::Displaced;
+    }
+    let Some(home) = line(cookie, 0) else {
+        return Found::Nothing;
+    };
+    if is_of(home, cookie, wanted) {
+        return Found::Line(home);
+    }
+    if displaced(home) == 0 {
+        return Found::Nothing;
+    }
+    for probe in 1..FLOW_PROBES {
+        if let Some(line) = line(cookie, probe)
+            && is_of(line, cookie, wanted)
+        {
+            return Found::Line(line);
+        }
+    }
+    Found::Displaced
+}
+
+/// Of the lines of the socket that were sent to `endpoint`, the one that was used last; where it has a single line, none.
+#[inline(always)]
+pub fn latest(cookie: u64, endpoint: At) -> Option<Record> {
+    let home = line(cookie, 0)?;
+    if !ARE_THERE || displaced(home) == 0 {
+        return None;
+    }
+    let (mut best, mut sent) = (None, 0);
+    for probe in 0..FLOW_PROBES {
+        if let Some(line) = line(cookie, probe)
+            && is_of(line, cookie, &|flow: &Flow| {
+                flow.sent > sent && (flow.rewritten, flow.rewritten_port) == endpoint
+            })
+        {
+            // SAFETY: as in `is_of`.
+            sent = unsafe { line.as_ref() }.sent;
+            best = Some(line);
+        }
+    }
+    best
+}
+
+/// A free line, which is the socket's now.
+#[inline(always)]
+pub fn claim(cookie: u64) -> Option<Record> {
+    if !ARE_THERE {
+        return None;
+    }
+    for probe in 0..FLOW_PROBES {
+        let mut line = line(cookie, probe)?;
+        // SAFETY: `line` points into FLOWS.
+        let found = unsafe { (&raw const (*line.as_ptr()).cookie).read_volatile() };
+        if found == 0 && swap(line, 0, cookie) {
+            if probe > 0 {
+                displace(cookie, 1);
+            }
+            // Tells `fill` that nothing was here.
+            // SAFETY: the line is this socket's now.
+            unsafe { line.as_mut() }.sent = 0;
+            return Some(line);
+        }
+    }
+    None
+}
+
+/// Frees every line of the socket. Returns whether something of it may be elsewhere.
+#[inline(always)]
+pub fn end(cookie: u64) -> bool {
+    if !ARE_THERE {
+        return true;
+    }
+    let Some(home) = line(cookie, 0) else {
+        return false;
+    };
+    free(home, cookie);
+    if displaced(home) == 0 {
+        return false;
+    }
+    for probe in 1..FLOW_PROBES {
+        if let Some(line) = line(cookie, probe)
+            && free(line, cookie)
+        {
+            displace(cookie, -1);
+        }
+    }
+    true
+}
+
+/// Frees the line if it is the socket's. Of two that try, one succeeds.
+#[inline(always)]
+fn free(line: Record, cookie: u64) -> bool {
+    // SAFETY: map values outlive the program's run; if the swap succeeds, the line was the socket's when it was read.
+    let flow = unsafe { line.as_ref() };
+    if flow.cookie != cookie {
+        return false;
+    }
+    let endpoint = flow.endpoint;
+    let is_freed = swap(line, cookie, 0);
+    if is_freed {
+        maps::count_open(endpoint, -1);
+    }
+    is_freed
+}
+
+/// Changes how many records of sockets that belong in this line are elsewhere.
+#[inline(always)]
+pub fn displace(cookie: u64, change: i16) {
+    if !ARE_THERE {
+        return;
+    }
+    let Some(home) = line(cookie, 0) else {
+        return;
+    };
+    // The count is the upper half of the last word; the kernel adds no fewer than four bytes, and the lower half is written
+    // by stores of its own.
+    let word = home.cast::<[u32; 16]>();
+    // SAFETY: the line is 64 bytes and the word is aligned.
+    unsafe {
+        let last = (&raw mut (*word.as_ptr())[15]).cast::<u32>();
+        atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(last, (change as u32) << 16);
+    }
+}
+
+#[inline(always)]
+fn displaced(line: Record) -> u16 {
+    // SAFETY: `line` points into FLOWS; the half word is read whole.
+    unsafe { (&raw const (*line.as_ptr()).displaced).read_volatile() }
+}
+
+#[inline(always)]
+fn is_of(line: Record, cookie: u64, wanted: &impl Fn(&Flow) -> bool) -> bool {
+    // SAFETY: map values outlive the program's run, and nobody else writes a line with this cookie.
+    let flow = unsafe { line.as_ref() };
+    flow.cookie == cookie && wanted(flow)
+}
+
+/// The line that is tried for the socket at the given probe.
+#[inline(always)]
+fn line(cookie: u64, probe: u32) -> Option<Record> {
+    maps::flow((cookie as u32).wrapping_add(probe)).and_then(NonNull::new)
+}
+
+/// Changes the cookie of a record, if it is `from`. Returns whether it was.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn swap(record: Record, from: u64, to: u64) -> bool {
+    use core::intrinsics::atomic_cxchg;
+    // SAFETY: the word is aligned, and in a map value.
+    let (_, is_done) = unsafe {
+        let word = &raw mut (*record.as_ptr()).cookie;
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, from, to)
+    };
+    is_done
+}
+
+/// Here no two try: there is no program at the end of connections.
+#[cfg(not(feature = "compare-and-swap"))]
+#[inline(always)]
+pub fn swap(record: Record, from: u64, to: u64) -> bool {
+    // SAFETY: the word is aligned, and in a map value.
+    unsafe {
+        let word = &raw mut (*record.as_ptr()).cookie;
+        let is_from = word.read_volatile() == from;
+        if is_from {
+            word.write_volatile(to);
+        }
+        is_from
+    }
+}

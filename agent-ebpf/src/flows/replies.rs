@@ -1,0 +1,34 @@
+//! REPLIES: the destinations of an unconnected socket that talks to more at once than there is room for elsewhere. Of these
+//! the least recently used are forgotten.
+
+use agent_common::abi::{Flow, PairKey, PairValue};
+
+use crate::maps::REPLIES;
+use crate::outbound::At;
+
+#[inline(always)]
+pub fn endpoint(cookie: u64, asked: At) -> Option<At> {
+    get(&PairKey::original(cookie, asked))
+}
+
+#[inline(always)]
+pub fn original(cookie: u64, from: At) -> Option<At> {
+    get(&PairKey::endpoint(cookie, from))
+}
+
+/// Remembers both ways. Returns whether there was room.
+#[inline(always)]
+pub fn remember(cookie: u64, flow: &Flow) -> bool {
+    let asked = (flow.original, flow.original_port);
+    let endpoint = (flow.rewritten, flow.rewritten_port);
+    let forth = PairKey::original(cookie, asked);
+    let back = PairKey::endpoint(cookie, endpoint);
+    REPLIES.insert(&forth, &PairValue::new(endpoint), 0).is_ok()
+        && REPLIES.insert(&back, &PairValue::new(asked), 0).is_ok()
+}
+
+#[inline(always)]
+fn get(key: &PairKey) -> Option<At> {
+    // SAFETY: no other socket has keys with this cookie, and this one is locked.
+    unsafe { REPLIES.get(key) }.map(PairValue::place)
+}

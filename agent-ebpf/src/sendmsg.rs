@@ -1,0 +1,85 @@
+//! sendmsg4 and sendmsg6: where an unconnected UDP socket sends a datagram.
+
+use agent_common::abi::Flow;
+use agent_common::{Client, Family, Reach};
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+
+use crate::flows::{self, Pair};
+use crate::holder::Holder;
+use crate::outbound::{self, At, Way};
+use crate::sockaddr::SockAddr;
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn shunt_sendmsg4(ctx: SockAddrContext) -> i32 {
+    send(&SockAddr {
+        ctx: &ctx,
+        family: Family::V4,
+    })
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn shunt_sendmsg6(ctx: SockAddrContext) -> i32 {
+    send(&SockAddr {
+        ctx: &ctx,
+        family: Family::V6,
+    })
+}
+
+#[inline(always)]
+fn send(socket: &SockAddr<'_>) -> i32 {
+    let mut way = Sending {
+        socket,
+        holder: None,
+        pair: Pair::default(),
+    };
+    outbound::send_on(socket, &mut way)
+}
+
+/// A socket that names a destination with each datagram, and keeps the endpoint of each.
+struct Sending<'a> {
+    socket: &'a SockAddr<'a>,
+    /// Once it is known that the destination is ours.
+    holder: Option<Holder>,
+    pair: Pair,
+}
+
+impl Sending<'_> {
+    #[inline(always)]
+    fn holder(&mut self) -> &Holder {
+        self.holder.get_or_insert_with(|| self.socket.holder())
+    }
+}
+
+impl Client for Sending<'_> {
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        outbound::random()
+    }
+
+    /// The kernel refuses a v4-mapped address in the place of another (net/ipv6/udp.c: "currently unsupported"). What is
+    /// v4-mapped from the start comes to sendmsg4.
+    #[inline(always)]
+    fn reach(&mut self) -> Reach {
+        Reach::V6
+    }
+
+    #[inline(always)]
+    fn kept(&mut self) -> Option<At> {
+        let asked = (self.socket.address(), self.socket.port());
+        self.pair = flows::pair(self.holder(), asked);
+        self.pair.endpoint()
+    }
+}
+
+impl Way for Sending<'_> {
+    #[inline(always)]
+    fn record(&mut self, flow: &mut Flow) -> bool {
+        let pair = self.pair;
+        flows::record_pair(self.holder(), &pair, flow)
+    }
+
+    /// Another destination than those that are remembered: they stay.
+    #[inline(always)]
+    fn forget(&mut self) {}
+}

@@ -1,0 +1,47 @@
+//! sock_ops: the end of a TCP connection, which may come long before that of its socket.
+//!
+//! The program runs several times for every TCP socket below its cgroup, so that it is attached only where somebody asks
+//! for it. It asks the kernel for changes of state of redirected sockets alone.
+
+use agent_common::abi::TCP;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+};
+use aya_ebpf::macros::sock_ops;
+use aya_ebpf::programs::SockOpsContext;
+
+use crate::flows;
+use crate::holder::Holder;
+
+#[sock_ops]
+pub fn shunt_sockops(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            if let Some(holder) = holder(&ctx)
+                && flows::is_recorded(&holder)
+            {
+                let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
+                // It is refused where a program may not ask, which is at sockets that are none of ours.
+                ctx.set_cb_flags(flags as i32).ok();
+            }
+        }
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => {
+            if let Some(holder) = holder(&ctx) {
+                flows::end(&holder);
+            }
+        }
+        _ => {}
+    }
+    1
+}
+
+#[inline(always)]
+fn holder(ctx: &SockOpsContext) -> Option<Holder> {
+    // SAFETY: the context is valid while the program runs.
+    let socket = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    Some(Holder::new(ctx.as_ptr(), socket.cast(), u32::from(TCP)))
+}

@@ -1,0 +1,106 @@
+//! What the running kernel has of that which not every kernel has, found out by trying.
+#![expect(unsafe_code, reason = "bpf(2)")]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+
+use aya::programs::ProgramType;
+use aya::sys::{BpfHelper, is_helper_supported};
+
+use super::btf;
+
+/// What the programs are loaded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dataplane) struct Features {
+    /// Linux 5.12. Without it, flow records are stored at their sockets, and the ends of connections are not followed.
+    pub compare_and_swap: bool,
+    /// `bpf_set_retval` (Linux 6.1). Without it, every refused connect says EPERM.
+    pub errno: bool,
+    /// Where an MPTCP socket has its first subflow, and a socket its cookie. Without it, MPTCP sockets see the endpoint as
+    /// their peer.
+    pub mptcp: Option<(u32, u32)>,
+    /// Where a socket has `IPV6_V6ONLY`: its byte in `struct sock_common`, and the mask in that. Without it, such a socket may
+    /// be given an IPv4 endpoint, and fail.
+    pub v6_only: Option<(u32, u8)>,
+}
+
+impl Features {
+    /// Asks once for each process.
+    pub(in crate::dataplane) fn get() -> Self {
+        static FOUND: OnceLock<Features> = OnceLock::new();
+        *FOUND.get_or_init(|| Self {
+            compare_and_swap: has_compare_and_swap().unwrap_or_else(|error| {
+                tracing::debug!(%error, "probing for compare-and-swap");
+                false
+            }),
+            errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
+            mptcp: btf::bit_offset("mptcp_sock", "first")
+                .zip(btf::bit_offset("sock_common", "skc_cookie"))
+                .map(|(first, cookie)| (first / 8, cookie / 8)),
+            v6_only: btf::bit_offset("sock_common", "skc_ipv6only")
+                .map(|bit| (bit / 8, 1 << (bit % 8))),
+        })
+    }
+}
+
+/// Whether a `sock_addr` program may call it. Where this cannot be told, it may not.
+fn has_helper(helper: BpfHelper) -> bool {
+    is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or_else(|error| {
+        tracing::debug!(%error, ?helper, "probing for a helper");
+        false
+    })
+}
+
+/// `enum bpf_cmd` and `enum bpf_prog_type` of include/uapi/linux/bpf.h.
+const PROG_LOAD: libc::c_long = 5;
+const SOCKET_FILTER: u32 = 1;
+
+/// The start of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// Loads a program that swaps a word of its stack.
+fn has_compare_and_swap() -> io::Result<bool> {
+    let instructions: [u64; 7] = [
+        0x0000_0000_0000_01b7, // r1 = 0
+        0x0000_0000_fff8_1a7b, // *(u64 *)(r10 - 8) = r1
+        0x0000_0000_0000_00b7, // r0 = 0
+        0x0000_0001_0000_01b7, // r1 = 1
+        0x0000_00f1_fff8_1adb, // r0 = cmpxchg_64(r10 - 8, r0, r1)
+        0x0000_0000_0000_00b7, // r0 = 0
+        0x0000_0000_0000_0095, // exit
+    ];
+    let load = Load {
+        kind: SOCKET_FILTER,
+        instruction_count: 7,
+        instructions: instructions.as_ptr().addr() as u64,
+        license: c"GPL".as_ptr().addr() as u64,
+        ..Load::default()
+    };
+    // SAFETY: `load` is what the command reads, of that size, and all that it points at outlives the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::EINVAL | libc::EACCES) => Ok(false),
+            _ => Err(error),
+        };
+    }
+    let fd = i32::try_from(result).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made it for us.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(true)
+}
