@@ -56,10 +56,10 @@ pub fn pair(holder: &Holder, asked: At) -> Pair {
     }
     Pair {
         record: None,
-        endpoint: if is_recorded(holder) {
-            replies::endpoint(holder.cookie, asked)
-        } else {
+        endpoint: if lines::is_alone(holder.cookie) {
             None
+        } else {
+            replies::endpoint(holder.cookie, asked)
         },
     }
 }
@@ -76,6 +76,9 @@ pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
         Some(other) => maps::ticks().max(unsafe { other.as_ref() }.sent + 1),
         None => maps::ticks(),
     };
+    if !lines::is_alone(holder.cookie) {
+        replies::renew(holder.cookie, flow);
+    }
     if let Some(mut record) = pair.record
         && is_same
     {
@@ -94,14 +97,15 @@ pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
 /// What the client named when a datagram went to the endpoint that this one comes from: the last of such destinations.
 #[inline(always)]
 pub fn sender(holder: &Holder, from: At) -> Option<At> {
-    let record = lines::latest(holder.cookie, from)
-        .or_else(|| find(holder, |flow| (flow.rewritten, flow.rewritten_port) == from));
-    match record {
-        // SAFETY: the record is this socket's, which is locked.
-        Some(record) => Some(original(unsafe { record.as_ref() })),
-        None if is_recorded(holder) => replies::original(holder.cookie, from),
-        None => None,
+    if !lines::is_alone(holder.cookie)
+        && let Some(original) = replies::original(holder.cookie, from)
+    {
+        return Some(original);
     }
+    let record = lines::latest(holder.cookie, from)
+        .or_else(|| find(holder, |flow| (flow.rewritten, flow.rewritten_port) == from))?;
+    // SAFETY: the record is this socket's, which is locked.
+    Some(original(unsafe { record.as_ref() }))
 }
 
 /// What the client asked for when it was connected to `peer`.
@@ -119,6 +123,7 @@ fn original(flow: &Flow) -> At {
     (flow.original, flow.original_port)
 }
 
+#[cfg(feature = "compare-and-swap")]
 #[inline(always)]
 pub fn is_recorded(holder: &Holder) -> bool {
     find(holder, |_| true).is_some()

@@ -20,10 +20,15 @@ pub struct TemporaryCgroup {
 
 impl TemporaryCgroup {
     pub fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let mount = mounts::cgroup2().context("cgroup v2 is not mounted")?;
+        Self::below(&mount)
+    }
+
+    /// One in another cgroup.
+    pub fn below(parent: &Path) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = mount.join(format!("test-of-shunt-{}-{number}", process::id()));
+        let path = parent.join(format!("test-of-shunt-{}-{number}", process::id()));
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(Self { path })
     }

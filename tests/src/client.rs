@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::programs::at;
-use crate::sockets::{Feature, Reply, Request, Setting, Told, Transport, Way};
+use crate::programs::{self, at};
+use crate::sockets::{Exchange, Feature, Reply, Request, Setting, Told, Transport, Way};
 
 /// A process in a cgroup and a network namespace of its own. It ends on drop.
 pub struct Client {
@@ -132,6 +132,14 @@ impl Client {
         }
     }
 
+    /// What getpeername(2) fails with.
+    pub fn peer_error(&mut self, socket: u32) -> Result<i32> {
+        match self.ask(&Request::Peer(socket))? {
+            Reply::Errno(errno) => Ok(errno),
+            other => bail!("getpeername: {other:?}"),
+        }
+    }
+
     /// The connection of a socket as [`crate::sockets::Server::Tell`] at its other end sees it.
     pub fn told(&mut self, socket: u32) -> Result<Told> {
         match self.ask(&Request::Ask(socket))? {
@@ -140,14 +148,28 @@ impl Client {
         }
     }
 
+    /// Asks [`crate::sockets::Server::Tell`] there by a datagram of an unconnected socket; the errno where that cannot be sent.
+    pub fn exchange(&mut self, socket: u32, to: &str) -> Result<Result<Exchange, i32>> {
+        let to = at(to);
+        match self.ask(&Request::Exchange { socket, to })? {
+            Reply::Exchanged(exchange) => Ok(Ok(exchange)),
+            Reply::Errno(errno) => Ok(Err(errno)),
+            other => bail!("asking {to}: {other:?}"),
+        }
+    }
+
+    /// Closes the socket.
+    pub fn close(&mut self, socket: u32) -> Result<()> {
+        self.order(&Request::Close(socket))
+    }
+
     /// Holds a socket that asked for `asked` against where it should be: connected to `endpoint`, with `asked` as its peer
     /// and its own address as what the server sees.
     pub fn expect_connected(&mut self, socket: u32, asked: &str, endpoint: &str) -> Result<()> {
         let (peer, local) = (self.peer(socket)?, self.local(socket)?);
         let told = self.told(socket)?;
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         ensure!(
-            peer == at(asked) && told.server == at(endpoint) && told.client == local,
+            peer == at(asked) && told.server == at(endpoint) && told.client == canonical(local),
             "asked for {asked} and should reach {endpoint}, but getpeername gives {peer}, getsockname {local}, \
              and the server says {told:?}"
         );
@@ -166,6 +188,17 @@ impl Client {
 
     pub fn open_udp(&mut self, is_v6: bool) -> Result<u32> {
         self.open(Transport::Udp, is_v6)
+    }
+
+    pub fn bind(&mut self, socket: u32, at: &str) -> Result<()> {
+        let at = programs::at(at);
+        self.order(&Request::Bind { socket, at })
+    }
+
+    pub fn duplicate(&mut self, socket: u32) -> Result<u32> {
+        let copy = self.next_socket();
+        self.order(&Request::Duplicate { socket, copy })?;
+        Ok(copy)
     }
 
     pub fn set(&mut self, socket: u32, setting: Setting) -> Result<()> {
@@ -204,6 +237,14 @@ impl Client {
     pub fn next_socket(&mut self) -> u32 {
         self.sockets += 1;
         self.sockets
+    }
+}
+
+/// The IPv4 address that a v4-mapped one stands for.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

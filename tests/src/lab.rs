@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::cgroup::TemporaryCgroup;
 use crate::client::Client;
-use crate::programs::{self, at, balance, frontend};
+use crate::programs::{self, at};
 use crate::sockets::{Request, Server, Transport};
 
 /// What a connect fails with, as Linux numbers it.
@@ -63,8 +63,7 @@ impl Lab {
         }))
     }
 
-    /// With a balanced service of one endpoint behind each frontend: what clients ask for, how, and where they get. There
-    /// is no server yet.
+    /// With [`programs::services`], and no server yet.
     pub fn with_services(
         client: impl AsRef<OsStr>,
         services: &[(&str, Transport, &str)],
@@ -72,15 +71,9 @@ impl Lab {
         let Some(mut lab) = Self::new(client)? else {
             return Ok(None);
         };
-        let mut program = Program::default();
-        for (vip, transport, endpoint) in services {
-            let frontend = frontend(at(vip), transport.protocol());
-            balance(&mut program, vip, frontend, &[(at(endpoint), 1)]);
-        }
-        lab.apply(&program);
-        let endpoints: BTreeSet<_> = services.iter().map(|(_, _, to)| at(to).ip()).collect();
-        let addresses = endpoints.into_iter().collect();
-        lab.client.order(&Request::AddAddresses(addresses))?;
+        lab.apply(&programs::services(services));
+        let endpoints: Vec<_> = services.iter().map(|&(_, _, to)| to).collect();
+        lab.add_addresses(&endpoints)?;
         Ok(Some(lab))
     }
 
@@ -99,6 +92,13 @@ impl Lab {
         Ok(Some(lab))
     }
 
+    /// Gives the client's loopback device the addresses of these endpoints.
+    pub fn add_addresses(&mut self, endpoints: &[&str]) -> Result<()> {
+        let addresses: BTreeSet<_> = endpoints.iter().map(|to| at(to).ip()).collect();
+        let addresses = addresses.into_iter().collect();
+        self.client.order(&Request::AddAddresses(addresses))
+    }
+
     pub fn serve(&mut self, at: &str, server: Server) -> Result<()> {
         let at = programs::at(at);
         self.client.order(&Request::Serve { at, server })
@@ -109,13 +109,69 @@ impl Lab {
         self.dataplane.tables().flows().count()
     }
 
-    /// Waits until no socket is on record: the kernel lets go of a socket a moment after it was closed.
+    /// Waits until no socket is on record, or counts as open: the kernel lets go of a socket a moment after it was closed.
     pub fn expect_no_records(&self) {
         let deadline = Instant::now() + Duration::from_secs(5);
         while self.records() > 0 {
             let left: Vec<_> = self.dataplane.tables().flows().take(3).collect();
             assert!(Instant::now() < deadline, "records are left: {left:?}");
             thread::yield_now();
+        }
+        // Records at the sockets themselves are not seen, but are what is counted.
+        self.expect_open(0);
+    }
+
+    /// How many sockets count as open, at all endpoints together.
+    pub fn open(&self) -> u64 {
+        open(&self.dataplane)
+    }
+
+    /// Waits until so many sockets count as open: the kernel lets go of a socket a moment after it was closed.
+    pub fn expect_open(&self, count: u64) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.open() != count {
+            let open = self.open();
+            assert!(
+                Instant::now() < deadline,
+                "{open} are open, which should be {count}"
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// Another client in the same cgroup.
+    pub fn start_client(&self, client: impl AsRef<OsStr>) -> Result<Client> {
+        Client::start(client, self.cgroup.path())
+    }
+
+    /// Ends the client, and with it its sockets; waits until none counts at any endpoint or is on record.
+    pub fn expect_nothing_open(self) {
+        let Self {
+            client,
+            dataplane,
+            cgroup,
+            turn,
+        } = self;
+        drop(client);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while open(&dataplane) > 0 || dataplane.tables().flows().count() > 0 {
+            let left: Vec<_> = dataplane.tables().flows().take(3).collect();
+            let open = open(&dataplane);
+            assert!(
+                Instant::now() < deadline,
+                "{open} are open; on record: {left:?}"
+            );
+            thread::yield_now();
+        }
+        drop((dataplane, cgroup, turn));
+    }
+
+    /// What a client sees of an errno that we choose: before Linux 6.1 it is EPERM.
+    pub fn errno(&self, errno: i32) -> i32 {
+        if self.dataplane.can_set_errno() {
+            errno
+        } else {
+            libc::EPERM
         }
     }
 
@@ -124,6 +180,14 @@ impl Lab {
         let applied = self.dataplane.apply(program);
         assert_eq!(applied.diagnostics, []);
     }
+}
+
+fn open(dataplane: &Dataplane) -> u64 {
+    let services = dataplane.counts().services;
+    let endpoints = services
+        .values()
+        .flat_map(|service| service.endpoints.values());
+    endpoints.map(|endpoint| endpoint.open).sum()
 }
 
 /// Waits until no other test of this process has a data plane.
@@ -152,6 +216,11 @@ pub fn can_run() -> bool {
     })
 }
 
+/// Whether flow records can be lines of a map (Linux 5.12).
+pub fn has_compare_and_swap() -> bool {
+    Dataplane::has_compare_and_swap()
+}
+
 /// Says that a test is left out, and why. In CI that is a failure.
 pub fn skip(reason: &str) {
     assert!(
@@ -171,6 +240,6 @@ fn obstacle() -> Option<&'static str> {
         return Some("this is not root");
     }
     mounts::cgroup2()
-        .is_none()
+        .is_err()
         .then_some("cgroup v2 is not mounted")
 }

@@ -1,10 +1,12 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
 pub mod binary;
+pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod lab;
+pub mod neighbour;
 pub mod netns;
 pub mod node;
 pub mod programs;

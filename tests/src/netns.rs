@@ -4,7 +4,7 @@
 use std::ffi::c_char;
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ struct In6Request {
     prefix_length: u32,
     device: i32,
 }
+
+/// The first device of a namespace.
+const LOOPBACK: i32 = 1;
 
 /// Gives the loopback device an address: connects to it come from it too, which tells who was reached.
 pub fn add_address(address: IpAddr, number: usize) -> Result<()> {
@@ -46,14 +49,19 @@ fn add_v6(address: Ipv6Addr) -> Result<()> {
             s6_addr: address.octets(),
         },
         prefix_length: 128,
-        // The first device of a namespace.
-        device: 1,
+        device: LOOPBACK,
     };
     // SAFETY: the request is what SIOCSIFADDR on an IPv6 socket reads.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR, &raw const request) })?;
     // The kernel makes it usable from a work queue, a moment later.
     let deadline = Instant::now() + Duration::from_secs(5);
-    while let Err(error) = UdpSocket::bind((address, 0)) {
+    let scope = if address.is_unicast_link_local() {
+        LOOPBACK.unsigned_abs()
+    } else {
+        0
+    };
+    let at = SocketAddrV6::new(address, 0, 0, scope);
+    while let Err(error) = UdpSocket::bind(at) {
         if error.kind() != io::ErrorKind::AddrNotAvailable || Instant::now() > deadline {
             return Err(error.into());
         }

@@ -7,6 +7,8 @@ use agent::api::{Kind, ObjectId, Origin, Protocol, Resolution};
 use agent::compile::{Action, Destination, Endpoint, Frontend, Program, Service, ServiceKey};
 use agent_common::abi::{DEFAULT_SCOPE, TCP};
 
+use crate::sockets::Transport;
+
 /// A destination on port 80, TCP.
 pub fn tcp80(destination: Destination) -> Frontend {
     Frontend {
@@ -88,6 +90,16 @@ pub fn balance(program: &mut Program, host: &str, at: Frontend, endpoints: &[(So
         service(Action::Balance, endpoints),
         &[at],
     );
+}
+
+/// A balanced service of one endpoint behind each frontend: what clients ask for, how, and where they get.
+pub fn services(services: &[(&str, Transport, &str)]) -> Program {
+    let mut program = Program::default();
+    for (vip, transport, endpoint) in services {
+        let frontend = frontend(at(vip), transport.protocol());
+        balance(&mut program, vip, frontend, &[(at(endpoint), 1)]);
+    }
+    program
 }
 
 pub fn ip(text: &str) -> IpAddr {

@@ -1,6 +1,7 @@
 //! What a client process does on request: sockets as any program has them, one system call for each request.
 
 mod connect;
+mod datagrams;
 mod open;
 mod passing;
 mod ring;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{cgroup, netns};
 
 pub use connect::{Way, connect_standard_input};
+pub use datagrams::Exchange;
 pub use open::{Setting, reset_on_close};
 pub use servers::Server;
 
@@ -86,6 +88,11 @@ pub enum Request {
     Peer(u32),
     /// Asks [`Server::Tell`] at the other end of a connection.
     Ask(u32),
+    /// Asks [`Server::Tell`] there, by a datagram.
+    Exchange {
+        socket: u32,
+        to: SocketAddr,
+    },
     /// What the kernel says of a TCP or MPTCP connection.
     Has {
         socket: u32,
@@ -127,6 +134,7 @@ pub enum Reply {
     Done,
     Address(SocketAddr),
     Told(Told),
+    Exchanged(Exchange),
     Has(bool),
     Reached(BTreeMap<IpAddr, u32>),
     /// The system call failed so.
@@ -203,6 +211,10 @@ impl Sockets {
                 return Ok(Reply::Address(connect::peer(self.socket(socket)?)?));
             }
             Request::Ask(socket) => return Ok(Reply::Told(servers::ask(self.socket(socket)?)?)),
+            Request::Exchange { socket, to } => {
+                let exchange = datagrams::exchange(self.socket(socket)?, to)?;
+                return Ok(Reply::Exchanged(exchange));
+            }
             Request::Has { socket, feature } => {
                 return Ok(Reply::Has(open::has(self.socket(socket)?, feature)?));
             }

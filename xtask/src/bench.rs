@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated
-    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "effect", "load"])]
+    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "sockets", "effect", "load"])]
     only: Vec<String>,
 }
 

@@ -27,6 +27,17 @@ pub fn remember(cookie: u64, flow: &Flow) -> bool {
         && REPLIES.insert(&back, &PairValue::new(asked), 0).is_ok()
 }
 
+/// An endpoint that answers for destinations in here answers for the last of all that was named.
+#[inline(always)]
+pub fn renew(cookie: u64, flow: &Flow) {
+    let back = PairKey::endpoint(cookie, (flow.rewritten, flow.rewritten_port));
+    if get(&back).is_some() {
+        let asked = PairValue::new((flow.original, flow.original_port));
+        // Where it fails, the element has just been taken for another, and the record tells.
+        REPLIES.insert(&back, &asked, 0).ok();
+    }
+}
+
 #[inline(always)]
 fn get(key: &PairKey) -> Option<At> {
     // SAFETY: no other socket has keys with this cookie, and this one is locked.

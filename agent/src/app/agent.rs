@@ -1,5 +1,6 @@
 //! Starts an agent: everything that runs, wired in one place, and the handle by which it is watched and stopped.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::dataplane::{Dataplane, LoadOptions};
+use crate::dataplane::{Dataplane, LoadOptions, checks};
 use crate::model::{Fact, Registry, VipTable};
 use crate::observe::State;
 use crate::settings::Settings;
@@ -69,6 +70,9 @@ fn outcome(joined: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 /// Returns once the first configuration is in the kernel and the programs are attached. Must be called within a
 /// multi-threaded Tokio runtime.
 pub async fn start(settings: Settings, role: Role) -> Result<Running> {
+    if role == Role::Node {
+        warn_of_reach(&settings.cgroups);
+    }
     let (vips, vip_file) = open_vips(&settings, role)?;
     let dataplane = Dataplane::load(&LoadOptions {
         limits: settings.limits,
@@ -103,6 +107,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         dataplane: Arc::downgrade(&dataplane),
         refresher: Arc::clone(&refresher),
         directories: directories.iter().map(Directory::watch_status).collect(),
+        vip_ranges: settings.vip_ranges,
     };
     let control = (role == Role::Node)
         .then(|| control.listen(&settings.socket))
@@ -127,13 +132,22 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         }),
         state: state.clone(),
     };
-    tokio::select! {
-        ready = state.wait_for(|state| state.ready) => {
-            ready.context("the agent has ended")?;
-        }
-        ended = running.ended() => ended?,
+    if state.wait_for(|state| state.ready).await.is_err() {
+        // Nobody publishes any more: the core has ended, and says why.
+        running.ended().await?;
     }
     Ok(running)
+}
+
+/// What keeps the programs from sockets that one would expect them to run for.
+fn warn_of_reach(cgroups: &[PathBuf]) {
+    let checks = checks::reach(cgroups);
+    for check in checks
+        .iter()
+        .filter(|check| check.state != checks::State::Ok)
+    {
+        tracing::warn!(remedy = %check.remedy, "{}", check.detail);
+    }
 }
 
 fn open_vips(settings: &Settings, role: Role) -> Result<(VipTable, Option<VipFile>)> {

@@ -4,10 +4,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::dataplane::mounts;
+
+/// Longest wait for a process that has ended to leave.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Removed when dropped; what is still in it then moves to the cgroup that it was made in.
 #[derive(Debug)]
@@ -19,14 +24,19 @@ pub(super) struct ChildCgroup {
 impl ChildCgroup {
     /// Makes `shunt-<purpose>-<pid>` in the cgroup of this process.
     pub(super) fn create(purpose: &str) -> Result<Self> {
-        let mount = mounts::cgroup2().context(
-            "cgroup v2 is not mounted: mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`",
-        )?;
+        let mount =
+            mounts::cgroup2().map_err(|missing| anyhow!("{missing}: {}", missing.remedy()))?;
         let parent =
             mounts::present_cgroup(&mount).context("finding the cgroup of this process")?;
+        Self::create_in(&parent, purpose)
+    }
+
+    /// The same in another cgroup.
+    pub(super) fn create_in(parent: &Path, purpose: &str) -> Result<Self> {
         let path = parent.join(format!("shunt-{purpose}-{}", process::id()));
         fs::create_dir(&path)
             .with_context(|| format!("making the cgroup {} (it needs root)", path.display()))?;
+        let parent = parent.to_owned();
         Ok(Self { path, parent })
     }
 
@@ -46,11 +56,27 @@ impl ChildCgroup {
         }
         Ok(())
     }
+
+    fn remove(&self) -> io::Result<()> {
+        self.evict()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match fs::remove_dir(&self.path) {
+                // A process that has ended leaves its cgroup a moment later.
+                Err(error)
+                    if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+                {
+                    thread::yield_now();
+                }
+                done => return done,
+            }
+        }
+    }
 }
 
 impl Drop for ChildCgroup {
     fn drop(&mut self) {
-        if let Err(error) = self.evict().and_then(|()| fs::remove_dir(&self.path)) {
+        if let Err(error) = self.remove() {
             tracing::warn!(%error, cgroup = %self.path.display(), "the cgroup stays; `shunt cleanup` removes it");
         }
     }

@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 
 use crate::dataplane::{Counts, Dataplane};
+use crate::model::VipRanges;
 use crate::observe::explain::{Question, Sight, explain};
 use crate::observe::view::status::{UnreadableView, unix_seconds};
 use crate::observe::view::{self, NameView, SourceView, StatusInput};
-use crate::observe::{Listening, Request, Response, State, control};
+use crate::observe::{Listening, Request, Response, State, control, coverage};
 use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 
 /// Where answers come from.
@@ -22,6 +23,7 @@ pub(super) struct Control {
     pub(super) dataplane: Weak<Mutex<Dataplane>>,
     pub(super) refresher: Arc<Refresher>,
     pub(super) directories: Vec<watch::Receiver<DirectoryStatus>>,
+    pub(super) vip_ranges: VipRanges,
 }
 
 impl Control {
@@ -42,6 +44,11 @@ impl Control {
             Request::Objects => Response::Objects(view::objects(&state)),
             Request::Status => self.status(&state, &dataplane),
             Request::Explain(question) => explain_live(&state, &dataplane, &question),
+            Request::Coverage => {
+                let dataplane = lock(&dataplane);
+                let (tables, counts) = (dataplane.tables(), dataplane.counts());
+                Response::Coverage(coverage(&state, tables, &counts, &self.vip_ranges))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The running agent: wires sources, registry, compiler, dataplane and control socket together.
 
 pub mod agent;
+pub mod canary;
 mod child_cgroup;
 mod control;
 mod core;

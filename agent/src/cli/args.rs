@@ -8,6 +8,7 @@ mod agent;
 mod parse;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub enum Command {
     Version(VersionArgs),
     #[command(hide = true)]
     EnterCgroup(EnterCgroupArgs),
+    #[command(hide = true)]
+    Canary(CanaryArgs),
     #[command(hide = true)]
     DemoClient,
 }
@@ -307,16 +310,20 @@ pub struct ExplainArgs {
 
 /// Say what this kernel and this machine can do, and the remedy for what they cannot
 ///
-/// Changes nothing. Exits with 1 where something that `run` needs is missing.
+/// Where an agent runs, it also proves that connects are decided by it: a process in a temporary cgroup below each cgroup
+/// connects a UDP socket, which sends nothing, to an automatic address with a port that nothing declares. Changes nothing
+/// else, and leaves nothing. Exits with 1 where something that `run` needs is missing, or a cgroup is not covered.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// A cgroup that `run` would be given; repeatable [default: where cgroup v2 is mounted]
+    /// A cgroup that `run` would be given; repeatable [default: where cgroup v2 is mounted; for the proof, where the agent is attached]
     #[arg(long, env = "SHUNT_CGROUP", value_name = "DIR", value_delimiter = ',')]
     pub cgroup: Vec<PathBuf>,
     #[command(flatten)]
     pub bpf: BpfDirArgs,
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub output: ReportFormat,
+    #[command(flatten)]
+    pub socket: SocketArgs,
 }
 
 /// Detach and remove what a killed agent left behind (as root)
@@ -381,6 +388,12 @@ pub struct EnterCgroupArgs {
     pub cgroup: PathBuf,
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
+}
+
+/// What a child starts as that shows where connects are decided: says how each of its own went.
+#[derive(Args, Debug)]
+pub struct CanaryArgs {
+    pub destinations: Vec<SocketAddr>,
 }
 
 #[cfg(test)]

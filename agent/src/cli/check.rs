@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::builder::styling::AnsiColor;
 use serde::Serialize;
 
+use crate::app::canary;
 use crate::dataplane::checks::{self, Check, State};
 
 use super::args::{CheckArgs, ReportFormat};
@@ -33,13 +34,16 @@ impl<'a> From<&'a Check> for CheckView<'a> {
                 State::Fail => "failure",
             },
             detail: &check.detail,
-            remedy: check.remedy,
+            remedy: &check.remedy,
         }
     }
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Exit> {
-    let checks = checks::machine(&args.cgroup, &args.bpf.bpf_dir);
+    let mut checks = checks::machine(&args.cgroup, &args.bpf.bpf_dir);
+    let count = |checks: &[Check]| checks.iter().filter(|c| c.state == State::Fail).count();
+    let missing = count(&checks);
+    checks.extend(canary::checks(&args.socket.socket, &args.cgroup));
     output::print(&match args.output {
         ReportFormat::Text => render(&checks, Palette::for_stream(&io::stdout())),
         ReportFormat::Json => {
@@ -47,12 +51,15 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit> {
             output::json(&views)?
         }
     })?;
-    let failures = checks.iter().filter(|c| c.state == State::Fail).count();
+    let failures = count(&checks);
     if failures > 0 {
-        output::remark(&format!(
-            "`shunt run` cannot work here: {failures} of {} checks failed.",
-            checks.len()
-        ));
+        let verdict = if missing > 0 {
+            "`shunt run` cannot work here"
+        } else {
+            "The agent does not decide on every connect"
+        };
+        let of = checks.len();
+        output::remark(&format!("{verdict}: {failures} of {of} checks failed."));
         return Ok(Exit::Failure);
     }
     output::remark("`shunt run` can work here.");
@@ -93,7 +100,7 @@ mod tests {
             name,
             state,
             detail: "found".to_owned(),
-            remedy,
+            remedy: std::borrow::Cow::Borrowed(remedy),
         };
         let checks = [
             check("kernel", State::Ok, ""),

@@ -67,6 +67,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Exec(args) => return run::exec(args),
         Command::Demo(args) => return run::demo(&args),
         Command::EnterCgroup(args) => return app::exec::enter(&args.cgroup, &args.command),
+        Command::Canary(args) => {
+            output::print(&app::canary::run(&args.destinations)?)?;
+            Exit::Success
+        }
         Command::DemoClient => {
             app::demo::client::run()?;
             Exit::Success

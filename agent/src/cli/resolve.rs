@@ -126,7 +126,7 @@ fn checked_config_dirs(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, SettingsErro
 
 fn cgroups(given: Vec<PathBuf>) -> Result<Vec<PathBuf>, SettingsError> {
     if given.is_empty() {
-        let mount = mounts::cgroup2().ok_or(SettingsError::NoCgroup)?;
+        let mount = mounts::cgroup2().map_err(SettingsError::NoCgroup)?;
         return Ok(vec![mount]);
     }
     match given.iter().find(|path| !path.is_dir()) {

@@ -28,3 +28,5 @@ pub const RULE_SHADOWED: &str = "SH3012";
 pub const RULE_FOR_WORKLOADS: &str = "SH3013";
 /// A name that endpoints need does not resolve.
 pub const NAME_UNRESOLVED: &str = "SH3014";
+/// A declared address stands for no single host: link-local IPv6, multicast or broadcast.
+pub const ADDRESS_OF_LINK: &str = "SH3015";

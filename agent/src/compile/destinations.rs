@@ -70,17 +70,23 @@ impl Destinations {
     }
 }
 
-/// Whether a client can mean a service by this address. Loopback is one where services run beside their clients.
-fn is_dialable(address: IpAddr) -> bool {
-    !address.is_unspecified()
-        && !address.is_multicast()
-        && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+/// Whether a client can mean a service by this address: not where it means another host on each link, or many. Loopback is
+/// one where services run beside their clients.
+pub(super) fn is_dialable(address: IpAddr) -> bool {
+    let is_of_link = match address {
+        IpAddr::V4(v4) => v4 == Ipv4Addr::BROADCAST,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !address.is_unspecified() && !address.is_multicast() && !is_of_link
 }
 
 /// The addresses that users declared for the host: every port is reachable at every one of them.
 fn addresses(host: &Host) -> BTreeSet<IpNet> {
     let written = host.entries.iter().flat_map(|entry| &entry.spec.addresses);
-    written.map(|net| canonical(net.trunc())).collect()
+    written
+        .map(|net| canonical(net.trunc()))
+        .filter(|net| net.prefix_len() < net.max_prefix_len() || is_dialable(net.addr()))
+        .collect()
 }
 
 /// A v4-mapped prefix as the IPv4 prefix that it is: the kernel sees no difference.

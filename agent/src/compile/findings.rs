@@ -10,7 +10,7 @@ use super::catalog::Entry;
 use super::endpoints::Sources;
 use super::hosts::Host;
 use super::program::ServiceKey;
-use super::{codes, locality, services};
+use super::{codes, destinations, locality, services};
 
 /// What of an entry is not carried out, whatever its hosts.
 pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
@@ -37,6 +37,24 @@ pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
     let found = Diagnostic::about(Severity::Warning, code, entry.meta, message);
     let field = format!("metadata.annotations[{}]", services::TRAFFIC_DISTRIBUTION);
     Some(found.at(field, 0).hint("use PreferSameZone"))
+}
+
+/// Addresses that are not captured, as they do not stand for one host.
+pub(super) fn undialable(entry: &Entry) -> impl Iterator<Item = Diagnostic> {
+    let addresses = entry.spec.addresses.iter().enumerate();
+    let undialable = addresses.filter(|(_, net)| {
+        net.prefix_len() == net.max_prefix_len() && !destinations::is_dialable(net.addr())
+    });
+    let meta = entry.meta;
+    undialable.map(move |(index, net)| {
+        let message = format!(
+            "{} stands for another host on each link, or for many: connects to it are left alone",
+            net.addr()
+        );
+        Diagnostic::about(Severity::Warning, codes::ADDRESS_OF_LINK, meta, message)
+            .at(format!("spec.addresses[{index}]"), 0)
+            .hint("declare an address that is the same everywhere, or none: the entry then has automatic ones")
+    })
 }
 
 /// Names that endpoints of some service come from, and that have no address.

@@ -46,6 +46,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .map(|entry| endpoints::collect(entry, &catalog.workloads, snapshot, &mut diagnostics))
         .collect();
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
+    diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
 
     let vips = Vips::new(snapshot);
     let mut claimants = Vec::new();

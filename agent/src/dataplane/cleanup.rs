@@ -13,7 +13,7 @@ const CGROUP_PREFIX: &str = "shunt-";
 /// agent is using `bpf_dir`.
 pub fn cleanup(bpf_dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let mut removed = remove_stale_pins(bpf_dir)?;
-    if let Some(mount) = mounts::cgroup2() {
+    if let Ok(mount) = mounts::cgroup2() {
         remove_cgroups(&mount, &mut removed);
     }
     Ok(removed)

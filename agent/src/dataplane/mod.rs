@@ -5,6 +5,7 @@
 
 mod address;
 mod alias;
+mod bpf;
 pub mod checks;
 mod cleanup;
 mod engine;
@@ -16,9 +17,9 @@ mod live;
 mod memory;
 pub mod mounts;
 mod names;
+mod neighbours;
 mod own_cgroup;
 mod plan;
-mod query;
 mod space;
 mod store;
 mod wanted;
@@ -36,4 +37,5 @@ pub use kernel::{
 pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryTables};
 pub use names::Names;
+pub use neighbours::{Neighbour, Running, running_at_connect};
 pub use store::{Map, MapFailure, PrefixKey, Store};

@@ -12,21 +12,60 @@ use rustix::fs::statfs;
 /// `BPF_FS_MAGIC` of include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
+/// `CGROUP2_SUPER_MAGIC` of the same.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
 /// Where distributions mount the BPF file system.
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// Where cgroup v2 is mounted; in a hybrid set-up that is beside the controllers of v1.
-pub fn cgroup2() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    cgroup2_in(&mounts)
+/// There is no cgroup v2 to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCgroup2 {
+    #[error("cgroup v2 is not mounted, only cgroup v1 is")]
+    OnlyV1,
+    #[error("cgroup v2 is not mounted")]
+    NotMounted,
 }
 
-/// Fields of a line: id, parent, device, root, mount point, options, …, `-`, type, …
-fn cgroup2_in(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
+impl NoCgroup2 {
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::OnlyV1 => {
+                "mount it beside cgroup v1 with `mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 \
+                 /sys/fs/cgroup/unified`, or boot with systemd.unified_cgroup_hierarchy=1; in a container, mount the \
+                 host's /sys/fs/cgroup"
+            }
+            Self::NotMounted => "mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup`",
+        }
+    }
+}
+
+/// Where cgroup v2 is mounted; in a hybrid set-up that is beside the controllers of v1.
+pub fn cgroup2() -> Result<PathBuf, NoCgroup2> {
+    let mounts = mountinfo();
+    let missing = if mounts_of(&mounts, "cgroup").next().is_some() {
+        NoCgroup2::OnlyV1
+    } else {
+        NoCgroup2::NotMounted
+    };
+    mounts_of(&mounts, "cgroup2").next().ok_or(missing)
+}
+
+/// Whether a hierarchy of cgroup v1 is mounted.
+pub fn has_cgroup1() -> bool {
+    mounts_of(&mountinfo(), "cgroup").next().is_some()
+}
+
+fn mountinfo() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+}
+
+/// Where file systems of `kind` are mounted. Fields of a line: id, parent, device, root, mount point, options, …, `-`, type, …
+fn mounts_of<'a>(mountinfo: &'a str, kind: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+    mountinfo.lines().filter_map(move |line| {
         let (before, after) = line.split_once(" - ")?;
         let point = before.split(' ').nth(4)?;
-        (after.split(' ').next() == Some("cgroup2")).then(|| PathBuf::from(unescape(point)))
+        (after.split(' ').next() == Some(kind)).then(|| PathBuf::from(unescape(point)))
     })
 }
 
@@ -63,8 +102,18 @@ pub fn present_cgroup(mount: &Path) -> io::Result<PathBuf> {
 /// Whether `path`, or the nearest directory above it that exists, is on a BPF file system.
 pub fn is_on_bpffs(path: &Path) -> bool {
     path.ancestors()
-        .find_map(|directory| statfs(directory).ok())
-        .is_some_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == BPF_FS_MAGIC))
+        .find_map(kind)
+        .is_some_and(|kind| kind == BPF_FS_MAGIC)
+}
+
+/// Whether `path` is a directory of cgroup v2.
+pub fn is_on_cgroup2(path: &Path) -> bool {
+    kind(path) == Some(CGROUP2_MAGIC)
+}
+
+/// The number of the kind of file system that `path` is on.
+fn kind(path: &Path) -> Option<u64> {
+    u64::try_from(statfs(path).ok()?.f_type).ok()
 }
 
 /// Mounts the BPF file system at its usual place when `path` is meant to be there and it is not mounted, as bpftool does.
@@ -111,7 +160,13 @@ mod tests {
 25 24 0:23 / /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu
 26 24 0:24 / /sys/fs/cgroup/uni\\040fied rw shared:2 - cgroup2 cgroup2 rw
 ";
-        assert_eq!(cgroup2_in(mounts), Some("/sys/fs/cgroup/uni fied".into()));
-        assert_eq!(cgroup2_in("24 1 0:22 / / rw - ext4 /dev/vda rw\n"), None);
+        let find = |mounts, kind| mounts_of(mounts, kind).next();
+        let (v1, v2) = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/uni fied");
+        assert_eq!(find(mounts, "cgroup2"), Some(v2.into()));
+        assert_eq!(find(mounts, "cgroup"), Some(v1.into()));
+        assert_eq!(
+            find("24 1 0:22 / / rw - ext4 /dev/vda rw\n", "cgroup2"),
+            None
+        );
     }
 }

@@ -23,8 +23,8 @@ pub(super) struct OwnCgroup {
 impl OwnCgroup {
     /// Stays in the present cgroup if nobody else is in it, and else makes one below it and moves there.
     pub(super) fn enter() -> io::Result<Self> {
-        let mount = mounts::cgroup2()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "cgroup v2 is not mounted"))?;
+        let mount =
+            mounts::cgroup2().map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
         let present = mounts::present_cgroup(&mount)?;
         if present != mount && is_alone(&present)? {
             return Ok(Self {

@@ -9,6 +9,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use super::coverage::CoverageView;
 use super::explain::{Explanation, Question};
 use super::view::{EndpointView, ObjectView, ServiceView, StatusView};
 
@@ -23,6 +24,7 @@ pub enum Request {
     Objects,
     Status,
     Explain(Question),
+    Coverage,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,7 @@ pub enum Response {
     Objects(Vec<ObjectView>),
     Status(Box<StatusView>),
     Explain(Box<Explanation>),
+    Coverage(CoverageView),
     /// The request was not understood or cannot be answered.
     Error(String),
 }

@@ -4,6 +4,7 @@
 //! to know.
 
 pub mod control;
+pub mod coverage;
 pub mod explain;
 pub mod state;
 pub mod view;
@@ -12,6 +13,7 @@ pub mod view;
 mod fixtures;
 
 pub use control::{ClientError, ListenError, Listening, Request, Response, ask, serve};
+pub use coverage::{CoverageView, coverage};
 pub use explain::{Explanation, Question, Target, explain};
 pub use state::State;
 pub use view::{EndpointView, ObjectStatus, ObjectView, ServiceView, StatusView};

@@ -106,8 +106,15 @@ pub(super) fn has(socket: &OwnedFd, feature: Feature) -> io::Result<bool> {
     match feature {
         Feature::Mptcp => match get_option(socket, SOL_MPTCP, MPTCP_INFO) {
             Ok(_) => Ok(true),
-            // What a connection that fell back to TCP answers.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+            // What TCP, and so a connection that fell back to it, says of another level's options: over IPv4, over IPv6.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP)
+                ) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         },
         Feature::DataInSyn => {

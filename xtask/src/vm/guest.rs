@@ -21,7 +21,7 @@ const VERIFIER: &str = "verifier";
 const NOT_NEEDED: [&str; 1] = ["bench"];
 
 /// Commands of a node that tests call.
-const COMMANDS: [&str; 2] = ["sh", "grep"];
+const COMMANDS: [&str; 5] = ["sh", "grep", "mount", "umount", "unshare"];
 
 /// The files, and what to run of them.
 pub(super) struct Guest {

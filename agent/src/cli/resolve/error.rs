@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::api::Diagnostic;
+use crate::dataplane::mounts::NoCgroup2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     #[error("--config-dir {}: this is not a directory; name the one that the file is in", path.display())]
     NotADirectory { path: PathBuf },
-    #[error(
-        "--cgroup: cgroup v2 is not mounted; mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup`, or name a directory of it"
-    )]
-    NoCgroup,
+    #[error("--cgroup: {}; {}, or name a directory of it", .0, .0.remedy())]
+    NoCgroup(NoCgroup2),
     #[error("--cgroup {}: no such directory; make it with mkdir, or name another", path.display())]
     MissingCgroup { path: PathBuf },
     #[error("--max-flows {given}: this is not a power of two; {next} is the next")]

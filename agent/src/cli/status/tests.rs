@@ -45,6 +45,7 @@ fn a_healthy_agent_takes_one_screen() {
         updates          4, the last took 1.2 ms
         undeclared port  0 connects refused
         flows full       0 connects whose peer name is the endpoint
+        flows stored     0 connects remembered at their sockets
         torn             0 connects failed
     "]]
     .assert_eq(&render(&view(), Palette::PLAIN));

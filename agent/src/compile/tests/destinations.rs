@@ -41,6 +41,25 @@ fn addresses_and_prefixes_of_both_families_lead_to_the_service() {
 }
 
 #[test]
+fn addresses_that_stand_for_no_single_host_are_left_alone_and_said_so() {
+    let addresses = [
+        "fe80::1",
+        "ff02::1",
+        "224.0.0.251",
+        "255.255.255.255",
+        "fe80::/10",
+    ];
+    let compiled = compiled(&[none("a", &addresses)], &[]);
+    assert_eq!(frontends(&compiled), ["[fe80::/10]:80 -> default/a:80"]);
+    let found: Vec<_> = compiled
+        .diagnostics
+        .iter()
+        .map(|d| d.code.as_str())
+        .collect();
+    assert_eq!(found, ["SH3015"; 4]);
+}
+
+#[test]
 fn a_v4_mapped_address_is_the_ipv4_address() {
     let compiled = compiled(
         &[none("a", &["::ffff:10.0.0.1", "::ffff:10.1.0.0/112"])],

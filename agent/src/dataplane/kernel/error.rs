@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
+
+use crate::dataplane::neighbours::{self, Neighbour};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -60,12 +62,45 @@ pub enum AttachError {
         path: PathBuf,
         error: Box<ProgramError>,
     },
+    #[error(
+        "cannot attach {program} to {}: the {neighbour} tolerates no other beside or below it: {}",
+        path.display(),
+        neighbour.remedy()
+    )]
+    Exclusive {
+        program: &'static str,
+        path: PathBuf,
+        neighbour: Box<Neighbour>,
+    },
     #[error("cannot pin the attachment of {program} as {}: {reason}", path.display())]
     Pin {
         program: &'static str,
         path: PathBuf,
         reason: String,
     },
+}
+
+impl AttachError {
+    /// Why the kernel did not attach `program` to `path`: who is in the way, where somebody is.
+    pub(super) fn refused(program: &'static str, path: &Path, error: ProgramError) -> Self {
+        let path = path.to_owned();
+        let exclusive = match error_number(&error) {
+            Some(libc::EPERM) => neighbours::of(&path).map(|found| found.exclusive),
+            _ => Ok(Vec::new()),
+        };
+        match exclusive.unwrap_or_default().into_iter().next() {
+            Some(neighbour) => Self::Exclusive {
+                program,
+                path,
+                neighbour: Box::new(neighbour),
+            },
+            None => Self::Attach {
+                program,
+                path,
+                error: Box::new(error),
+            },
+        }
+    }
 }
 
 /// An error and its sources. Variants that print their source have it once.
@@ -108,9 +143,11 @@ fn likely(error: &(dyn Error + 'static)) -> &'static str {
 
 fn attach_cause(error: &(dyn Error + 'static)) -> &'static str {
     match error_number(error) {
-        Some(libc::EBADF) => "; likely cause: this is no cgroup v2 directory",
+        Some(libc::EBADF) => {
+            "; likely cause: this is no cgroup v2 directory (`shunt check` tells where cgroup v2 is mounted)"
+        }
         Some(libc::EPERM) => {
-            "; likely cause: a program was attached to this cgroup or one above it so that it tolerates no other (no BPF_F_ALLOW_MULTI)"
+            "; likely cause: a program was attached without BPF_F_ALLOW_MULTI to a cgroup above those that can be seen here, or CAP_NET_ADMIN is missing"
         }
         Some(libc::E2BIG) => "; likely cause: 64 programs are attached there already",
         _ => "",

@@ -1,12 +1,12 @@
 //! What the running kernel has of that which not every kernel has, found out by trying.
-#![expect(unsafe_code, reason = "bpf(2)")]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
+
+use crate::dataplane::bpf;
 
 use super::btf;
 
@@ -52,28 +52,12 @@ fn has_helper(helper: BpfHelper) -> bool {
     })
 }
 
-/// `enum bpf_cmd` and `enum bpf_prog_type` of include/uapi/linux/bpf.h.
-const PROG_LOAD: libc::c_long = 5;
+/// Of `enum bpf_prog_type`, include/uapi/linux/bpf.h.
 const SOCKET_FILTER: u32 = 1;
-
-/// The start of `union bpf_attr` for `BPF_PROG_LOAD`.
-#[repr(C)]
-#[derive(Default)]
-struct Load {
-    kind: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel_version: u32,
-    flags: u32,
-}
 
 /// Loads a program that swaps a word of its stack.
 fn has_compare_and_swap() -> io::Result<bool> {
-    let instructions: [u64; 7] = [
+    let instructions = [
         0x0000_0000_0000_01b7, // r1 = 0
         0x0000_0000_fff8_1a7b, // *(u64 *)(r10 - 8) = r1
         0x0000_0000_0000_00b7, // r0 = 0
@@ -82,25 +66,11 @@ fn has_compare_and_swap() -> io::Result<bool> {
         0x0000_0000_0000_00b7, // r0 = 0
         0x0000_0000_0000_0095, // exit
     ];
-    let load = Load {
-        kind: SOCKET_FILTER,
-        instruction_count: 7,
-        instructions: instructions.as_ptr().addr() as u64,
-        license: c"GPL".as_ptr().addr() as u64,
-        ..Load::default()
-    };
-    // SAFETY: `load` is what the command reads, of that size, and all that it points at outlives the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
-    if result < 0 {
-        let error = io::Error::last_os_error();
-        return match error.raw_os_error() {
+    match bpf::load(SOCKET_FILTER, 0, &instructions) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.raw_os_error() {
             Some(libc::EINVAL | libc::EACCES) => Ok(false),
             _ => Err(error),
-        };
+        },
     }
-    let fd = i32::try_from(result).map_err(io::Error::other)?;
-    // SAFETY: the kernel just made it for us.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    Ok(true)
 }

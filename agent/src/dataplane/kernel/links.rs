@@ -60,11 +60,8 @@ pub(super) fn attach(
     hooks
         .iter()
         .map(|&hook| {
-            let link = link(ebpf, hook, &directory).map_err(|error| AttachError::Attach {
-                program: hook.program(),
-                path: cgroup.to_owned(),
-                error: Box::new(error),
-            })?;
+            let link = link(ebpf, hook, &directory)
+                .map_err(|error| AttachError::refused(hook.program(), cgroup, error))?;
             let link = match pins {
                 Some(pins) => pin(link, hook, &directory, pins)?,
                 None => Link::Free(link),

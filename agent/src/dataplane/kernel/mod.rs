@@ -120,6 +120,16 @@ impl Dataplane {
         self.engine.names()
     }
 
+    /// Whether the kernel has what flow records in lines and `sock_ops` need (Linux 5.12).
+    pub fn has_compare_and_swap() -> bool {
+        Features::get().compare_and_swap
+    }
+
+    /// Whether a refused connect says why (Linux 6.1); else it says EPERM.
+    pub fn can_set_errno(&self) -> bool {
+        Features::get().errno
+    }
+
     /// Id of the cgroup whose connects are exempt.
     pub fn own_cgroup(&self) -> Option<u64> {
         self.own_cgroup.as_ref().map(OwnCgroup::id)

@@ -262,6 +262,7 @@ fn a_healthy_agent_is_not_degraded() {
           "totals": {
             "portNotDeclared": 0,
             "flowsFull": 0,
+            "flowsStored": 0,
             "torn": 0
           },
           "findings": {

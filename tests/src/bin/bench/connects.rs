@@ -31,7 +31,15 @@ pub(crate) fn measure(setting: &mut Setting, effort: Effort, table: &mut Table) 
         eprintln!("connects, {count} services …");
         fill(&mut setting.dataplane, count)?;
         let ways = ways(count);
-        let rounds = rounds(setting, &ways, effort)?;
+        let orders: Vec<Order> = ways
+            .iter()
+            .map(|way| Order::Connect {
+                cgroup: setting.cgroup(way.is_ours),
+                to: way.to,
+                count: effort.connects(),
+            })
+            .collect();
+        let rounds = setting.rounds(&orders, effort)?;
         report(&ways, &rounds, count == 1, table);
     }
     peer_names(setting, effort, table)
@@ -81,40 +89,8 @@ fn ways(count: u32) -> Vec<Way> {
     ways
 }
 
-fn rounds(setting: &mut Setting, ways: &[Way], effort: Effort) -> Result<Vec<Vec<Times>>> {
-    (0..effort.rounds())
-        .map(|round| {
-            let mut times = vec![None; ways.len()];
-            for step in 0..ways.len() {
-                interrupt::check()?;
-                // Each round starts with another, so that none always follows the same.
-                let index = (round + step) % ways.len();
-                times[index] = Some(connect(setting, &ways[index], effort)?);
-            }
-            Ok(times.into_iter().flatten().collect())
-        })
-        .collect()
-}
-
-fn connect(setting: &mut Setting, way: &Way, effort: Effort) -> Result<Times> {
-    let cgroup = setting.cgroup(way.is_ours);
-    setting.worker.order(&Order::Connect {
-        cgroup,
-        to: way.to,
-        count: effort.connects(),
-    })
-}
-
 fn report(ways: &[Way], rounds: &[Vec<Times>], with_direct: bool, table: &mut Table) {
-    let over = |figure: fn(&Times) -> f64, index: usize| {
-        let absolute = median(rounds.iter().map(|round| figure(&round[index])));
-        let ratio = median(
-            rounds
-                .iter()
-                .map(|round| figure(&round[index]) / figure(&round[0])),
-        );
-        (absolute, ratio)
-    };
+    let over = |figure, index| against_direct(rounds, figure, index);
     for (index, way) in ways.iter().enumerate() {
         if index == 0 && !with_direct {
             continue;
@@ -149,6 +125,21 @@ fn report(ways: &[Way], rounds: &[Vec<Times>], with_direct: bool, table: &mut Ta
             Budget::None,
         );
     }
+}
+
+/// The median of a figure, and that of its ratios to the first of each round.
+pub(crate) fn against_direct(
+    rounds: &[Vec<Times>],
+    figure: fn(&Times) -> f64,
+    index: usize,
+) -> (f64, f64) {
+    let absolute = median(rounds.iter().map(|round| figure(&round[index])));
+    let ratio = median(
+        rounds
+            .iter()
+            .map(|round| figure(&round[index]) / figure(&round[0])),
+    );
+    (absolute, ratio)
 }
 
 fn peer_names(setting: &mut Setting, effort: Effort, table: &mut Table) -> Result<()> {

@@ -11,6 +11,7 @@ mod load;
 mod runs;
 mod services;
 mod setting;
+mod sockets;
 mod statistics;
 mod table;
 mod worker;
@@ -42,6 +43,8 @@ enum Section {
     Connects,
     /// What the programs themselves take
     Runs,
+    /// Datagrams, connection states, and what is left after many sockets
+    Sockets,
     /// From a saved file to its effect
     Effect,
     /// How long many services take to load
@@ -89,6 +92,9 @@ fn measure(effort: Effort, only: &[Section]) -> Result<()> {
     }
     if is_wanted(Section::Runs) {
         runs::measure(&mut Setting::new()?, effort, &mut table)?;
+    }
+    if is_wanted(Section::Sockets) {
+        sockets::measure(effort, &mut table)?;
     }
     if is_wanted(Section::Effect) {
         effect::measure(effort, &mut table)?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use agent::compile::Program;
-use agent_common::abi::TCP;
+use agent_common::abi::{TCP, UDP};
 use tests::programs::{balance, frontend};
 
 const PORT: u16 = 80;
@@ -20,6 +20,14 @@ pub(crate) fn program(count: u32, to: SocketAddr) -> Program {
         let at = frontend(vip(number).into(), TCP);
         balance(&mut program, &format!("s{number}.test"), at, &[(to, 1)]);
     }
+    program
+}
+
+/// One service for datagrams, whose one endpoint is `to`.
+pub(crate) fn datagrams(to: SocketAddr) -> Program {
+    let mut program = Program::default();
+    let at = frontend(vip(0).into(), UDP);
+    balance(&mut program, "datagrams.test", at, &[(to, 1)]);
     program
 }
 

@@ -6,7 +6,8 @@ use agent::dataplane::{Dataplane, LoadOptions};
 use anyhow::Result;
 use tests::cgroup::TemporaryCgroup;
 
-use crate::worker::Worker;
+use crate::interrupt;
+use crate::worker::{Order, Times, Worker};
 
 /// How long to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,12 @@ pub(crate) struct Setting {
 
 impl Setting {
     pub(crate) fn new() -> Result<Self> {
+        Self::with(&LoadOptions::default())
+    }
+
+    pub(crate) fn with(options: &LoadOptions) -> Result<Self> {
         let (ours, direct) = (TemporaryCgroup::new()?, TemporaryCgroup::new()?);
-        let mut dataplane = Dataplane::load(&LoadOptions::default())?;
+        let mut dataplane = Dataplane::load(options)?;
         dataplane.attach(&[ours.path().to_owned()])?;
         Ok(Self {
             worker: Worker::start()?,
@@ -59,6 +64,22 @@ impl Setting {
             ours,
             direct,
         })
+    }
+
+    /// Carries the orders out in rounds, in which they take turns. What each took, by round and order.
+    pub(crate) fn rounds(&mut self, orders: &[Order], effort: Effort) -> Result<Vec<Vec<Times>>> {
+        (0..effort.rounds())
+            .map(|round| {
+                let mut times = vec![None; orders.len()];
+                for step in 0..orders.len() {
+                    interrupt::check()?;
+                    // Each round starts with another, so that none always follows the same.
+                    let index = (round + step) % orders.len();
+                    times[index] = Some(self.worker.order(&orders[index])?);
+                }
+                Ok(times.into_iter().flatten().collect())
+            })
+            .collect()
     }
 
     pub(crate) fn cgroup(&self, is_ours: bool) -> PathBuf {

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use rustix::net::{self, AddressFamily, SocketType, sockopt};
+use anyhow::{Context, Result, ensure};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketType, sockopt};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use tests::{cgroup, netns};
@@ -36,6 +36,12 @@ pub(crate) enum Target {
 pub(crate) enum Order {
     /// Connect and close `count` times in `cgroup`.
     Connect {
+        cgroup: PathBuf,
+        to: Target,
+        count: u32,
+    },
+    /// Send so many datagrams from one socket that is not connected, and get each back.
+    Exchange {
         cgroup: PathBuf,
         to: Target,
         count: u32,
@@ -110,34 +116,28 @@ pub(crate) fn run() -> Result<()> {
     let server = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     net::bind(&server, &SERVER)?;
     net::listen(&server, 128)?;
+    let echo = net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    net::bind(&echo, &SERVER)?;
     let mut random = 1;
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
-        let times = carry_out(&server, &serde_json::from_str(&line?)?, &mut random)?;
+        let times = carry_out(&server, &echo, &serde_json::from_str(&line?)?, &mut random)?;
         writeln!(output, "{}", serde_json::to_string(&times)?)?;
         output.flush()?;
     }
     Ok(())
 }
 
-fn carry_out(server: &OwnedFd, order: &Order, random: &mut u32) -> Result<Times> {
+fn carry_out(server: &OwnedFd, echo: &OwnedFd, order: &Order, random: &mut u32) -> Result<Times> {
     match order {
         Order::Connect { cgroup, to, count } => {
             cgroup::join(cgroup)?;
-            for _ in 0..WARM_UP {
-                connect(server, to.next(random))?;
-            }
-            let mut waits = Vec::with_capacity(*count as usize);
-            let start = Instant::now();
-            for _ in 0..*count {
-                waits.push(microseconds(connect(server, to.next(random))?));
-            }
-            let cycle = microseconds(start.elapsed()) / f64::from(*count);
-            Ok(Times {
-                p50: quantile(&mut waits, 0.5),
-                p99: quantile(&mut waits, 0.99),
-                cycle,
-            })
+            repeat(*count, || connect(server, to.next(random)))
+        }
+        Order::Exchange { cgroup, to, count } => {
+            cgroup::join(cgroup)?;
+            let client = net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+            repeat(*count, || exchange(echo, &client, to.next(random)))
         }
         Order::PeerName { cgroup, to, count } => {
             cgroup::join(cgroup)?;
@@ -170,6 +170,44 @@ impl Target {
             }
         }
     }
+}
+
+/// Does the same many times; each returns what counts of it.
+fn repeat(count: u32, mut once: impl FnMut() -> Result<Duration>) -> Result<Times> {
+    for _ in 0..WARM_UP {
+        once()?;
+    }
+    let mut waits = Vec::with_capacity(count as usize);
+    let start = Instant::now();
+    for _ in 0..count {
+        waits.push(microseconds(once()?));
+    }
+    let cycle = microseconds(start.elapsed()) / f64::from(count);
+    Ok(Times {
+        p50: quantile(&mut waits, 0.5),
+        p99: quantile(&mut waits, 0.99),
+        cycle,
+    })
+}
+
+/// One datagram there and back. Returns what `sendto()` and `recvfrom()` of the client took.
+fn exchange(server: &OwnedFd, client: &OwnedFd, to: SocketAddrV4) -> Result<Duration> {
+    let mut byte = [0];
+    let start = Instant::now();
+    net::sendto(client, &byte, SendFlags::empty(), &to)
+        .with_context(|| format!("sending to {to}"))?;
+    let sent = start.elapsed();
+    let (.., from) = net::recvfrom(server, &mut byte, RecvFlags::empty())?;
+    let from = from.context("the datagram has no sender")?;
+    net::sendto(server, &byte, SendFlags::empty(), &from)?;
+    let start = Instant::now();
+    let (.., from) = net::recvfrom(client, &mut byte, RecvFlags::empty())?;
+    let received = start.elapsed();
+    ensure!(
+        from == Some(to.into()),
+        "the answer of {to} came from {from:?}"
+    );
+    Ok(sent + received)
 }
 
 /// One connection, reset when closed so that its port is free at once. Returns what `connect()` took.

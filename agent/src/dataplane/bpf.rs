@@ -1,0 +1,173 @@
+//! The commands of bpf(2) that aya does not offer, each as a function.
+#![expect(unsafe_code, reason = "bpf(2)")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Of `enum bpf_cmd`, include/uapi/linux/bpf.h; so are all numbers here.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_LINK_DETACH: libc::c_long = 34;
+
+const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+/// A program with this flag tolerates one below it in its place.
+pub(super) const BPF_F_ALLOW_OVERRIDE: u32 = 1;
+/// A program with this flag, as every one attached with a link, tolerates others beside and below it.
+pub(super) const BPF_F_ALLOW_MULTI: u32 = 2;
+
+/// The kernel takes 64 for one hook of one cgroup (`BPF_CGROUP_MAX_PROGS`); this is for 32 full levels of cgroups.
+const MAX_PROGRAMS: usize = 64 * 32;
+
+/// The part of `union bpf_attr` that `BPF_PROG_LOAD` reads.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    device: u32,
+    attach_type: u32,
+}
+
+/// The part that `BPF_OBJ_GET` reads.
+#[repr(C)]
+struct Get {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// The part that `BPF_PROG_QUERY` reads and writes: to its end, since some kernels from 6.17 on write `revision` whatever
+/// size is given (commit 120933984460).
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// The part that `BPF_LINK_DETACH` reads.
+#[repr(C)]
+struct Detach {
+    link: u32,
+}
+
+/// What is attached to one hook of a cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attached {
+    /// In the order of their runs.
+    pub programs: Vec<u32>,
+    /// With which they were attached; all of one cgroup and hook have the same.
+    pub flags: u32,
+}
+
+/// Loads a program that calls no function.
+pub(super) fn load(kind: u32, attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
+    let mut load = Load {
+        kind,
+        instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr().addr() as u64,
+        license: c"GPL".as_ptr().addr() as u64,
+        attach_type,
+        ..Load::default()
+    };
+    // SAFETY: the instructions and the licence outlive the call, and the counts are theirs.
+    let fd = unsafe { bpf(BPF_PROG_LOAD, &mut load) }?;
+    // SAFETY: the kernel has just given this descriptor to us.
+    unsafe { owned(fd) }
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = Get {
+        path: name.as_ptr().addr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    // SAFETY: the name outlives the call and ends with NUL.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut get) }?;
+    // SAFETY: the kernel has just given this descriptor to us.
+    unsafe { owned(fd) }
+}
+
+/// After this the link does nothing, whoever holds it.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut detach = Detach {
+        link: link.as_raw_fd().cast_unsigned(),
+    };
+    // SAFETY: the command reads a descriptor and no more.
+    unsafe { bpf(BPF_LINK_DETACH, &mut detach) }?;
+    Ok(())
+}
+
+/// The programs that are attached to one hook of `cgroup` itself.
+pub(super) fn attached(cgroup: &File, attach_type: u32) -> io::Result<Attached> {
+    query(cgroup, attach_type, 0)
+}
+
+/// The programs that run for sockets in `cgroup`: those of its ancestors come last.
+pub(super) fn effective(cgroup: &File, attach_type: u32) -> io::Result<Vec<u32>> {
+    Ok(query(cgroup, attach_type, BPF_F_QUERY_EFFECTIVE)?.programs)
+}
+
+fn query(cgroup: &File, attach_type: u32, flags: u32) -> io::Result<Attached> {
+    let mut programs = vec![0u32; MAX_PROGRAMS];
+    let mut query = Query {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        flags,
+        prog_ids: programs.as_mut_ptr().addr() as u64,
+        prog_cnt: u32::try_from(programs.len()).map_err(io::Error::other)?,
+        ..Query::default()
+    };
+    // SAFETY: the buffer has room for as many ids as it is said to have, and outlives the call.
+    unsafe { bpf(BPF_PROG_QUERY, &mut query) }?;
+    programs.truncate(query.prog_cnt as usize);
+    Ok(Attached {
+        programs,
+        flags: query.attach_flags,
+    })
+}
+
+/// # Safety
+/// `attributes` must be laid out as `command` has it, as far as the kernel reads and writes it, and what it points to must
+/// be valid for that.
+unsafe fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the caller's promise; the size is that of `attributes`.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
+/// # Safety
+/// `fd` must be open, and nobody else's.
+unsafe fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the caller's promise.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
