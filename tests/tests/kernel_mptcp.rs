@@ -65,6 +65,10 @@ fn an_mptcp_socket_is_refused_as_a_tcp_socket_is() -> Result<()> {
 
 #[test]
 fn an_mptcp_socket_shows_what_was_asked_for() -> Result<()> {
+    if !lab::has_compare_and_swap() {
+        lab::skip("records are at the first subflow, where getpeername does not find them");
+        return Ok(());
+    }
     for (vip, endpoint) in [(VIP, ENDPOINT), (VIP_V6, ENDPOINT_V6)] {
         for server in [Transport::Mptcp, Transport::Tcp] {
             let Some(mut lab) = lab(vip, endpoint, server)? else {
