@@ -133,8 +133,7 @@ pub fn decide(tables: &impl Tables, connect: &Connect, client: &mut impl Client)
     }
 }
 
-/// The destination is no exact frontend, but a CIDR may hold it. Addresses that mean another host on each link, and those
-/// of many hosts, are left alone.
+/// The destination is no exact frontend, but a CIDR may hold it. It does not hold what stands for no single host.
 #[inline(always)]
 fn find_by_prefix<'a, T: Tables>(tables: &'a T, connect: &Connect) -> Found<'a> {
     if tables
@@ -143,7 +142,7 @@ fn find_by_prefix<'a, T: Tables>(tables: &'a T, connect: &Connect) -> Found<'a> 
     {
         return Found::Nothing;
     }
-    if connect.address.is_of_link() {
+    if connect.address.is_relative() {
         return Found::Nothing;
     }
     let Some(id) = tables.prefix(connect.address) else {

@@ -156,6 +156,9 @@ fn place(holder: &Holder) -> Option<Record> {
     if let Some(line) = lines::claim(holder.cookie) {
         return Some(line);
     }
+    if holder.is_subflow() {
+        return None;
+    }
     let record = storage::claim(holder.socket, holder.cookie)?;
     lines::displace(holder.cookie, 1);
     maps::count_total(Total::FlowsStored);

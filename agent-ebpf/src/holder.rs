@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel};
 
 use crate::maps;
@@ -28,6 +29,19 @@ impl Holder {
             unsafe { bpf_get_socket_cookie(ctx) }
         };
         Self { cookie, socket }
+    }
+
+    /// Whether the socket belongs to an MPTCP socket: what is stored at it cannot be found again when that one ends.
+    #[inline(always)]
+    pub fn is_subflow(&self) -> bool {
+        let Some(offset) = maps::subflow_offset() else {
+            return false;
+        };
+        // SAFETY: the helper takes any socket, and the verifier holds the offset to lie in what it returns.
+        unsafe {
+            let socket = bpf_skc_to_tcp_sock(self.socket).cast::<u8>();
+            !socket.is_null() && socket.add(offset as usize).read_volatile() != 0
+        }
     }
 }
 

@@ -68,10 +68,12 @@ static FLOW_MASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static CAN_SET_ERRNO: Global<u8> = Global::new(0);
 
-/// Where `struct mptcp_sock` has its first subflow, and `struct sock` its cookie; 0 where the kernel does not describe its
-/// types.
+/// Where `struct mptcp_sock` has its first subflow, `struct tcp_sock` whether it is one, and `struct sock` its cookie; 0
+/// where the kernel does not describe its types.
 #[unsafe(no_mangle)]
 static MPTCP_FIRST: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static MPTCP_SUBFLOW: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOCK_COOKIE: Global<u32> = Global::new(0);
 
@@ -107,6 +109,13 @@ pub fn stored(socket: *mut c_void, initial: *mut Flow) -> Option<NonNull<Flow>> 
 pub fn mptcp_offsets() -> Option<(u64, u64)> {
     let (first, cookie) = (MPTCP_FIRST.load(), SOCK_COOKIE.load());
     (first != 0).then_some((u64::from(first), u64::from(cookie)))
+}
+
+/// Offset in `struct tcp_sock` of whether the socket is a subflow of an MPTCP socket.
+#[inline(always)]
+pub fn subflow_offset() -> Option<u32> {
+    let offset = MPTCP_SUBFLOW.load();
+    (offset != 0).then_some(offset)
 }
 
 /// The pointer as a number, to compute with: the verifier loses sight of one that has been in a map.

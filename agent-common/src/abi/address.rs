@@ -64,15 +64,15 @@ impl Address {
         self.0[0] == 0 && u64::from_be(self.0[1]) >> 32 == MAPPED >> 32
     }
 
-    /// Whether the address stands for another host on each link (`fe80::/10`), or for many hosts: multicast (`ff00::/8`,
-    /// `224.0.0.0/4`) and broadcast.
-    pub const fn is_of_link(self) -> bool {
+    /// Whether the address stands for another host depending on where it is used (loopback, and `fe80::/10` of IPv6), or for
+    /// many: multicast (`ff00::/8`, `224.0.0.0/4`) and broadcast.
+    pub const fn is_relative(self) -> bool {
+        let [high, low] = [u64::from_be(self.0[0]), u64::from_be(self.0[1])];
         if self.is_v4() {
-            let v4 = u64::from_be(self.0[1]) as u32;
-            return v4 >> 28 == 0xe || v4 == u32::MAX;
+            let v4 = low as u32;
+            return v4 >> 24 == 127 || v4 >> 28 == 0xe || v4 == u32::MAX;
         }
-        let first = u64::from_be(self.0[0]) >> 48;
-        first & 0xffc0 == 0xfe80 || first >> 8 == 0xff
+        high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff || (high == 0 && low == 1)
     }
 }
 
@@ -177,6 +177,11 @@ impl Range {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::format;
+    use std::string::String;
+
     use super::*;
 
     #[test]
@@ -189,28 +194,25 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_a_link_and_of_many_hosts_are_told_apart() {
+    fn addresses_that_stand_for_no_single_host_are_told_apart() {
         let v6 = |text: &str| {
             let address: Ipv6Addr = text.parse().expect("a valid address");
             Address::from_octets(address.octets())
         };
-        for of_link in [
-            "fe80::1",
-            "febf::1",
-            "ff02::1",
-            "::ffff:224.0.0.251",
-            "::ffff:255.255.255.255",
-        ] {
-            assert!(v6(of_link).is_of_link(), "{of_link}");
+        let mapped = ["127.0.0.1", "127.9.9.9", "224.0.0.251", "255.255.255.255"];
+        let mapped = mapped.map(|text| format!("::ffff:{text}"));
+        let relative = ["::1", "fe80::1", "febf::1", "ff02::1"].map(String::from);
+        for relative in mapped.iter().chain(&relative) {
+            assert!(v6(relative).is_relative(), "{relative}");
         }
         for other in [
             "fec0::1",
             "fd00::1",
-            "::1",
+            "::2",
             "::ffff:169.254.169.254",
             "::ffff:240.240.0.1",
         ] {
-            assert!(!v6(other).is_of_link(), "{other}");
+            assert!(!v6(other).is_relative(), "{other}");
         }
     }
 

@@ -111,7 +111,7 @@ mod tests {
             0, // first
             16,
             1,
-            3 << 24 | 37, // second
+            3 << 24 | 0x25, // second
         ];
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
@@ -135,7 +135,7 @@ mod tests {
         let bytes = sample();
         let btf = Btf::parse(&bytes).unwrap();
         assert_eq!(btf.bit_offset("pair", "first"), Some(0));
-        assert_eq!(btf.bit_offset("pair", "second"), Some(37));
+        assert_eq!(btf.bit_offset("pair", "second"), Some(0x25));
         assert_eq!(btf.bit_offset("pair", "fir"), None);
         assert_eq!(btf.bit_offset("int", "first"), None);
     }

@@ -17,9 +17,8 @@ pub(in crate::dataplane) struct Features {
     pub compare_and_swap: bool,
     /// `bpf_set_retval` (Linux 6.1). Without it, every refused connect says EPERM.
     pub errno: bool,
-    /// Where an MPTCP socket has its first subflow, and a socket its cookie. Without it, MPTCP sockets see the endpoint as
-    /// their peer.
-    pub mptcp: Option<(u32, u32)>,
+    /// How MPTCP sockets are known. Without it, they see the endpoint as their peer.
+    pub mptcp: Option<Mptcp>,
     /// Where a socket has `IPV6_V6ONLY`: its byte in `struct sock_common`, and the mask in that. Without it, such a socket may
     /// be given an IPv4 endpoint, and fail.
     pub v6_only: Option<(u32, u8)>,
@@ -35,11 +34,31 @@ impl Features {
                 false
             }),
             errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
-            mptcp: btf::bit_offset("mptcp_sock", "first")
-                .zip(btf::bit_offset("sock_common", "skc_cookie"))
-                .map(|(first, cookie)| (first / 8, cookie / 8)),
+            mptcp: Mptcp::find(),
             v6_only: btf::bit_offset("sock_common", "skc_ipv6only")
                 .map(|bit| (bit / 8, 1 << (bit % 8))),
+        })
+    }
+}
+
+/// Offsets in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::dataplane) struct Mptcp {
+    /// Of the first subflow in an MPTCP socket.
+    pub first: u32,
+    /// Of the cookie in any socket.
+    pub cookie: u32,
+    /// Of what tells a subflow from another TCP socket.
+    pub is_subflow: u32,
+}
+
+impl Mptcp {
+    fn find() -> Option<Self> {
+        let offset = |structure, member| btf::bit_offset(structure, member).map(|bit| bit / 8);
+        Some(Self {
+            first: offset("mptcp_sock", "first")?,
+            cookie: offset("sock_common", "skc_cookie")?,
+            is_subflow: offset("tcp_sock", "is_mptcp")?,
         })
     }
 }

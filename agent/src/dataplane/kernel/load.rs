@@ -84,7 +84,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         (false, _) => return Err(LoadError::NoCompareAndSwap),
     };
     let flow_mask = limits.flows - 1;
-    let (mptcp_first, sock_cookie) = features.mptcp.unwrap_or_default();
+    let mptcp = features.mptcp.unwrap_or_default();
     let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
     let mut ebpf = EbpfLoader::new()
         // The programs need nothing of the kernel's types that is not set below; reading them takes longer than all else.
@@ -100,8 +100,9 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         .map_max_entries("TOTALS", TOTALS)
         .override_global("FLOW_MASK", &flow_mask, true)
         .override_global("CAN_SET_ERRNO", &u8::from(features.errno), true)
-        .override_global("MPTCP_FIRST", &mptcp_first, true)
-        .override_global("SOCK_COOKIE", &sock_cookie, true)
+        .override_global("MPTCP_FIRST", &mptcp.first, true)
+        .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)
+        .override_global("SOCK_COOKIE", &mptcp.cookie, true)
         .override_global("V6_ONLY_OFFSET", &v6_only_offset, true)
         .override_global("V6_ONLY_MASK", &v6_only_mask, true)
         .load(object)
