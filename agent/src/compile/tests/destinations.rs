@@ -51,7 +51,11 @@ fn addresses_that_stand_for_no_single_host_are_left_alone_and_said_so() {
     ];
     let compiled = compiled(&[none("a", &addresses)], &[]);
     assert_eq!(frontends(&compiled), ["[fe80::/10]:80 -> default/a:80"]);
-    let found: Vec<_> = compiled.diagnostics.iter().map(|d| d.code.as_str()).collect();
+    let found: Vec<_> = compiled
+        .diagnostics
+        .iter()
+        .map(|d| d.code.as_str())
+        .collect();
     assert_eq!(found, ["SH3015"; 4]);
 }
 
