@@ -4,7 +4,7 @@ use agent::compile::{Action, Destination, Program};
 use agent_common::abi::TCP;
 use anyhow::Result;
 use tests::client::Outcome;
-use tests::lab::{EHOSTUNREACH, ENETUNREACH, Lab};
+use tests::lab::{ENETUNREACH, Lab};
 use tests::programs::{add, at, balance, frontend, ip, key, service, tcp80};
 use tests::sockets::{Request, Transport};
 
@@ -37,11 +37,6 @@ fn an_ipv6_connect_reaches_an_endpoint_and_getpeername_shows_what_was_asked_for(
 }
 
 #[test]
-fn an_ipv6_socket_may_be_given_an_ipv4_endpoint() -> Result<()> {
-    check("[2001:2::1]:80", Transport::Tcp, "10.9.0.1:8080")
-}
-
-#[test]
 fn a_connected_ipv4_udp_socket_reaches_an_endpoint() -> Result<()> {
     check("240.240.0.1:53", Transport::Udp, "10.9.0.1:5353")
 }
@@ -49,39 +44,6 @@ fn a_connected_ipv4_udp_socket_reaches_an_endpoint() -> Result<()> {
 #[test]
 fn a_connected_ipv6_udp_socket_reaches_an_endpoint() -> Result<()> {
     check("[2001:2::1]:53", Transport::Udp, "[fd00::1]:5353")
-}
-
-#[test]
-fn a_v4_mapped_connect_is_the_ipv4_frontend() -> Result<()> {
-    let Some(mut lab) = Lab::serving(
-        CLIENT,
-        &[("240.240.0.1:80", Transport::Tcp, "10.9.0.1:8080")],
-    )?
-    else {
-        return Ok(());
-    };
-    let mapped = at("[::ffff:240.240.0.1]:80");
-    let outcome = lab.client.connect(Transport::Tcp, mapped)?;
-    assert_eq!(reached(&outcome), (ip("10.9.0.1"), mapped));
-    Ok(())
-}
-
-#[test]
-fn an_ipv4_socket_is_not_given_an_ipv6_endpoint() -> Result<()> {
-    let Some(mut lab) = Lab::serving(
-        CLIENT,
-        &[("240.240.0.1:80", Transport::Tcp, "[fd00::1]:8080")],
-    )?
-    else {
-        return Ok(());
-    };
-    let outcome = lab.client.connect(Transport::Tcp, at("240.240.0.1:80"))?;
-    assert_eq!(outcome, Outcome::Failed(EHOSTUNREACH));
-    let mapped = lab
-        .client
-        .connect(Transport::Tcp, at("[::ffff:240.240.0.1]:80"))?;
-    assert_eq!(reached(&mapped).0, ip("fd00::1"));
-    Ok(())
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn check_reached(cidr: &str, to: &str) -> Result<()> {
         lab.serve(to, Server::Tell(transport))?;
         let socket = lab.client.connect(transport, at(to))?.socket();
         lab.client.expect_connected(socket, to, to)?;
-        assert_eq!(lab.records(), 0);
+        lab.expect_no_records();
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ fn check_as_without(cidr: &str, transport: Transport, to: &str) -> Result<()> {
         }
         (with, without) => assert_eq!(with, without, "{to}"),
     }
-    assert_eq!(lab.records(), 0, "{to}");
+    lab.expect_no_records();
     Ok(())
 }
 

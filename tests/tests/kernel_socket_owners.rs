@@ -44,10 +44,10 @@ fn a_socket_that_is_passed_out_of_the_cgroup_is_still_redirected() -> Result<()>
     stranger.expect_connected(received, VIP, ENDPOINT)?;
     lab.client.expect_connected(socket, VIP, ENDPOINT)?;
     // Nobody has closed it as long as one of them has not.
-    lab.client.order(&Request::Close(socket))?;
-    assert_eq!(lab.records(), 1);
+    lab.client.close(socket)?;
+    lab.expect_open(1);
     stranger.expect_connected(received, VIP, ENDPOINT)?;
-    stranger.order(&Request::Close(received))?;
+    stranger.close(received)?;
     lab.expect_no_records();
     Ok(())
 }
@@ -76,7 +76,7 @@ fn a_socket_that_is_passed_into_the_cgroup_is_left_alone() -> Result<()> {
     })?;
     lab.client.reconnect(received, VIP)?;
     lab.client.expect_connected(received, VIP, VIP)?;
-    assert_eq!(lab.records(), 0);
+    lab.expect_no_records();
     Ok(())
 }
 
@@ -92,10 +92,10 @@ fn a_connection_that_is_passed_on_shows_what_was_asked_for() -> Result<()> {
     let mut stranger = Client::start(CLIENT, outside.path())?;
     let socket = lab.client.connect(Transport::Tcp, at(VIP))?.socket();
     let received = pass(&mut lab.client, socket, &mut stranger)?;
-    lab.client.order(&Request::Close(socket))?;
+    lab.client.close(socket)?;
     stranger.expect_connected(received, VIP, ENDPOINT)?;
-    assert_eq!(lab.records(), 1);
-    stranger.order(&Request::Close(received))?;
+    lab.expect_open(1);
+    stranger.close(received)?;
     lab.expect_no_records();
     Ok(())
 }
@@ -121,7 +121,7 @@ fn a_socket_keeps_the_cgroup_that_its_process_leaves() -> Result<()> {
     let after = lab.client.connect(Transport::Tcp, at(VIP))?;
     assert_eq!(after, Outcome::Failed(ENETUNREACH));
     for socket in [connected, before] {
-        lab.client.order(&Request::Close(socket))?;
+        lab.client.close(socket)?;
     }
     lab.expect_no_records();
     Ok(())

@@ -27,13 +27,13 @@ fn check(way: Way) -> Result<()> {
             let socket = lab.client.open(transport, vip.starts_with('['))?;
             lab.client.connect_by(way, socket, vip)?;
             lab.client.expect_connected(socket, vip, endpoint)?;
-            assert_eq!(lab.records(), 1);
-            lab.client.order(&Request::Close(socket))?;
+            lab.expect_open(1);
+            lab.client.close(socket)?;
             lab.expect_no_records();
         }
         let socket = lab.client.open(transport, false)?;
         let refused = lab.client.connect_by(way, socket, UNDECLARED)?;
-        assert_eq!(refused, Outcome::Failed(ECONNREFUSED));
+        assert_eq!(refused, Outcome::Failed(lab.errno(ECONNREFUSED)));
         assert_eq!(lab.client.peer_error(socket)?, libc::ENOTCONN);
     }
     Ok(())
@@ -67,10 +67,10 @@ fn a_duplicate_is_the_same_socket() -> Result<()> {
     let copy = lab.client.duplicate(socket)?;
     lab.client.reconnect(copy, VIP)?;
     lab.client.expect_connected(socket, VIP, ENDPOINT)?;
-    lab.client.order(&Request::Close(socket))?;
+    lab.client.close(socket)?;
     lab.client.expect_connected(copy, VIP, ENDPOINT)?;
-    assert_eq!(lab.records(), 1);
-    lab.client.order(&Request::Close(copy))?;
+    lab.expect_open(1);
+    lab.client.close(copy)?;
     lab.expect_no_records();
     Ok(())
 }
@@ -101,7 +101,7 @@ fn data_with_the_syn_goes_to_the_endpoint() -> Result<()> {
         lab.client.connect_by(Way::FastOpen, socket, vip)?;
         lab.client.expect_connected(socket, vip, endpoint)?;
         assert!(lab.client.has(socket, Feature::DataInSyn)?);
-        lab.client.order(&Request::Close(socket))?;
+        lab.client.close(socket)?;
         lab.expect_no_records();
     }
     Ok(())
@@ -114,7 +114,7 @@ fn data_with_the_syn_is_refused_as_connect_is() -> Result<()> {
     };
     let socket = lab.client.open(Transport::Tcp, false)?;
     let refused = lab.client.connect_by(Way::FastOpen, socket, UNDECLARED)?;
-    assert_eq!(refused, Outcome::Failed(ECONNREFUSED));
+    assert_eq!(refused, Outcome::Failed(lab.errno(ECONNREFUSED)));
     lab.client.connect_by(Way::FastOpen, socket, VIP)?;
     lab.client.expect_connected(socket, VIP, ENDPOINT)
 }
@@ -134,7 +134,7 @@ fn a_connect_that_waits_for_the_first_data_goes_to_the_endpoint() -> Result<()> 
     lab.client.told(socket)?;
     lab.client.expect_connected(socket, VIP, ENDPOINT)?;
     assert!(lab.client.has(socket, Feature::DataInSyn)?);
-    lab.client.order(&Request::Close(socket))?;
+    lab.client.close(socket)?;
     lab.expect_no_records();
     Ok(())
 }

@@ -39,10 +39,19 @@ type Syscall =
     unsafe extern "C" fn(c_long, c_long, *mut Load, c_long, c_long, c_long, c_long) -> c_long;
 
 fn main() -> Result<()> {
-    Dataplane::load(&LoadOptions {
+    let always = LoadOptions {
         limits: lab::limits(),
         ..LoadOptions::default()
-    })?;
+    };
+    Dataplane::load(&always)?;
+    // What is loaded on request, where the kernel can.
+    let on_request = LoadOptions {
+        sock_ops: true,
+        ..always
+    };
+    if let Err(error) = Dataplane::load(&on_request) {
+        println!("with sock_ops: {error}");
+    }
     Ok(())
 }
 
@@ -78,9 +87,7 @@ unsafe extern "C" fn syscall(
     load.log = log.as_mut_ptr() as u64;
     let result = call(second);
     (load.log_level, load.log_size, load.log) = (0, 0, 0);
-    if result >= 0 {
-        tell(&load.name, &log);
-    }
+    tell(&load.name, &log, result >= 0);
     result
 }
 
@@ -96,8 +103,8 @@ fn original() -> Syscall {
     })
 }
 
-/// The log ends with "processed 123 insns (limit …".
-fn tell(name: &[u8; 16], log: &[u8]) {
+/// The log has "processed 123 insns (limit …".
+fn tell(name: &[u8; 16], log: &[u8], is_loaded: bool) {
     let text = |bytes| CStr::from_bytes_until_nul(bytes).map(|text| text.to_string_lossy());
     let (Ok(name), Ok(log)) = (text(name), text(log)) else {
         return;
@@ -105,6 +112,7 @@ fn tell(name: &[u8; 16], log: &[u8]) {
     let count = log
         .split_once("processed ")
         .and_then(|(_, rest)| rest.split(' ').next())
-        .unwrap_or("not-told");
-    println!("vm: program {name} {count}");
+        .unwrap_or("?");
+    let outcome = if is_loaded { "" } else { " REFUSED" };
+    println!("vm: program {name} {count}{outcome}");
 }

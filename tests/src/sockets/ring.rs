@@ -1,4 +1,4 @@
-//! connect(2) by io_uring.
+//! connect(2) by `io_uring`.
 #![expect(
     unsafe_code,
     reason = "what a submission points to must outlive its completion"

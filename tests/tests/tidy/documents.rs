@@ -4,7 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::source::{File, assert_none, code_of, folders, read, rust_files, words};
 
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SOCKETS.md",
+];
 
 #[test]
 fn no_folder_is_missing_from_the_code_map() {
@@ -54,6 +59,55 @@ fn no_rule_of_the_architecture_is_without_its_test() {
         count += 1;
     }
     assert!(count >= 10, "ARCHITECTURE.md names the tests of its rules");
+}
+
+#[test]
+fn no_socket_behaviour_is_without_its_test() {
+    let page = read("SOCKETS.md");
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for row in rows(&page) {
+        let tests = tests_linked(row);
+        if tests.is_empty() {
+            findings.push(format!("no test holds this: {row}"));
+        }
+        for (name, path) in tests {
+            count += 1;
+            let test = format!("#[test]\nfn {name}(");
+            if !read(path).contains(&test) {
+                findings.push(format!("{path} has no test {name}"));
+            }
+        }
+    }
+    assert_none(&findings);
+    assert!(count >= 50, "SOCKETS.md names the tests of what it says");
+}
+
+/// The rows of the tables of a document, without their heads.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    let following = text.lines().skip(1).chain([""]);
+    text.lines()
+        .zip(following)
+        .filter(|(line, next)| line.starts_with("| ") && !next.starts_with("|---"))
+        .map(|(line, _)| line)
+}
+
+/// The links of the form [`name`](path).
+fn tests_linked(text: &str) -> Vec<(&str, &str)> {
+    let links = text.split("[`").skip(1);
+    links
+        .filter_map(|link| {
+            let (name, rest) = link.split_once("`](")?;
+            Some((name, rest.split_once(')')?.0))
+        })
+        .collect()
+}
+
+#[test]
+fn rows_and_the_tests_they_link_are_found() {
+    let text = "| a | test |\n|---|---|\n| is so | [`x`](a.rs), [`y`](b.rs) |\n| is not | `z` |\n";
+    let found: Vec<_> = rows(text).map(tests_linked).collect();
+    assert_eq!(found, [vec![("x", "a.rs"), ("y", "b.rs")], Vec::new()]);
 }
 
 /// The subcommands that clap makes of the enums of `files` that derive `Subcommand`.

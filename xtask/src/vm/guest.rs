@@ -115,7 +115,14 @@ impl Built {
     fn make() -> Result<Self> {
         let mut cargo = process::cargo();
         cargo
-            .args(["test", "--package", "tests", "--no-run"])
+            .args([
+                "test",
+                "--package",
+                "tests",
+                "--test",
+                "kernel_*",
+                "--no-run",
+            ])
             .args(["--message-format", "json-render-diagnostics"]);
         eprintln!("$ {}", process::shown(&cargo));
         let output = cargo

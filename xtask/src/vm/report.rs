@@ -56,7 +56,8 @@ impl Report {
                     ));
                 }
             }
-            ["program", name, count] => {
+            // A program may be loaded more than once.
+            ["program", name, count] if self.programs.iter().all(|(known, _)| known != name) => {
                 self.programs.push((name.to_owned(), count.to_owned()));
             }
             ["failed:", ..] => self.failures.push(told.to_owned()),

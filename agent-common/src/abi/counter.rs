@@ -1,0 +1,29 @@
+//! COUNTERS and TOTALS: what has been.
+
+/// One element of COUNTERS, per CPU. Services come first, then endpoints.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Connects sent on: to this endpoint, or past this service to their original address. An unconnected socket counts
+    /// once for each endpoint that it is given, and with each datagram where the service keeps addresses.
+    pub connects: u64,
+    /// Connects that were failed on purpose (services only).
+    pub denied: u64,
+}
+
+/// What belongs to no service: index into TOTALS, an array of per-CPU `u64`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// Connects to an address in a VIP range with a port that nothing declares.
+    PortNotDeclared = 0,
+    /// Rewritten connects of which no record could be kept: they work, getpeername shows the endpoint.
+    FlowsFull = 1,
+    /// Words or headers that changed twice under a reader.
+    Torn = 2,
+    /// Records that found no free line in FLOWS and are stored at their socket.
+    FlowsStored = 3,
+}
+
+/// Elements of TOTALS.
+pub const TOTALS: u32 = 4;

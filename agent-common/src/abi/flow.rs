@@ -1,0 +1,96 @@
+//! FLOWS, ENDPOINTS and REPLIES: what became of each socket.
+
+use super::address::{Address, Port};
+
+/// What became of one socket: a line of FLOWS, which is a cache line, or what is stored at the socket itself.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Socket cookie; 0 marks a free line. Claimed by compare-and-swap.
+    pub cookie: u64,
+    /// When the socket was last sent there: ticks of the kernel (`jiffies64`; the resolution of `CLOCK_MONOTONIC_COARSE` is
+    /// one), and one more than another record of the socket where the order of the two counts. Any clock costs more than all
+    /// else that is recorded.
+    pub sent: u64,
+    /// What the client asked for.
+    pub original: Address,
+    /// Where it was sent.
+    pub rewritten: Address,
+    pub original_port: Port,
+    pub rewritten_port: Port,
+    pub endpoint: u32,
+    pub service: u32,
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u8,
+    /// 1 where the socket is connected there, 0 where an unconnected one sends datagrams there.
+    pub is_connected: u8,
+    /// Of the line, whosoever it is: records that should be here by their cookie and are kept elsewhere.
+    pub displaced: u16,
+}
+
+/// Live state of an endpoint: an element of ENDPOINTS, under the same index as in COUNTERS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Records that name the endpoint: sockets that were sent there and have not been closed or sent elsewhere.
+    pub open: u64,
+}
+
+/// Key of REPLIES: what a socket sent to when it asked for a destination, and the reverse.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairKey {
+    cookie: u64,
+    address: Address,
+    port: Port,
+    direction: u16,
+    reserved: u32,
+}
+
+const FROM_ORIGINAL: u16 = 0;
+const FROM_ENDPOINT: u16 = 1;
+
+impl PairKey {
+    const fn new(cookie: u64, (address, port): (Address, Port), direction: u16) -> Self {
+        Self {
+            cookie,
+            address,
+            port,
+            direction,
+            reserved: 0,
+        }
+    }
+
+    /// Leads from what the client asks for to the endpoint.
+    pub const fn original(cookie: u64, asked: (Address, Port)) -> Self {
+        Self::new(cookie, asked, FROM_ORIGINAL)
+    }
+
+    /// Leads from the endpoint back to what the client asked for.
+    pub const fn endpoint(cookie: u64, sent_to: (Address, Port)) -> Self {
+        Self::new(cookie, sent_to, FROM_ENDPOINT)
+    }
+}
+
+/// Value of REPLIES.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairValue {
+    address: Address,
+    port: Port,
+    reserved: [u16; 3],
+}
+
+impl PairValue {
+    pub const fn new((address, port): (Address, Port)) -> Self {
+        Self {
+            address,
+            port,
+            reserved: [0; 3],
+        }
+    }
+
+    pub const fn place(&self) -> (Address, Port) {
+        (self.address, self.port)
+    }
+}
