@@ -76,9 +76,11 @@ fn build_object(toolchain: &Toolchain, features: &[&str]) -> Result<()> {
         .args(features)
         .env("CARGO_TARGET_DIR", tree::target().join("bpf"))
         // BTF, which the kernel wants for maps and which names their types, is made from the debug information.
+        // Memory is copied and cleared in place: functions for it are loops, and where a program has functions, older
+        // verifiers take every number for one that matters and do not come to an end.
         .env(
             "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
-            "-C debuginfo=2 -C link-arg=--btf",
+            "-C debuginfo=2 -C link-arg=--btf -C link-arg=--disable-expand-memcpy-in-order",
         );
     process::run(&mut cargo)
 }
