@@ -242,3 +242,20 @@ fn a_hybrid_mount_is_said_to_be_one() -> Result<()> {
     expect(&check, "ok", &[&mounts::cgroup2()?.display().to_string()]);
     Ok(())
 }
+
+#[test]
+fn without_the_right_to_load_programs_nothing_is_said_of_the_kernel() -> Result<()> {
+    if !lab::can_run() {
+        return Ok(());
+    }
+    // In a user namespace without users, rights over the machine are gone, and access to files is not.
+    let mut check = Command::new("unshare");
+    check.arg("--user").arg(binary::path());
+    let ended: Ended = check.args(["check", "-o", "json"]).output()?.into();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    for name in ["compare-and-swap", "bpf_set_retval"] {
+        expect(&named(&ended, name)?, "warning", &["not tried", "as root"]);
+    }
+    expect(&named(&ended, "neighbours")?, "warning", &["as root"]);
+    Ok(())
+}

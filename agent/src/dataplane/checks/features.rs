@@ -1,5 +1,6 @@
 //! What does this kernel lack of what the programs use, and what is lost with it? Found out by trying, not by its version.
 
+use std::io;
 use std::path::Path;
 
 use aya::maps::MapType;
@@ -20,7 +21,7 @@ pub(super) fn all() -> Vec<Check> {
         program_types(),
         hooks(),
         map_types(),
-        Check::feature(
+        tried(
             "compare-and-swap",
             features.compare_and_swap,
             "records of redirected sockets are lines of one array",
@@ -28,7 +29,7 @@ pub(super) fn all() -> Vec<Check> {
              --bpf-log are refused",
             "use Linux 5.12 or later",
         ),
-        Check::feature(
+        tried(
             "bpf_set_retval",
             features.errno,
             "a refused connect says why (ECONNREFUSED, EHOSTUNREACH)",
@@ -45,6 +46,16 @@ pub(super) fn all() -> Vec<Check> {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF",
         ),
     ]
+}
+
+/// What is found out by loading a program. Without the right to do that, nothing is said of the kernel.
+fn tried(name: &'static str, holds: bool, ok: &str, lost: &str, remedy: &'static str) -> Check {
+    let loaded = bpf::load(HOOKS[0].program_type.0, HOOKS[0].attach_type, &EMPTY);
+    if loaded.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        let detail = "not tried, since no program may be loaded";
+        return Check::new(name, State::Warn, detail, "run as root");
+    }
+    Check::feature(name, holds, ok, lost, remedy)
 }
 
 fn mptcp(is_known: bool) -> Check {
