@@ -148,8 +148,10 @@ fn read(console: &Path) -> String {
 
 /// A machine whose first port is the file `console`. When it panics or is done it ends.
 fn qemu(accelerator: Accelerator, image: &Path, console: &Path) -> Command {
-    let mut qemu = Command::new(QEMU);
-    qemu.args(["-accel", accelerator.flag(), "-cpu", "max"])
+    // It ends with us, also where we are killed.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", QEMU])
+        .args(["-accel", accelerator.flag(), "-cpu", "max"])
         .args(["-smp", "2", "-m", MEMORY_MIB])
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none"])
