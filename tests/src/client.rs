@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::programs::{self, at};
 use crate::sockets::{Exchange, Feature, Reply, Request, Setting, Told, Transport, Way};
@@ -61,8 +65,16 @@ impl Client {
     }
 
     pub fn ask(&mut self, request: &Request) -> Result<Reply> {
+        self.send(request)?;
+        self.reply()
+    }
+
+    fn send(&mut self, request: &Request) -> Result<()> {
         let to = self.requests.as_mut().context("the client is gone")?;
-        writeln!(to, "{}", serde_json::to_string(request)?)?;
+        Ok(writeln!(to, "{}", serde_json::to_string(request)?)?)
+    }
+
+    fn reply(&mut self) -> Result<Reply> {
         let mut line = String::new();
         self.replies.read_line(&mut line)?;
         serde_json::from_str(&line).with_context(|| format!("the client said {line:?}"))
@@ -115,6 +127,35 @@ impl Client {
                 peer: self.peer(socket)?,
             }),
             other => bail!("{request:?}: {other:?}"),
+        }
+    }
+
+    /// Connects a socket that has a [`Setting::SendTimeout`], and stops and continues the process once it waits. Of
+    /// system calls of such sockets, that interrupts them without a handler; see signal(7).
+    pub fn interrupt_connect(&mut self, socket: u32, to: &str) -> Result<Reply> {
+        let (way, to) = (Way::Call, at(to));
+        self.send(&Request::ConnectBy { socket, way, to })?;
+        self.wait_until("syscall", |text| {
+            text.starts_with(&format!("{} ", libc::SYS_connect))
+        })?;
+        let process = Pid::from_child(&self.child);
+        kill_process(process, Signal::STOP)?;
+        self.wait_until("status", |text| text.contains("State:\tT"))?;
+        kill_process(process, Signal::CONT)?;
+        self.reply()
+    }
+
+    /// Waits until a file of the process in /proc is so.
+    fn wait_until(&self, file: &str, holds: impl Fn(&str) -> bool) -> Result<()> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let text = fs::read_to_string(&path)?;
+            if holds(&text) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{path} stays {text:?}");
+            thread::yield_now();
         }
     }
 

@@ -255,3 +255,28 @@ fn a_connect_that_gets_no_answer_times_out_and_leaves_no_record() -> Result<()> 
     lab.client.reconnect(abandoned, VIP)?;
     close(&mut lab, abandoned)
 }
+
+#[test]
+fn a_connect_that_is_interrupted_can_be_given_up_for_another() -> Result<()> {
+    let services = [
+        (VIP, Transport::Tcp, ENDPOINT),
+        (OTHER_VIP, Transport::Tcp, OTHER_ENDPOINT),
+    ];
+    let Some(mut lab) = Lab::with_services(CLIENT, &services)? else {
+        return Ok(());
+    };
+    lab.serve(ENDPOINT, Server::Silent)?;
+    lab.serve(OTHER_ENDPOINT, Server::Tell(Transport::Tcp))?;
+    let socket = lab.client.open(Transport::Tcp, false)?;
+    lab.client.set(socket, Setting::SendTimeout(60_000))?;
+
+    let interrupted = lab.client.interrupt_connect(socket, VIP)?;
+    assert_eq!(interrupted, Reply::Errno(libc::EINTR));
+    assert_eq!(lab.client.peer_error(socket)?, libc::ENOTCONN);
+
+    lab.client.order(&Request::Disconnect(socket))?;
+    lab.client.reconnect(socket, OTHER_VIP)?;
+    lab.client
+        .expect_connected(socket, OTHER_VIP, OTHER_ENDPOINT)?;
+    close(&mut lab, socket)
+}

@@ -64,8 +64,8 @@ impl Address {
         self.0[0] == 0 && u64::from_be(self.0[1]) >> 32 == MAPPED >> 32
     }
 
-    /// Whether the address stands for another host on each link (fe80::/10), or for many hosts: multicast (ff00::/8,
-    /// 224.0.0.0/4) and broadcast.
+    /// Whether the address stands for another host on each link (`fe80::/10`), or for many hosts: multicast (`ff00::/8`,
+    /// `224.0.0.0/4`) and broadcast.
     pub const fn is_of_link(self) -> bool {
         if self.is_v4() {
             let v4 = u64::from_be(self.0[1]) as u32;
