@@ -166,19 +166,19 @@ impl Lab {
         drop((dataplane, cgroup, turn));
     }
 
-    /// What a client sees of an errno that we choose: before Linux 6.1 it is EPERM.
-    pub fn errno(&self, errno: i32) -> i32 {
-        if self.dataplane.can_set_errno() {
-            errno
-        } else {
-            libc::EPERM
-        }
-    }
-
     /// Puts `program` into effect, all of it.
     pub fn apply(&mut self, program: &Program) {
         let applied = self.dataplane.apply(program);
         assert_eq!(applied.diagnostics, []);
+    }
+}
+
+/// What a client sees of an errno that we choose: before Linux 6.1 it is EPERM.
+pub fn refusal(errno: i32) -> i32 {
+    if Dataplane::can_set_errno() {
+        errno
+    } else {
+        libc::EPERM
     }
 }
 

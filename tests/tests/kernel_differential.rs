@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tests::client::Outcome;
-use tests::lab::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, Lab, limits};
+use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, Lab, limits};
 use tests::programs::{add, endpoint, ip, key, service};
 use tests::sockets::{Request, Transport};
 
@@ -155,8 +155,8 @@ fn fate(verdict: Verdict) -> Fate {
 /// Who is reached by a connect with that fate, or the errno that the client sees.
 fn expected(fate: Fate, to: SocketAddr) -> Result<IpAddr, i32> {
     match fate {
-        Fate::Refused => Err(ECONNREFUSED),
-        Fate::Unreachable => Err(EHOSTUNREACH),
+        Fate::Refused => Err(lab::refusal(ECONNREFUSED)),
+        Fate::Unreachable => Err(lab::refusal(EHOSTUNREACH)),
         Fate::Rewrite(address, _) => Ok(IpAddr::from(address.octets()).to_canonical()),
         Fate::Pass | Fate::Original(_) => {
             let address = to.ip().to_canonical();

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use agent::api::Severity;
 use anyhow::Result;
-use tests::lab::{ECONNREFUSED, ENETUNREACH};
+use tests::lab::{self, ECONNREFUSED, ENETUNREACH};
 use tests::node::{Node, endpoints, entry, vip};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -115,7 +115,7 @@ fn a_file_that_is_deleted_takes_its_objects_with_it() -> Result<()> {
     node.wait_until("no object is left", |state| {
         state.snapshot.objects.is_empty()
     })?;
-    assert_eq!(node.failure(automatic)?, Some(ECONNREFUSED));
+    assert_eq!(node.failure(automatic)?, Some(lab::refusal(ECONNREFUSED)));
     assert_eq!(node.failure(own)?, Some(ENETUNREACH));
     Ok(())
 }

@@ -129,7 +129,7 @@ fn an_ipv4_socket_cannot_reach_a_service_of_ipv6_endpoints() -> Result<()> {
             return Ok(());
         };
         let outcome = lab.client.connect(transport, at(VIP_V4))?;
-        let expected = Outcome::Failed(lab.errno(EHOSTUNREACH));
+        let expected = Outcome::Failed(lab::refusal(EHOSTUNREACH));
         assert_eq!(outcome, expected, "{transport:?}");
     }
     Ok(())
@@ -184,7 +184,7 @@ fn check_ipv6_only(narrow: impl Fn(&mut Client, u32) -> Result<()>) -> Result<()
         let socket = lab.client.open(transport, true)?;
         narrow(&mut lab.client, socket)?;
         let outcome = lab.client.reconnect(socket, VIP_V6)?;
-        let expected = Outcome::Failed(lab.errno(EHOSTUNREACH));
+        let expected = Outcome::Failed(lab::refusal(EHOSTUNREACH));
         assert_eq!(outcome, expected, "{transport:?}");
     }
     Ok(())

@@ -68,7 +68,7 @@ fn an_mptcp_socket_is_refused_as_a_tcp_socket_is() -> Result<()> {
         return Ok(());
     };
     let outcome = lab.client.connect(Transport::Mptcp, at("240.240.0.1:81"))?;
-    assert_eq!(outcome, Outcome::Failed(lab.errno(ECONNREFUSED)));
+    assert_eq!(outcome, Outcome::Failed(lab::refusal(ECONNREFUSED)));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use agent::compile::{Action, Program, RefuseReason};
 use agent_common::abi::TCP;
 use anyhow::Result;
 use tests::client::Outcome;
-use tests::lab::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, Lab};
+use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, Lab};
 use tests::programs::{add, at, balance, frontend, ip, key, service};
 use tests::sockets::{Request, Transport};
 
@@ -22,7 +22,7 @@ fn a_port_that_a_vip_does_not_declare_is_refused_and_counted() -> Result<()> {
         "[::ffff:240.240.0.1]:81",
     ] {
         let outcome = lab.client.connect(Transport::Tcp, at(to))?;
-        assert_eq!(outcome, Outcome::Failed(ECONNREFUSED), "{to}");
+        assert_eq!(outcome, Outcome::Failed(lab::refusal(ECONNREFUSED)), "{to}");
     }
     assert_eq!(lab.dataplane.counts().port_not_declared, 3);
     Ok(())
@@ -50,7 +50,7 @@ fn a_service_without_endpoints_and_one_that_cannot_be_carried_out_are_unreachabl
     lab.apply(&program);
     for to in ["240.240.0.1:80", "240.240.0.2:80"] {
         let outcome = lab.client.connect(Transport::Tcp, at(to))?;
-        assert_eq!(outcome, Outcome::Failed(EHOSTUNREACH), "{to}");
+        assert_eq!(outcome, Outcome::Failed(lab::refusal(EHOSTUNREACH)), "{to}");
     }
     let counts = lab.dataplane.counts();
     assert!(
@@ -88,7 +88,7 @@ fn the_agents_own_connects_are_exempt() -> Result<()> {
     let socket = lab.client.open_udp(false)?;
     let to = at("240.240.0.1:81");
     let hooked = lab.client.connect_socket(socket, Transport::Udp, to)?;
-    assert_eq!(hooked, Outcome::Failed(ECONNREFUSED));
+    assert_eq!(hooked, Outcome::Failed(lab::refusal(ECONNREFUSED)));
 
     // The socket stays with the cgroup that it was made in, so that the hook still runs.
     lab.client

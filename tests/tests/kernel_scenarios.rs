@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use agent_common::abi::{TCP, UDP};
 use anyhow::{Context, Result, bail, ensure};
 use tests::client::Outcome;
-use tests::lab::{ECONNREFUSED, EHOSTUNREACH, Lab};
+use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, Lab};
 use tests::scenario::{Expected, Fate, Moment, Scenario, Target, World, all, check};
 use tests::sockets::{Request, Transport};
 
@@ -104,7 +104,8 @@ impl Bench {
 
     fn fail(&mut self, transport: Transport, to: SocketAddr, errno: i32) -> Result<()> {
         let outcome = self.lab.client.connect(transport, to)?;
-        ensure!(outcome == Outcome::Failed(errno), "the socket {outcome:?}");
+        let expected = Outcome::Failed(lab::refusal(errno));
+        ensure!(outcome == expected, "the socket {outcome:?}");
         Ok(())
     }
 }

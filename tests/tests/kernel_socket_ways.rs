@@ -33,7 +33,7 @@ fn check(way: Way) -> Result<()> {
         }
         let socket = lab.client.open(transport, false)?;
         let refused = lab.client.connect_by(way, socket, UNDECLARED)?;
-        assert_eq!(refused, Outcome::Failed(lab.errno(ECONNREFUSED)));
+        assert_eq!(refused, Outcome::Failed(lab::refusal(ECONNREFUSED)));
         assert_eq!(lab.client.peer_error(socket)?, libc::ENOTCONN);
     }
     Ok(())
@@ -114,7 +114,7 @@ fn data_with_the_syn_is_refused_as_connect_is() -> Result<()> {
     };
     let socket = lab.client.open(Transport::Tcp, false)?;
     let refused = lab.client.connect_by(Way::FastOpen, socket, UNDECLARED)?;
-    assert_eq!(refused, Outcome::Failed(lab.errno(ECONNREFUSED)));
+    assert_eq!(refused, Outcome::Failed(lab::refusal(ECONNREFUSED)));
     lab.client.connect_by(Way::FastOpen, socket, VIP)?;
     lab.client.expect_connected(socket, VIP, ENDPOINT)
 }

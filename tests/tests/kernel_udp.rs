@@ -8,7 +8,7 @@ use agent::compile::{Action, Program};
 use agent::dataplane::{Limits, LoadOptions};
 use agent_common::abi::UDP;
 use anyhow::{Context, Result};
-use tests::lab::{ECONNREFUSED, EHOSTUNREACH, Lab, limits};
+use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, Lab, limits};
 use tests::programs::{add, at, balance, frontend, key, service};
 use tests::sockets::{Request, Server, Transport};
 
@@ -160,9 +160,9 @@ fn a_datagram_that_cannot_be_sent_says_why() -> Result<()> {
     check(&[(VIP, &[])], |lab| {
         let socket = lab.client.open_udp(false)?;
         let refused = lab.client.exchange(socket, "240.240.0.1:54")?;
-        assert_eq!(refused, Err(lab.errno(ECONNREFUSED)));
+        assert_eq!(refused, Err(lab::refusal(ECONNREFUSED)));
         let unreachable = lab.client.exchange(socket, VIP)?;
-        assert_eq!(unreachable, Err(lab.errno(EHOSTUNREACH)));
+        assert_eq!(unreachable, Err(lab::refusal(EHOSTUNREACH)));
         Ok(())
     })
 }
@@ -191,7 +191,7 @@ fn an_unconnected_ipv6_socket_is_given_ipv6_endpoints_alone() -> Result<()> {
         // The kernel sends no datagram from one family to the other; a connect may.
         let socket = lab.client.open_udp(true)?;
         let sent = lab.client.exchange(socket, "[2001:2::2]:53")?;
-        assert_eq!(sent, Err(lab.errno(EHOSTUNREACH)));
+        assert_eq!(sent, Err(lab::refusal(EHOSTUNREACH)));
         lab.client.reconnect(socket, "[2001:2::2]:53")?;
         assert!(mixed[..2].contains(&lab.client.told(socket)?.server.to_string().as_str()));
         lab.client.close(socket)

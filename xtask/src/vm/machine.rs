@@ -80,6 +80,7 @@ impl Accelerator {
 /// What is booted.
 pub(super) struct Boot<'a> {
     pub accelerator: Accelerator,
+    pub release: &'a str,
     pub image: &'a Path,
     pub initramfs: &'a Path,
     pub limit: Duration,
@@ -117,7 +118,7 @@ impl Boot<'_> {
                     let line = line.trim_end_matches('\r');
                     writeln!(log, "{line}")?;
                     report.take(line);
-                    tell(line, &report, started.elapsed());
+                    self.tell(line, &report, started.elapsed());
                 }
                 Err(RecvTimeoutError::Timeout) => break true,
                 Err(RecvTimeoutError::Disconnected) => break false,
@@ -127,17 +128,15 @@ impl Boot<'_> {
         report.end(started.elapsed(), killed, &read(&console));
         Ok(report)
     }
-}
 
-/// One line for each program that starts, and each result.
-fn tell(line: &str, report: &Report, elapsed: Duration) {
-    if let Some(result) = line.strip_prefix("test result: ") {
-        let counts = result.split("; 0 ignored").next().unwrap_or(result);
-        eprintln!(
-            "  {:>4} s  {}: {counts}",
-            elapsed.as_secs(),
-            report.running().unwrap_or_default()
-        );
+    /// One line for each result.
+    fn tell(&self, line: &str, report: &Report, elapsed: Duration) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            let counts = result.split("; 0 ignored").next().unwrap_or(result);
+            let program = report.running().unwrap_or_default();
+            let (seconds, release) = (elapsed.as_secs(), self.release);
+            eprintln!("  {seconds:>4} s  {release}  {program}: {counts}");
+        }
     }
 }
 
@@ -148,8 +147,10 @@ fn read(console: &Path) -> String {
 
 /// A machine whose first port is the file `console`. When it panics or is done it ends.
 fn qemu(accelerator: Accelerator, image: &Path, console: &Path) -> Command {
-    let mut qemu = Command::new(QEMU);
-    qemu.args(["-accel", accelerator.flag(), "-cpu", "max"])
+    // It ends with us, also where we are killed.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", QEMU])
+        .args(["-accel", accelerator.flag(), "-cpu", "max"])
         .args(["-smp", "2", "-m", MEMORY_MIB])
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none"])

@@ -15,6 +15,9 @@ mod unpacked;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -73,15 +76,64 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             kernels.push(kernel);
         }
     }
-    let mut accelerator = None;
+    let fetched: Vec<(&Kernel, Result<Unpacked>)> = kernels
+        .into_iter()
+        .map(|kernel| (kernel, Unpacked::get(kernel, &archive)))
+        .collect();
+    let accelerator = accelerator(&fetched)?;
+    // Tests wait more than they compute, and most of them for one thread.
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
     let mut reports = Vec::new();
-    for kernel in kernels {
-        let report = Unpacked::get(kernel, &archive)
-            .and_then(|unpacked| boot(kernel, &unpacked, &guest, arguments, &mut accelerator))
-            .unwrap_or_else(|error| Report::of_failure(format!("{error:#}")));
-        reports.push((kernel.release.clone(), report));
+    for batch in fetched.chunks(at_once) {
+        thread::scope(|scope| {
+            let machines: Vec<_> = batch
+                .iter()
+                .map(|(kernel, unpacked)| {
+                    scope.spawn(|| report(kernel, unpacked, &guest, arguments, accelerator))
+                })
+                .collect();
+            for ((kernel, _), machine) in batch.iter().zip(machines) {
+                let report = machine.join().expect("a machine is run without panicking");
+                reports.push((kernel.release.clone(), report));
+            }
+        });
     }
     conclude(&reports)
+}
+
+/// What every machine runs on, found with the first kernel that is here.
+fn accelerator(fetched: &[(&Kernel, Result<Unpacked>)]) -> Result<Accelerator> {
+    let first = fetched
+        .iter()
+        .find_map(|(kernel, unpacked)| Some((kernel, unpacked.as_ref().ok()?)));
+    let Some((kernel, unpacked)) = first else {
+        return Ok(Accelerator::Tcg);
+    };
+    let found = Accelerator::find(&unpacked.image, &folder(kernel)?)?;
+    eprintln!("vm: machines run on {}", found.name());
+    Ok(found)
+}
+
+/// Of a machine with this kernel, or of why there was none.
+fn report(
+    kernel: &Kernel,
+    unpacked: &Result<Unpacked>,
+    guest: &Guest,
+    arguments: &Arguments,
+    accelerator: Accelerator,
+) -> Report {
+    let report = match unpacked {
+        Ok(unpacked) => boot(kernel, unpacked, guest, arguments, accelerator),
+        Err(error) => Ok(Report::of_failure(format!("{error:#}"))),
+    };
+    report.unwrap_or_else(|error| Report::of_failure(format!("{error:#}")))
+}
+
+/// Where the logs of a kernel go.
+fn folder(kernel: &Kernel) -> Result<PathBuf> {
+    let folder = tree::target().join("vm/runs").join(&kernel.release);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn boot(
@@ -89,15 +141,10 @@ fn boot(
     unpacked: &Unpacked,
     guest: &Guest,
     arguments: &Arguments,
-    accelerator: &mut Option<Accelerator>,
+    accelerator: Accelerator,
 ) -> Result<Report> {
-    let folder = tree::target().join("vm/runs").join(&kernel.release);
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let accelerator = match accelerator {
-        Some(found) => *found,
-        None => *accelerator.insert(Accelerator::find(&unpacked.image, &folder)?),
-    };
-    eprintln!("vm: boot Linux {} ({})", kernel.release, accelerator.name());
+    let folder = folder(kernel)?;
+    eprintln!("vm: boot Linux {}", kernel.release);
     let initramfs = folder.join("initramfs");
     let mut file = BufWriter::new(File::create(&initramfs)?);
     guest
@@ -107,6 +154,7 @@ fn boot(
     drop(file);
     let boot = Boot {
         accelerator,
+        release: &kernel.release,
         image: &unpacked.image,
         initramfs: &initramfs,
         limit: Duration::from_secs(arguments.time_limit),
@@ -115,7 +163,7 @@ fn boot(
     let report = boot.run()?;
     // Hundreds of megabytes, made anew each time.
     fs::remove_file(&initramfs)?;
-    eprintln!("  all that was said is in {}", folder.display());
+    eprintln!("vm: all that was said is in {}", folder.display());
     Ok(report)
 }
 

@@ -88,3 +88,37 @@ fn programs(reports: &[(String, Report)]) -> Vec<String> {
     }
     programs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_one_kernel_lacks_has_a_row_all_the_same() {
+        let report = |lines: &[&str]| {
+            let mut report = Report::default();
+            for line in lines {
+                report.take(line);
+            }
+            report
+        };
+        let old = report(&["vm: program shunt_connect4 1446", "vm: done"]);
+        let new = report(&[
+            "vm: program shunt_connect4 2916",
+            "vm: program shunt_sockops 421",
+            "vm: done",
+        ]);
+        let text = of(&[("5.10".to_owned(), old), ("6.18".to_owned(), new)]);
+        let cells = |program: &str| -> Vec<String> {
+            let row = text.lines().find(|line| line.contains(program));
+            let words = row.expect("there is a row").split_whitespace();
+            words.skip(3).map(str::to_owned).collect()
+        };
+        assert_eq!(cells("shunt_connect4"), ["shunt_connect4", "1446", "2916"]);
+        assert_eq!(cells("shunt_sockops"), ["shunt_sockops", "-", "421"]);
+        assert!(
+            text.ends_with("kernels: 0 passed, 0 failed, 0 skipped"),
+            "{text}"
+        );
+    }
+}

@@ -126,7 +126,7 @@ impl Dataplane {
     }
 
     /// Whether a refused connect says why (Linux 6.1); else it says EPERM.
-    pub fn can_set_errno(&self) -> bool {
+    pub fn can_set_errno() -> bool {
         Features::get().errno
     }
 
