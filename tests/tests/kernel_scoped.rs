@@ -66,7 +66,7 @@ fn check_as_without(cidr: &str, transport: Transport, to: &str) -> Result<()> {
 }
 
 #[test]
-fn a_cidr_claims_what_is_neither_link_local_nor_multicast() -> Result<()> {
+fn a_cidr_claims_what_stands_for_a_single_host() -> Result<()> {
     for (cidr, to) in [
         ("::/0", "[2001:db8::1]:80"),
         ("0.0.0.0/0", "203.0.113.1:80"),
@@ -106,6 +106,13 @@ fn a_multicast_group_is_left_alone() -> Result<()> {
 #[test]
 fn the_broadcast_address_is_left_alone() -> Result<()> {
     check_as_without("0.0.0.0/0", Transport::Udp, "255.255.255.255:80")
+}
+
+#[test]
+fn loopback_is_left_alone() -> Result<()> {
+    check_as_without("0.0.0.0/0", Transport::Tcp, "127.0.0.1:80")?;
+    check_as_without("127.0.0.0/8", Transport::Udp, "127.0.0.1:80")?;
+    check_as_without("::/0", Transport::Tcp, "[::1]:80")
 }
 
 #[test]
