@@ -153,7 +153,7 @@ fn a_socket_that_is_sent_elsewhere_counts_there_alone() -> Result<()> {
 fn nothing_counts_after_many_short_connections() -> Result<()> {
     check(|lab, _| {
         let to = at(CLOSES);
-        lab.client.spread(Transport::Tcp, to, 20_000)?;
+        lab.client.spread(Transport::Tcp, to, 5_000)?;
         lab.expect_open(0);
         let counts = lab.dataplane.counts();
         assert_eq!((counts.flows_full, lab.records()), (0, 0));

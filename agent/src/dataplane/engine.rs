@@ -197,7 +197,9 @@ impl<S: Store> Engine<S> {
         for &id in group.endpoint_ids.iter().filter(|&&id| id != UNCOUNTED) {
             if self.store.open(id) > 0 && self.lingering.insert(id) {
                 // The reference of the group is that of the sockets now, and they want the service to keep its id too.
-                self.names.services.acquire(&group.service);
+                if group.service_id != UNCOUNTED {
+                    self.names.services.acquire(&group.service);
+                }
             } else {
                 self.release_endpoint(group.service_id, id);
             }

@@ -183,6 +183,30 @@ fn an_endpoint_keeps_its_id_when_its_share_changes() {
 }
 
 #[test]
+fn an_endpoint_that_is_gone_keeps_its_id_until_its_last_socket_is() {
+    let mut program = Program::default();
+    add(&mut program, "a", &["240.240.0.1"], &[("10.0.0.1:80", 1)]);
+    let mut dataplane = fresh(&program);
+    let (id, _) = dataplane.names().endpoints.iter().next().unwrap();
+    let service = dataplane.names().services.get(&key("a"));
+    dataplane.store.open.insert(id, 1);
+
+    dataplane.apply(&Program::default());
+    add(&mut program, "b", &["240.240.0.2"], &[("10.0.0.2:80", 1)]);
+    program.services.remove(&key("a"));
+    program.frontends.retain(|_, service| *service != key("a"));
+    dataplane.apply(&program);
+    let ids = |dataplane: &MemoryDataplane| dataplane.names().endpoints.count();
+    assert_eq!(ids(&dataplane), 2, "that of the socket and that of b");
+    assert_eq!(dataplane.names().services.get(&key("a")), service);
+
+    dataplane.store.open.clear();
+    dataplane.apply(&program);
+    assert_eq!(ids(&dataplane), 1);
+    assert_eq!(dataplane.names().services.get(&key("a")), None);
+}
+
+#[test]
 fn an_update_of_one_service_writes_one_group_and_its_frontends() {
     let mut program = Program::default();
     add(
