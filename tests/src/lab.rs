@@ -210,10 +210,15 @@ pub fn limits() -> Limits {
 
 /// Whether this machine can load programs. In CI it must.
 pub fn can_run() -> bool {
-    obstacle().is_none_or(|reason| {
-        skip(reason);
-        false
-    })
+    let Some(reason) = obstacle() else {
+        return true;
+    };
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "in CI kernel tests must run, but {reason}"
+    );
+    skip(reason);
+    false
 }
 
 /// Whether flow records can be lines of a map (Linux 5.12).
@@ -221,12 +226,9 @@ pub fn has_compare_and_swap() -> bool {
     Dataplane::has_compare_and_swap()
 }
 
-/// Says that a test is left out, and why. In CI that is a failure.
+/// Says that a test is left out, and what of the kernel is missing. In CI `cargo xtask test` takes that for a failure;
+/// `cargo xtask vm` shows it, as old kernels lack what they lack.
 pub fn skip(reason: &str) {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "in CI kernel tests must run, but {reason}"
-    );
     // Past what captures the output of tests that pass; and named as libtest names its threads.
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");

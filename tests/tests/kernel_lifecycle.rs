@@ -151,6 +151,10 @@ fn a_killed_agent_stays_in_effect_until_cleanup() -> Result<()> {
 
 #[test]
 fn the_object_with_traces_decides_alike() -> Result<()> {
+    if !lab::has_compare_and_swap() {
+        lab::skip("traces need compare-and-swap (Linux 5.12)");
+        return Ok(());
+    }
     let options = LoadOptions {
         limits: lab::limits(),
         trace: true,
