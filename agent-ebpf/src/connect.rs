@@ -1,13 +1,14 @@
 //! connect4 and connect6: where a socket connects, TCP and connected UDP.
 
 use agent_common::abi::{Flow, TCP};
-use agent_common::{Client, Family, Reach};
+use agent_common::{Client, Connect, Family, Reach, Verdict};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::flows;
 use crate::outbound::{self, Way};
 use crate::sockaddr::SockAddr;
+use crate::trace::trace;
 
 #[cgroup_sock_addr(connect4)]
 pub fn shunt_connect4(ctx: SockAddrContext) -> i32 {
@@ -53,6 +54,11 @@ impl Way for Connecting<'_> {
         flow.is_connected = 1;
         flows::record_connection(&self.socket.holder(), flow);
         true
+    }
+
+    #[inline(always)]
+    fn show(&self, asked: &Connect, verdict: &Verdict) {
+        trace(self.socket.ctx, asked, verdict);
     }
 
     /// The socket may have been sent elsewhere by an earlier connect. Only then is its record looked for: that costs more

@@ -7,7 +7,6 @@ use core::hint::black_box;
 
 use crate::maps::{self, Live};
 use crate::sockaddr::SockAddr;
-use crate::trace::trace;
 
 const ALLOW: i32 = 1;
 const DENY: i32 = 0;
@@ -23,6 +22,10 @@ pub trait Way: Client {
 
     /// The socket goes where it asked to.
     fn forget(&mut self);
+
+    /// Traces the decision, in the object that does.
+    #[inline(always)]
+    fn show(&self, _: &Connect, _: &Verdict) {}
 }
 
 #[inline(always)]
@@ -40,7 +43,7 @@ pub fn send_on(socket: &SockAddr<'_>, way: &mut impl Way) -> i32 {
     // The pointer that comes out is not used: where a spilled constant is read through another pointer than that of the
     // frame, verifiers before Linux 6.8 lose track of what depends on it, and remove branches that are taken.
     black_box(&mut verdict);
-    trace(socket.ctx, &asked, &verdict);
+    way.show(&asked, &verdict);
     if verdict == Verdict::Pass || is_own() {
         way.forget();
         return ALLOW;

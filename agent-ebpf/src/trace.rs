@@ -1,4 +1,5 @@
-//! Traces of decisions, for people who debug the kernel side: compiled in with the feature `trace` only.
+//! Traces of decisions on connects, for people who debug the kernel side: compiled in with the feature `trace` only. Those on
+//! datagrams are not traced: with the functions that this takes, verifiers before Linux 6.8 do not come to an end there.
 
 use agent_common::{Connect, Verdict};
 use aya_ebpf::programs::SockAddrContext;

@@ -58,7 +58,7 @@ pub struct AgentArgs {
     /// which every TCP socket in the cgroups pays (needs Linux 5.12)
     #[arg(long, env = "SHUNT_SOCK_OPS", value_parser = FalseyValueParser::new())]
     pub sock_ops: bool,
-    /// Load the kernel programs with traces, and log every decision (slow; to debug the kernel side)
+    /// Load the kernel programs with traces, and log every decision on a connect (slow; to debug the kernel side)
     #[arg(long, env = "SHUNT_BPF_LOG", value_parser = FalseyValueParser::new())]
     pub bpf_log: bool,
 }
