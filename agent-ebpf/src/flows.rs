@@ -71,7 +71,7 @@ pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
     let endpoint = (flow.rewritten, flow.rewritten_port);
     let is_same = pair.endpoint == Some(endpoint);
     // Of two destinations with one endpoint, the one that was named last is whose reply comes: also within a tick.
-    let sent = match lines::latest(holder.cookie, endpoint) {
+    let sent = match latest(holder, endpoint) {
         // SAFETY: the record is this socket's, which is locked.
         Some(other) => maps::ticks().max(unsafe { other.as_ref() }.sent + 1),
         None => maps::ticks(),
@@ -102,10 +102,33 @@ pub fn sender(holder: &Holder, from: At) -> Option<At> {
     {
         return Some(original);
     }
-    let record = lines::latest(holder.cookie, from)
-        .or_else(|| find(holder, |flow| (flow.rewritten, flow.rewritten_port) == from))?;
+    let record = latest(holder, from)?;
     // SAFETY: the record is this socket's, which is locked.
     Some(original(unsafe { record.as_ref() }))
+}
+
+/// Of the socket's records that were sent to `endpoint`, the one that was used last.
+#[inline(always)]
+fn latest(holder: &Holder, endpoint: At) -> Option<Record> {
+    let line = lines::latest(holder.cookie, endpoint);
+    if lines::is_alone(holder.cookie) {
+        return line;
+    }
+    let Some(stored) = storage::get(holder.socket) else {
+        return line;
+    };
+    // SAFETY: the records are this socket's, which is locked.
+    let flow = unsafe { stored.as_ref() };
+    let is_later = match line {
+        // SAFETY: as above.
+        Some(line) => flow.sent > unsafe { line.as_ref() }.sent,
+        None => true,
+    };
+    if is_later && (flow.rewritten, flow.rewritten_port) == endpoint {
+        Some(stored)
+    } else {
+        line
+    }
 }
 
 /// What the client asked for when it was connected to `peer`.
