@@ -25,16 +25,7 @@ impl SockAddr<'_> {
         unsafe {
             match self.family {
                 Family::V4 => Address::from_v4_word((&raw const (*raw).user_ip4).read_volatile()),
-                Family::V6 => {
-                    let words = &raw const (*raw).user_ip6;
-                    let words = words.cast::<u32>();
-                    Address::from_words([
-                        words.read_volatile(),
-                        words.add(1).read_volatile(),
-                        words.add(2).read_volatile(),
-                        words.add(3).read_volatile(),
-                    ])
-                }
+                Family::V6 => address(&raw const (*raw).user_ip6),
             }
         }
     }
@@ -96,15 +87,7 @@ impl SockAddr<'_> {
     #[inline(always)]
     fn bound_to(&self) -> Address {
         // SAFETY: the socket lives while the program runs.
-        unsafe {
-            let words = (&raw const (*self.socket()).src_ip6).cast::<u32>();
-            Address::from_words([
-                words.read_volatile(),
-                words.add(1).read_volatile(),
-                words.add(2).read_volatile(),
-                words.add(3).read_volatile(),
-            ])
-        }
+        unsafe { address(&raw const (*self.socket()).src_ip6) }
     }
 
     /// `IPV6_V6ONLY`, as far as the kernel tells where it is.
@@ -150,4 +133,14 @@ impl SockAddr<'_> {
         // SAFETY: the context is valid while the program runs.
         unsafe { (&raw mut (*self.ctx.sock_addr).user_port).write_volatile(port) };
     }
+}
+
+/// # Safety
+/// `words` must lie in a context or a socket.
+#[inline(always)]
+unsafe fn address(words: *const [u32; 4]) -> Address {
+    let words = words.cast::<u32>();
+    // SAFETY: the caller's promise.
+    let word = |index| unsafe { words.add(index).read_volatile() };
+    Address::from_words([word(0), word(1), word(2), word(3)])
 }

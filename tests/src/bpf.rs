@@ -138,7 +138,7 @@ pub fn array<const N: usize>() -> io::Result<OwnedFd> {
     owned(bpf(MAP_CREATE, &map)?)
 }
 
-/// The element of an [`array`] of the same size.
+/// The element of an [`array()`] of the same size.
 pub fn element<const N: usize>(map: BorrowedFd<'_>) -> io::Result<[u8; N]> {
     let key = 0u32;
     let mut value = [0; N];

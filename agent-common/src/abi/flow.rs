@@ -20,7 +20,7 @@ pub struct Flow {
     pub rewritten_port: Port,
     pub endpoint: u32,
     pub service: u32,
-    /// [`TCP`] or [`UDP`].
+    /// [`super::TCP`] or [`super::UDP`].
     pub protocol: u8,
     /// 1 where the socket is connected there, 0 where an unconnected one sends datagrams there.
     pub is_connected: u8,
