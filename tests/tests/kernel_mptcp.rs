@@ -1,6 +1,6 @@
 //! The running kernel: MPTCP sockets, whose first subflow is what the hooks see.
 
-use agent::dataplane::LoadOptions;
+use agent::dataplane::{Limits, LoadOptions};
 use anyhow::Result;
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use tests::client::Outcome;
@@ -125,5 +125,34 @@ fn an_mptcp_socket_that_finds_no_line_counts_nowhere_once_it_is_closed() -> Resu
     assert_eq!(lab.client.told(socket)?.server, at(ENDPOINT));
     lab.client.close(socket)?;
     lab.expect_open(0);
+    Ok(())
+}
+
+#[test]
+fn an_mptcp_socket_that_never_connected_takes_nothing_from_the_count() -> Result<()> {
+    if !has_mptcp() {
+        return Ok(());
+    }
+    // One line, in which a record of the endpoint has been, while a socket of the same endpoint is open.
+    let options = LoadOptions {
+        limits: Limits {
+            flows: 1,
+            ..lab::limits()
+        },
+        ..LoadOptions::default()
+    };
+    let Some(mut lab) = Lab::with(CLIENT, &options)? else {
+        return Ok(());
+    };
+    lab.apply(&programs::services(&[(VIP, Transport::Tcp, ENDPOINT)]));
+    lab.add_addresses(&[ENDPOINT])?;
+    lab.serve(ENDPOINT, Server::Tell(Transport::Tcp))?;
+    let first = lab.client.connect(Transport::Tcp, at(VIP))?.socket();
+    lab.client.connect(Transport::Tcp, at(VIP))?.socket();
+    lab.client.close(first)?;
+    lab.expect_open(1);
+    let never = lab.client.open(Transport::Mptcp, false)?;
+    lab.client.close(never)?;
+    lab.expect_open(1);
     Ok(())
 }

@@ -173,9 +173,13 @@ fn is_of(line: Record, cookie: u64, wanted: &impl Fn(&Flow) -> bool) -> bool {
     flow.cookie == cookie && wanted(flow)
 }
 
-/// The line that is tried for the socket at the given probe.
+/// The line that is tried for the socket at the given probe. An MPTCP socket that has never connected has no cookie, and
+/// must not take the mark of a free line for its own.
 #[inline(always)]
 fn line(cookie: u64, probe: u32) -> Option<Record> {
+    if cookie == 0 {
+        return None;
+    }
     maps::flow((cookie as u32).wrapping_add(probe)).and_then(NonNull::new)
 }
 
