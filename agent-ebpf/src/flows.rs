@@ -10,7 +10,7 @@ mod storage;
 
 use core::ptr::NonNull;
 
-use agent_common::abi::{Flow, Total};
+use agent_common::abi::{Flow, Total, UDP};
 
 use crate::holder::Holder;
 use crate::maps;
@@ -21,6 +21,13 @@ pub type Record = NonNull<Flow>;
 /// Remembers what a connecting socket was sent to, in the place of what it was sent to before.
 #[inline(always)]
 pub fn record_connection(holder: &Holder, flow: &Flow) {
+    if flow.protocol == UDP {
+        // It may have sent to many before; now it hears from one.
+        end(holder);
+        if !lines::is_alone(holder.cookie) {
+            replies::renew(holder.cookie, flow);
+        }
+    }
     match find(holder, |_| true).or_else(|| place(holder)) {
         Some(record) => fill(record, flow, maps::ticks()),
         None => maps::count_total(Total::FlowsFull),
@@ -83,12 +90,17 @@ pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
         && is_same
     {
         // SAFETY: the record is this socket's, which is locked.
-        unsafe { record.as_mut() }.sent = sent;
-        return false;
+        let line = unsafe { record.as_mut() };
+        // The same place may be an endpoint of another service by now, under another id.
+        if line.endpoint == flow.endpoint {
+            line.sent = sent;
+            return false;
+        }
     }
     match pair.record.or_else(|| place(holder)) {
         Some(record) => fill(record, flow, sent),
-        None if replies::remember(holder.cookie, flow) => {}
+        // Of a socket that has no other record nobody would look there.
+        None if !lines::is_alone(holder.cookie) && replies::remember(holder.cookie, flow) => {}
         None => maps::count_total(Total::FlowsFull),
     }
     !is_same

@@ -23,9 +23,9 @@ fn a_wrong_flag_or_argument_gives_status_64_and_names_it() {
                 "--cgroup",
                 "/",
                 "--max-flows",
-                "3",
+                "3000",
             ],
-            "--max-flows 3",
+            "--max-flows 3000",
         ),
         (
             &["run", "--config-dir", "/", "--log-level", "a=b=c"],

@@ -64,15 +64,15 @@ impl Address {
         self.0[0] == 0 && u64::from_be(self.0[1]) >> 32 == MAPPED >> 32
     }
 
-    /// Whether the address stands for another host depending on where it is used (loopback, and `fe80::/10` of IPv6), or for
-    /// many: multicast (`ff00::/8`, `224.0.0.0/4`) and broadcast.
+    /// Whether the address stands for another host depending on where it is used (loopback, which the unspecified address
+    /// means too, and `fe80::/10`), or for many: multicast (`ff00::/8`, `224.0.0.0/4`) and broadcast.
     pub const fn is_relative(self) -> bool {
         let [high, low] = [u64::from_be(self.0[0]), u64::from_be(self.0[1])];
         if self.is_v4() {
             let v4 = low as u32;
-            return v4 >> 24 == 127 || v4 >> 28 == 0xe || v4 == u32::MAX;
+            return v4 == 0 || v4 >> 24 == 127 || v4 >> 28 == 0xe || v4 == u32::MAX;
         }
-        high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff || (high == 0 && low == 1)
+        high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff || (high == 0 && low <= 1)
     }
 }
 
@@ -199,9 +199,15 @@ mod tests {
             let address: Ipv6Addr = text.parse().expect("a valid address");
             Address::from_octets(address.octets())
         };
-        let mapped = ["127.0.0.1", "127.9.9.9", "224.0.0.251", "255.255.255.255"];
+        let mapped = [
+            "127.0.0.1",
+            "127.9.9.9",
+            "224.0.0.251",
+            "255.255.255.255",
+            "0.0.0.0",
+        ];
         let mapped = mapped.map(|text| format!("::ffff:{text}"));
-        let relative = ["::1", "fe80::1", "febf::1", "ff02::1"].map(String::from);
+        let relative = ["::", "::1", "fe80::1", "febf::1", "ff02::1"].map(String::from);
         for relative in mapped.iter().chain(&relative) {
             assert!(v6(relative).is_relative(), "{relative}");
         }

@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn flows_are_a_power_of_two() {
         refuses(
-            &["--max-flows", "1000"],
-            expect!["--max-flows 1000: this is not a power of two; 1024 is the next"],
+            &["--max-flows", "2000"],
+            expect!["--max-flows 2000: this is not a power of two; 2048 is the next"],
         );
         assert!(Limits::small().flows.is_power_of_two());
     }

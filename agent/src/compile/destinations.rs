@@ -90,7 +90,7 @@ fn addresses(host: &Host) -> BTreeSet<IpNet> {
 }
 
 /// A v4-mapped prefix as the IPv4 prefix that it is: the kernel sees no difference.
-fn canonical(net: IpNet) -> IpNet {
+pub(super) fn canonical(net: IpNet) -> IpNet {
     match net {
         IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_canonical() {
             IpAddr::V4(v4) => {

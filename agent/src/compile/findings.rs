@@ -43,12 +43,13 @@ pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
 pub(super) fn undialable(entry: &Entry) -> impl Iterator<Item = Diagnostic> {
     let addresses = entry.spec.addresses.iter().enumerate();
     let undialable = addresses.filter(|(_, net)| {
+        let net = destinations::canonical(**net);
         net.prefix_len() == net.max_prefix_len() && !destinations::is_dialable(net.addr())
     });
     let meta = entry.meta;
     undialable.map(move |(index, net)| {
         let message = format!(
-            "{} stands for another host on each link, or for many: connects to it are left alone",
+            "{} stands for many hosts, or for another one on each link or node: connects to it are left alone",
             net.addr()
         );
         Diagnostic::about(Severity::Warning, codes::ADDRESS_OF_LINK, meta, message)

@@ -27,6 +27,11 @@ pub(super) fn limit() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=LARGEST_LIMIT)
 }
 
+/// In fewer lines a socket would find its own more than once.
+pub(super) fn flows() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1024..=LARGEST_LIMIT)
+}
+
 pub(super) fn draws() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(0..=u64::from(MAX_DRAWS))
 }

@@ -47,6 +47,7 @@ fn addresses_that_stand_for_no_single_host_are_left_alone_and_said_so() {
         "ff02::1",
         "224.0.0.251",
         "255.255.255.255",
+        "::ffff:224.0.0.1",
         "fe80::/10",
     ];
     let compiled = compiled(&[none("a", &addresses)], &[]);
@@ -56,7 +57,7 @@ fn addresses_that_stand_for_no_single_host_are_left_alone_and_said_so() {
         .iter()
         .map(|d| d.code.as_str())
         .collect();
-    assert_eq!(found, ["SH3015"; 4]);
+    assert_eq!(found, ["SH3015"; 5]);
 }
 
 #[test]
