@@ -3,10 +3,8 @@
 //! One name is looked up in one pass over the types. Crates that read BTF build all of it first, a hundred thousand types,
 //! which takes the better part of a second at every start.
 
-use std::fs;
-use std::path::Path;
-
-pub(in crate::dataplane) const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+/// Where the kernel has the description: some megabytes.
+pub(super) const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u32 = 0xeb9f;
 /// Of include/uapi/linux/btf.h.
@@ -25,19 +23,13 @@ const ENUM64: u32 = 19;
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
-/// The first bit of a member of a structure, counted from the structure's start; `None` where the kernel does not tell.
-pub(super) fn bit_offset(structure: &str, member: &str) -> Option<u32> {
-    let bytes = fs::read(Path::new(KERNEL)).ok()?;
-    Btf::parse(&bytes)?.bit_offset(structure, member)
-}
-
-struct Btf<'a> {
+pub(super) struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
 }
 
 impl<'a> Btf<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         if word(bytes, 0)? & 0xffff != MAGIC {
             return None;
         }
@@ -50,7 +42,8 @@ impl<'a> Btf<'a> {
         })
     }
 
-    fn bit_offset(&self, structure: &str, member: &str) -> Option<u32> {
+    /// The first bit of a member of a structure, counted from the structure's start.
+    pub(super) fn bit_offset(&self, structure: &str, member: &str) -> Option<u32> {
         let mut rest = self.types;
         loop {
             let (name, shape) = (word(rest, 0)?, word(rest, 4)?);

@@ -1,5 +1,6 @@
 //! What the running kernel has of that which not every kernel has, found out by trying.
 
+use std::fs;
 use std::io;
 use std::sync::OnceLock;
 
@@ -8,7 +9,7 @@ use aya::sys::{BpfHelper, is_helper_supported};
 
 use crate::dataplane::bpf;
 
-use super::btf;
+use super::btf::{self, Btf};
 
 /// What the programs are loaded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,16 +29,26 @@ impl Features {
     /// Asks once for each process.
     pub(in crate::dataplane) fn get() -> Self {
         static FOUND: OnceLock<Features> = OnceLock::new();
-        *FOUND.get_or_init(|| Self {
+        *FOUND.get_or_init(Self::probe)
+    }
+
+    fn probe() -> Self {
+        // Where there is no such file, nothing is described.
+        let description = fs::read(btf::KERNEL).unwrap_or_default();
+        let types = Btf::parse(&description);
+        let v6_only = |types: &Btf<'_>| types.bit_offset("sock_common", "skc_ipv6only");
+        Self {
             compare_and_swap: has_compare_and_swap().unwrap_or_else(|error| {
                 tracing::debug!(%error, "probing for compare-and-swap");
                 false
             }),
             errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
-            mptcp: Mptcp::find(),
-            v6_only: btf::bit_offset("sock_common", "skc_ipv6only")
+            mptcp: types.as_ref().and_then(Mptcp::find),
+            v6_only: types
+                .as_ref()
+                .and_then(v6_only)
                 .map(|bit| (bit / 8, 1 << (bit % 8))),
-        })
+        }
     }
 }
 
@@ -53,8 +64,8 @@ pub(in crate::dataplane) struct Mptcp {
 }
 
 impl Mptcp {
-    fn find() -> Option<Self> {
-        let offset = |structure, member| btf::bit_offset(structure, member).map(|bit| bit / 8);
+    fn find(types: &Btf<'_>) -> Option<Self> {
+        let offset = |structure, member| types.bit_offset(structure, member).map(|bit| bit / 8);
         Some(Self {
             first: offset("mptcp_sock", "first")?,
             cookie: offset("sock_common", "skc_cookie")?,
