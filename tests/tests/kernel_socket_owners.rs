@@ -15,6 +15,16 @@ const VIP: &str = "240.240.0.1:80";
 const ENDPOINT: &str = "10.9.0.1:8080";
 const SERVICES: [(&str, Transport, &str); 1] = [(VIP, Transport::Tcp, ENDPOINT)];
 
+/// A cgroup without the programs, which must outlive who is in it, and a laboratory.
+fn cgroup_and_lab() -> Result<Option<(TemporaryCgroup, Lab)>> {
+    if !lab::can_run() {
+        return Ok(None);
+    }
+    let outside = TemporaryCgroup::new()?;
+    let lab = Lab::serving(CLIENT, &SERVICES)?;
+    Ok(lab.map(|lab| (outside, lab)))
+}
+
 /// Passes a socket to another process.
 fn pass(from: &mut Client, socket: u32, to: &mut Client) -> Result<u32> {
     let directory = TempDir::new()?;
@@ -28,11 +38,7 @@ fn pass(from: &mut Client, socket: u32, to: &mut Client) -> Result<u32> {
 
 #[test]
 fn a_socket_that_is_passed_out_of_the_cgroup_is_still_redirected() -> Result<()> {
-    if !lab::can_run() {
-        return Ok(());
-    }
-    let outside = TemporaryCgroup::new()?;
-    let Some(mut lab) = Lab::serving(CLIENT, &SERVICES)? else {
+    let Some((outside, mut lab)) = cgroup_and_lab()? else {
         return Ok(());
     };
     let mut stranger = Client::start(CLIENT, outside.path())?;
@@ -54,11 +60,7 @@ fn a_socket_that_is_passed_out_of_the_cgroup_is_still_redirected() -> Result<()>
 
 #[test]
 fn a_socket_that_is_passed_into_the_cgroup_is_left_alone() -> Result<()> {
-    if !lab::can_run() {
-        return Ok(());
-    }
-    let outside = TemporaryCgroup::new()?;
-    let Some(mut lab) = Lab::serving(CLIENT, &SERVICES)? else {
+    let Some((outside, mut lab)) = cgroup_and_lab()? else {
         return Ok(());
     };
     let mut stranger = Client::start(CLIENT, outside.path())?;
@@ -82,11 +84,7 @@ fn a_socket_that_is_passed_into_the_cgroup_is_left_alone() -> Result<()> {
 
 #[test]
 fn a_connection_that_is_passed_on_shows_what_was_asked_for() -> Result<()> {
-    if !lab::can_run() {
-        return Ok(());
-    }
-    let outside = TemporaryCgroup::new()?;
-    let Some(mut lab) = Lab::serving(CLIENT, &SERVICES)? else {
+    let Some((outside, mut lab)) = cgroup_and_lab()? else {
         return Ok(());
     };
     let mut stranger = Client::start(CLIENT, outside.path())?;
@@ -102,11 +100,7 @@ fn a_connection_that_is_passed_on_shows_what_was_asked_for() -> Result<()> {
 
 #[test]
 fn a_socket_keeps_the_cgroup_that_its_process_leaves() -> Result<()> {
-    if !lab::can_run() {
-        return Ok(());
-    }
-    let outside = TemporaryCgroup::new()?;
-    let Some(mut lab) = Lab::serving(CLIENT, &SERVICES)? else {
+    let Some((outside, mut lab)) = cgroup_and_lab()? else {
         return Ok(());
     };
     let before = lab.client.open(Transport::Tcp, false)?;
@@ -129,11 +123,7 @@ fn a_socket_keeps_the_cgroup_that_its_process_leaves() -> Result<()> {
 
 #[test]
 fn a_socket_does_not_take_on_the_cgroup_that_its_process_enters() -> Result<()> {
-    if !lab::can_run() {
-        return Ok(());
-    }
-    let outside = TemporaryCgroup::new()?;
-    let Some(mut lab) = Lab::serving(CLIENT, &SERVICES)? else {
+    let Some((outside, mut lab)) = cgroup_and_lab()? else {
         return Ok(());
     };
     let inside = lab.cgroup.path().to_owned();
