@@ -9,6 +9,7 @@ mod frontends;
 mod hosts;
 mod load;
 mod locality;
+mod names;
 mod policy;
 mod prefixes;
 pub mod program;
@@ -16,6 +17,7 @@ pub mod report;
 mod services;
 mod shares;
 
+pub use names::{Names, Saying};
 pub use program::{
     Action, Compiled, Destination, Endpoint, Frontend, Program, RefuseReason, Service, ServiceKey,
 };

@@ -1,0 +1,118 @@
+//! What the name server says of each host: the addresses that it answers, or how it comes by them.
+//!
+//! Names are lower case and without a trailing dot, in here and in questions.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What is said of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saying {
+    /// These, of either family: declared, automatic, or those that Istio allocated.
+    Addresses(Arc<[IpAddr]>),
+    /// What the upstream servers say, which is then recognised where clients connect to it: hosts that have no address of
+    /// their own (resolution NONE, wildcards).
+    Learned,
+    /// An automatic address of its own for each name that exists (`DYNAMIC_DNS`).
+    OnDemand,
+}
+
+/// Every host that is known, by what a question may name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    exact: HashMap<Arc<str>, Saying>,
+    /// By what follows the asterisk: `.example.com`, or `-eu.example.com` of a partial wildcard.
+    wildcards: HashMap<Arc<str>, Saying>,
+    /// Bytes of the longest suffix in `wildcards`.
+    longest: usize,
+}
+
+impl Names {
+    /// Says it of `host`, a name or a wildcard, unless something is said of it already: the oldest host comes first.
+    pub(super) fn say(&mut self, host: &str, saying: Saying) {
+        match host.strip_prefix('*') {
+            Some(suffix) => {
+                self.longest = self.longest.max(suffix.len());
+                self.wildcards.entry(suffix.into()).or_insert(saying);
+            }
+            None => {
+                self.exact.entry(host.into()).or_insert(saying);
+            }
+        }
+    }
+
+    /// What is said of `name`: by its own host, or else by the longest wildcard that covers it.
+    pub fn find(&self, name: &str) -> Option<&Saying> {
+        self.exact.get(name).or_else(|| self.find_wildcard(name))
+    }
+
+    /// `*foo.com` covers `foo.com`, and `*.foo.com` does not, as Istio has it.
+    fn find_wildcard(&self, name: &str) -> Option<&Saying> {
+        let first = name.len().saturating_sub(self.longest);
+        let mut suffixes = (first..name.len()).filter_map(|start| name.get(start..));
+        suffixes.find_map(|suffix| self.wildcards.get(suffix))
+    }
+
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.wildcards.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(hosts: &[(&str, u8)]) -> Names {
+        let mut names = Names::default();
+        for (host, last) in hosts {
+            names.say(host, addresses(*last));
+        }
+        names
+    }
+
+    fn addresses(last: u8) -> Saying {
+        Saying::Addresses([IpAddr::from([10, 0, 0, last])].into())
+    }
+
+    #[test]
+    fn the_name_itself_comes_first_then_the_longest_wildcard() {
+        let names = names(&[
+            ("*.com", 1),
+            ("*.b.example.com", 2),
+            ("*.example.com", 3),
+            ("a.example.com", 4),
+            ("*-eu.example.com", 5),
+        ]);
+        let find = |name| names.find(name).cloned();
+        assert_eq!(find("a.example.com"), Some(addresses(4)));
+        assert_eq!(find("c.example.com"), Some(addresses(3)));
+        assert_eq!(find("x.y.example.com"), Some(addresses(3)));
+        assert_eq!(find("x.b.example.com"), Some(addresses(2)));
+        assert_eq!(find("shop-eu.example.com"), Some(addresses(5)));
+        assert_eq!(find("example.com"), Some(addresses(1)));
+        assert_eq!(find("com"), None);
+        assert_eq!(find("example.org"), None);
+        assert_eq!(find(""), None);
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_ends_with_all_that_follows_the_asterisk() {
+        let names = names(&[("*.example.com", 1), ("*foo.com", 2)]);
+        assert_eq!(names.find("example.com"), None);
+        assert_eq!(names.find("foo.com"), Some(&addresses(2)));
+        assert_eq!(names.find("a.foo.com"), Some(&addresses(2)));
+    }
+
+    #[test]
+    fn of_two_that_say_something_of_a_host_the_first_is_heard() {
+        let names = names(&[("a.com", 1), ("a.com", 2), ("*.com", 3), ("*.com", 4)]);
+        assert_eq!(names.find("a.com"), Some(&addresses(1)));
+        assert_eq!(names.find("b.com"), Some(&addresses(3)));
+        assert_eq!(names.len(), 2);
+    }
+}
