@@ -10,7 +10,7 @@ use agent_common::abi::UDP;
 use anyhow::{Context, Result};
 use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, Lab, limits};
 use tests::programs::{add, at, balance, frontend, key, service};
-use tests::sockets::{Request, Server, Transport};
+use tests::sockets::{Request, Server, Setting, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
@@ -270,6 +270,33 @@ fn sockets_beyond_the_lines_of_the_map_are_remembered_at_themselves() -> Result<
     for socket in sockets {
         lab.client.close(socket)?;
     }
+    lab.expect_nothing_open();
+    Ok(())
+}
+
+#[test]
+fn a_socket_without_memory_for_its_record_is_sent_on_all_the_same() -> Result<()> {
+    const ENDPOINT: &str = "[fd00::1]:8080";
+    const VIP: &str = "[2001:2::1]:80";
+    let options = LoadOptions {
+        limits: limits(),
+        flows_at_sockets: true,
+        ..LoadOptions::default()
+    };
+    let Some(mut lab) = Lab::with(CLIENT, &options)? else {
+        return Ok(());
+    };
+    lab.apply(&program(&[(VIP, &[ENDPOINT])]));
+    lab.add_addresses(&[ENDPOINT])?;
+    lab.serve(ENDPOINT, Server::Tell(Transport::Udp))?;
+    let socket = lab.client.open(Transport::Udp, true)?;
+    lab.client.set(socket, Setting::NoOptionMemory)?;
+    lab.client.reconnect(socket, VIP)?;
+    // The client sees where it was sent: nothing tells what it asked for.
+    lab.client.expect_connected(socket, ENDPOINT, ENDPOINT)?;
+    let counts = lab.dataplane.counts();
+    assert_eq!((lab.open(), counts.flows_full), (0, 1));
+    lab.client.close(socket)?;
     lab.expect_nothing_open();
     Ok(())
 }

@@ -5,11 +5,11 @@
 )]
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::io::ioctl_fionbio;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{self, AddressFamily, SocketType, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub enum Setting {
     Device(String),
     /// `TCP_FASTOPEN_CONNECT`: a connect waits for the first data.
     FastOpenConnect,
+    /// Leaves no memory for options (`net.core.optmem_max`), by joining groups. For datagrams over IPv6.
+    NoOptionMemory,
 }
 
 /// A socket of the family. A connection is reset when it is closed, so that its port is free at once.
@@ -77,8 +79,22 @@ pub(super) fn set(socket: &OwnedFd, setting: &Setting) -> io::Result<()> {
             let yes = 1i32.to_ne_bytes();
             set_option(socket, libc::SOL_TCP, libc::TCP_FASTOPEN_CONNECT, &yes)?;
         }
+        Setting::NoOptionMemory => use_option_memory_up(socket)?,
     }
     Ok(())
+}
+
+fn use_option_memory_up(socket: &OwnedFd) -> io::Result<()> {
+    const LOOPBACK: u32 = 1;
+    for group in 1..=u16::MAX {
+        let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0x53, group);
+        match sockopt::set_ipv6_add_membership(socket, &group, LOOPBACK) {
+            Ok(()) => {}
+            Err(Errno::NOMEM) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other("groups do not use the memory up"))
 }
 
 fn set_option(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! What the programs themselves take: their run time as the kernel counts it, less what counting an empty one takes.
+//! What the programs themselves take: their run time as the kernel counts it, less what counting an empty one takes, and
+//! beside a direct connect of the same run. Nanoseconds of one machine say little about another; that share does.
 
 use anyhow::{Context, Result};
 
@@ -7,10 +8,13 @@ use crate::interrupt;
 use crate::kernel::{EmptyProgram, count_runs};
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;
-use crate::table::{Budget, Table};
-use crate::worker::{Order, Target};
+use crate::table::{Budget, Table, shown};
+use crate::worker::{Order, Target, Times};
 
 const SPREAD: u32 = 10_000;
+
+/// What a direct connect took, in nanoseconds, on the machine that the budgets are of.
+const DIRECT: f64 = 4_840.0;
 
 /// Nanoseconds for one run, as counted, of connect4 and of `sock_release`.
 #[derive(Clone, Copy)]
@@ -21,6 +25,8 @@ struct Gross {
 
 /// What the cases of one round took.
 struct Round {
+    /// A direct connect, in nanoseconds.
+    direct: f64,
     /// An empty program, in nanoseconds as counted.
     empty: f64,
     warm: Gross,
@@ -36,8 +42,10 @@ pub(crate) fn measure(setting: &mut Setting, effort: Effort, table: &mut Table) 
     let mut rounds = Vec::new();
     for _ in 0..effort.rounds() {
         interrupt::check()?;
+        let (direct, empty) = empty_runs(setting, &empty, effort)?;
         rounds.push(Round {
-            empty: empty_runs(setting, &empty, effort)?,
+            direct,
+            empty,
             warm: ours(setting, Target::AnyOf(1), effort)?,
             spread: ours(setting, Target::AnyOf(SPREAD), effort)?,
             miss: ours(setting, Target::Server, effort)?,
@@ -49,8 +57,13 @@ pub(crate) fn measure(setting: &mut Setting, effort: Effort, table: &mut Table) 
 
 fn report(rounds: &[Round], table: &mut Table) {
     let mut row = |what: &str, limit: Option<f64>, figure: fn(&Round) -> f64| {
-        let budget = limit.map_or(Budget::None, |limit| Budget::AtMost { limit, unit: "ns" });
-        table.figure(what, median(rounds.iter().map(figure)), "ns", budget);
+        let budget = limit.map_or(Budget::None, |limit| Budget::AtMost {
+            limit: limit / DIRECT,
+            unit: "×",
+        });
+        let nanoseconds = median(rounds.iter().map(figure));
+        let ratio = median(rounds.iter().map(|round| figure(round) / round.direct));
+        table.ratio(what, format!("{} ns", shown(nanoseconds)), ratio, budget);
     };
     row("an empty program, as counted", None, |r| r.empty);
     row("connect4, same service each time, net", Some(140.0), |r| {
@@ -74,10 +87,11 @@ fn report(rounds: &[Round], table: &mut Table) {
     });
 }
 
-fn empty_runs(setting: &mut Setting, empty: &EmptyProgram, effort: Effort) -> Result<f64> {
+/// What a connect takes, and the empty program in it.
+fn empty_runs(setting: &mut Setting, empty: &EmptyProgram, effort: Effort) -> Result<(f64, f64)> {
     let before = empty.runs()?;
-    connect(setting, false, Target::Server, effort)?;
-    Ok(each(before, empty.runs()?))
+    let times = connect(setting, false, Target::Server, effort)?;
+    Ok((times.p50 * 1e3, each(before, empty.runs()?)))
 }
 
 fn ours(setting: &mut Setting, to: Target, effort: Effort) -> Result<Gross> {
@@ -96,13 +110,10 @@ fn ours(setting: &mut Setting, to: Target, effort: Effort) -> Result<Gross> {
     })
 }
 
-fn connect(setting: &mut Setting, is_ours: bool, to: Target, effort: Effort) -> Result<()> {
+fn connect(setting: &mut Setting, is_ours: bool, to: Target, effort: Effort) -> Result<Times> {
     let cgroup = setting.cgroup(is_ours);
     let count = effort.connects();
-    setting
-        .worker
-        .order(&Order::Connect { cgroup, to, count })?;
-    Ok(())
+    setting.worker.order(&Order::Connect { cgroup, to, count })
 }
 
 fn runs(setting: &Setting, name: &str) -> Result<(u64, u64)> {

@@ -9,7 +9,7 @@ use crate::services;
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;
 use crate::table::{Budget, Table, shown};
-use crate::worker::{Order, SERVER, Target, Times};
+use crate::worker::{Order, SERVER, Target};
 
 pub(crate) fn measure(effort: Effort, table: &mut Table) -> Result<()> {
     datagrams(effort, table)?;
@@ -74,40 +74,45 @@ fn connection_states(effort: Effort, table: &mut Table) -> Result<()> {
 /// Turns in which sockets come and go.
 const TURNS: usize = 10;
 
-/// Whether the last of very many sockets pay more than the first, and what is left of them.
+/// Whether the last of very many sockets pay more than the first, each beside direct ones, and what is left of them.
 fn churn(effort: Effort, table: &mut Table) -> Result<()> {
     let connects = match effort {
         Effort::Quick => 10_000,
         Effort::Full => 200_000,
     };
-    eprintln!("{} short connections …", TURNS * connects as usize);
+    let sockets = TURNS * connects as usize;
+    eprintln!("{sockets} short connections …");
     let mut setting = Setting::new()?;
     fill(&mut setting.dataplane, 1)?;
-    let order = Order::Connect {
-        cgroup: setting.cgroup(true),
-        to: Target::AnyOf(1),
-        count: connects,
+    let order = |is_ours, to, count| Order::Connect {
+        cgroup: setting.cgroup(is_ours),
+        to,
+        count,
     };
-    let turns: Vec<Times> = (0..TURNS)
+    let direct = order(false, Target::Server, connects / 4);
+    let ours = order(true, Target::AnyOf(1), connects);
+    let turns: Vec<(f64, f64)> = (0..TURNS)
         .map(|_| {
             interrupt::check()?;
-            setting.worker.order(&order)
+            let beside = setting.worker.order(&direct)?.p99;
+            let p99 = setting.worker.order(&ours)?.p99;
+            Ok((p99, p99 / beside))
         })
         .collect::<Result<_>>()?;
     let (early, late) = turns.split_at(TURNS / 2);
-    let p99 = |turns: &[Times]| median(turns.iter().map(|times| times.p99));
-    table.ratio(
-        format!(
-            "connect p99, second half of {} sockets to the first",
-            TURNS * connects as usize
-        ),
-        format!("{} µs", shown(p99(late))),
-        p99(late) / p99(early),
-        Budget::AtMost {
-            limit: 1.10,
-            unit: "×",
-        },
-    );
+    let ratio = |turns: &[(f64, f64)]| median(turns.iter().map(|(_, ratio)| *ratio));
+    let no_cliff = Budget::AtMost {
+        limit: 1.10 * ratio(early),
+        unit: "×",
+    };
+    for (turns, half, budget) in [(early, "first", Budget::None), (late, "second", no_cliff)] {
+        table.ratio(
+            format!("connect p99, {half} half of {sockets} sockets"),
+            format!("{} µs", shown(median(turns.iter().map(|(p99, _)| *p99)))),
+            ratio(turns),
+            budget,
+        );
+    }
     let left = left(&setting.dataplane);
     let none = Budget::AtMost {
         limit: 0.0,

@@ -65,7 +65,7 @@ impl Budget {
         match self {
             Self::AtMost { limit, unit } => {
                 let verdict = if value <= limit { "ok" } else { "**over**" };
-                format!("≤ {limit} {unit}: {verdict}")
+                format!("≤ {} {unit}: {verdict}", (limit * 1e3).round() / 1e3)
             }
             Self::None => String::new(),
         }
