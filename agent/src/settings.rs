@@ -20,9 +20,21 @@ pub struct Settings {
     pub bpf_dir: PathBuf,
     pub socket: PathBuf,
     pub vip_ranges: VipRanges,
+    pub name_server: NameServerSettings,
     pub limits: Limits,
     /// Load the object with traces and show them (`--bpf-log`).
     pub bpf_log: bool,
     /// Follow the states of TCP connections (`--sock-ops`).
     pub sock_ops: bool,
+}
+
+/// How names are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameServerSettings {
+    /// Send what clients ask other servers to ours.
+    pub capture: bool,
+    /// At most one of each family. Empty: loopback.
+    pub listen: Vec<SocketAddr>,
+    /// Empty: the server that the client asked.
+    pub upstreams: Vec<SocketAddr>,
 }

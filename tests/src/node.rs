@@ -14,7 +14,7 @@ use agent::api::MeshConfig;
 use agent::app::agent::{Role, Running, start};
 use agent::model::{Node as Place, VipRanges};
 use agent::observe::State;
-use agent::settings::Settings;
+use agent::settings::{NameServerSettings, Settings};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -121,6 +121,11 @@ impl Node {
             bpf_dir: self.bpf_dir(),
             socket: self.socket(),
             vip_ranges: VipRanges::default(),
+            name_server: NameServerSettings {
+                capture: true,
+                listen: Vec::new(),
+                upstreams: Vec::new(),
+            },
             limits: lab::limits(),
             bpf_log: false,
             sock_ops: false,

@@ -18,7 +18,7 @@ use clap_complete::Shell;
 use crate::api::Locality;
 use crate::observe::Target;
 
-pub use agent::{AgentArgs, LimitArgs};
+pub use agent::{AgentArgs, DnsArgs, LimitArgs};
 pub use parse::HostAnswer;
 
 /// Where the agent answers unless it is told otherwise.
@@ -365,6 +365,12 @@ pub struct VersionArgs {
 pub enum ReportFormat {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// How the agent is reached.

@@ -10,9 +10,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::api::{Diagnostic, MeshConfig, mesh_config};
 use crate::dataplane::{Limits, mounts};
 use crate::model::{Node, VipRanges};
-use crate::settings::Settings;
+use crate::settings::{NameServerSettings, Settings};
 
-use super::args::{AgentArgs, BpfDirArgs, LimitArgs, NodeArgs, SocketArgs};
+use super::args::{AgentArgs, BpfDirArgs, DnsArgs, LimitArgs, NodeArgs, SocketArgs, Switch};
 
 pub(super) use error::SettingsError;
 
@@ -36,6 +36,7 @@ impl Settings {
             socket: SocketArgs { socket },
             vip_range_v4,
             vip_range_v6,
+            dns,
             limits: limit_args,
             sock_ops,
             bpf_log,
@@ -51,6 +52,7 @@ impl Settings {
             bpf_dir,
             socket,
             vip_ranges: vip_ranges(vip_range_v4, vip_range_v6)?,
+            name_server: name_server(dns)?,
             limits: limits.with(&limit_args)?,
             sock_ops,
             bpf_log,
@@ -160,6 +162,31 @@ fn vip_ranges(v4: Option<Ipv4Net>, v6: Option<Ipv6Net>) -> Result<VipRanges, Set
     Ok(ranges)
 }
 
+fn name_server(args: DnsArgs) -> Result<NameServerSettings, SettingsError> {
+    let DnsArgs {
+        dns_capture,
+        dns_listen,
+        dns_upstream,
+    } = args;
+    for is_v6 in [false, true] {
+        let mut of_family = dns_listen.iter().filter(|at| at.is_ipv6() == is_v6);
+        if let (Some(_), Some(second)) = (of_family.next(), of_family.next()) {
+            return Err(SettingsError::SecondListener { second: *second });
+        }
+    }
+    if let Some(at) = dns_listen.iter().find(|at| at.ip().is_unspecified()) {
+        return Err(SettingsError::ListenerEverywhere { at: *at });
+    }
+    if let Some(at) = dns_upstream.iter().find(|at| dns_listen.contains(at)) {
+        return Err(SettingsError::UpstreamIsOurs { at: *at });
+    }
+    Ok(NameServerSettings {
+        capture: dns_capture == Switch::On,
+        listen: dns_listen,
+        upstreams: dns_upstream,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -248,6 +275,38 @@ mod tests {
             &["--vip-range-v6", "fd00::/127"],
             expect![
                 "--vip-range-v6 fd00::/127: this holds fewer than 16 addresses; use a range that nothing else routes, such as the default"
+            ],
+        );
+    }
+
+    #[test]
+    fn the_name_server_listens_once_for_each_family_and_does_not_ask_itself() {
+        let defaults = resolve(&[]).unwrap().name_server;
+        assert!(defaults.capture && defaults.listen.is_empty() && defaults.upstreams.is_empty());
+        let both = resolve(&["--dns-listen", "10.0.0.1,[fd00::1]:53", "--dns-capture=off"]);
+        let both = both.unwrap().name_server;
+        assert!(!both.capture);
+        let listen = both.listen.iter().map(ToString::to_string);
+        assert_eq!(
+            listen.collect::<Vec<_>>(),
+            ["10.0.0.1:15053", "[fd00::1]:53"]
+        );
+        refuses(
+            &["--dns-listen", "10.0.0.1,10.0.0.2"],
+            expect![
+                "--dns-listen 10.0.0.2:15053: there is one listener for each family; leave one of them out"
+            ],
+        );
+        refuses(
+            &["--dns-listen", "0.0.0.0"],
+            expect![
+                "--dns-listen 0.0.0.0:15053: clients are sent to one address; name one of this machine"
+            ],
+        );
+        refuses(
+            &["--dns-listen", "10.0.0.1:53", "--dns-upstream", "10.0.0.1"],
+            expect![
+                "--dns-upstream 10.0.0.1:53: the name server itself listens there; name the server that it is to ask"
             ],
         );
     }

@@ -24,7 +24,7 @@ use crate::api::{Locality, MeshConfig};
 use crate::compile::{Destination, Program};
 use crate::dataplane::Limits;
 use crate::model::{Node, VipRanges};
-use crate::settings::Settings;
+use crate::settings::{NameServerSettings, Settings};
 
 use self::board::Board;
 use self::client::Row;
@@ -257,6 +257,11 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         bpf_dir: PathBuf::new(),
         socket: PathBuf::new(),
         vip_ranges: VipRanges::default(),
+        name_server: NameServerSettings {
+            capture: true,
+            listen: Vec::new(),
+            upstreams: Vec::new(),
+        },
         limits: Limits::small(),
         bpf_log: false,
         sock_ops: false,

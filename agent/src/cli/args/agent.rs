@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{BpfDirArgs, NodeArgs, SocketArgs, parse};
+use super::{BpfDirArgs, NodeArgs, SocketArgs, Switch, parse};
 
 #[derive(Args, Debug)]
 pub struct AgentArgs {
@@ -53,6 +53,8 @@ pub struct AgentArgs {
     #[arg(long, env = "SHUNT_VIP_RANGE_V6", value_name = "CIDR")]
     pub vip_range_v6: Option<Ipv6Net>,
     #[command(flatten)]
+    pub dns: DnsArgs,
+    #[command(flatten)]
     pub limits: LimitArgs,
     /// Count a TCP connection as open until it ends, rather than until its socket is closed: attaches a sock_ops program, for
     /// which every TCP socket in the cgroups pays (needs Linux 5.12)
@@ -61,6 +63,41 @@ pub struct AgentArgs {
     /// Load the kernel programs with traces, and log every decision on a connect (slow; to debug the kernel side)
     #[arg(long, env = "SHUNT_BPF_LOG", value_parser = FalseyValueParser::new())]
     pub bpf_log: bool,
+}
+
+/// The name server.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Names")]
+pub struct DnsArgs {
+    /// Whether clients reach the name server whatever server they ask: connects and datagrams to port 53 are sent to it while
+    /// it is alive, and nothing is to be configured in any program
+    #[arg(
+        long,
+        env = "SHUNT_DNS_CAPTURE",
+        value_name = "SWITCH",
+        value_enum,
+        default_value_t = Switch::On
+    )]
+    pub dns_capture: Switch,
+    /// Where the name server listens, UDP and TCP; repeatable, one of each family. Other than loopback it serves, and is
+    /// captured for, other network namespaces too [default: 127.0.0.1:15053 and [::1]:15053; a free port for exec]
+    #[arg(
+        long,
+        env = "SHUNT_DNS_LISTEN",
+        value_name = "IP[:PORT]",
+        value_delimiter = ',',
+        value_parser = parse::listener
+    )]
+    pub dns_listen: Vec<SocketAddr>,
+    /// DNS server that names of others are asked at, port 53 unless given; repeatable [default: the one that the client asked]
+    #[arg(
+        long,
+        env = "SHUNT_DNS_UPSTREAM",
+        value_name = "IP[:PORT]",
+        value_delimiter = ',',
+        value_parser = parse::resolver
+    )]
+    pub dns_upstream: Vec<SocketAddr>,
 }
 
 /// Capacities of the kernel's maps.

@@ -10,6 +10,8 @@ use crate::api::Locality;
 use crate::observe::explain::MAX_DRAWS;
 
 const DNS_PORT: u16 = 53;
+/// As of Istio's agent.
+const LISTENER_PORT: u16 = 15053;
 
 /// The most that any map is given; far above what memory allows, and far below where index arithmetic would end.
 const LARGEST_LIMIT: u64 = 1 << 24;
@@ -47,10 +49,18 @@ pub(super) fn locality(text: &str) -> Result<Locality, String> {
 }
 
 pub(super) fn resolver(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text, DNS_PORT)
+}
+
+pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text, LISTENER_PORT)
+}
+
+fn socket_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
     let with_port = text.parse::<SocketAddr>();
     let bare = |_| {
         let addr = text.trim_start_matches('[').trim_end_matches(']');
-        addr.parse().map(|addr| SocketAddr::new(addr, DNS_PORT))
+        addr.parse().map(|addr| SocketAddr::new(addr, default_port))
     };
     with_port
         .or_else(bare)

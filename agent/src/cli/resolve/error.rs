@@ -1,6 +1,7 @@
 //! What is wrong with flags that each by itself can be read. Every message names the flag and ends with the remedy.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -26,6 +27,14 @@ pub enum SettingsError {
         range: IpNet,
         fault: &'static str,
     },
+    #[error("--dns-listen {second}: there is one listener for each family; leave one of them out")]
+    SecondListener { second: SocketAddr },
+    #[error("--dns-listen {at}: clients are sent to one address; name one of this machine")]
+    ListenerEverywhere { at: SocketAddr },
+    #[error(
+        "--dns-upstream {at}: the name server itself listens there; name the server that it is to ask"
+    )]
+    UpstreamIsOurs { at: SocketAddr },
     #[error("--mesh-config {}: {error}", path.display())]
     MeshConfigUnreadable { path: PathBuf, error: io::Error },
     #[error("--mesh-config {}: it does not parse, or says what Istio refuses; correct what stands above", path.display())]
