@@ -57,12 +57,17 @@ impl From<Output> for Ended {
 /// The binary, untouched by the variables of whoever runs the tests.
 pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
     let mut command = Command::new(path());
+    forget_variables(&mut command);
+    command.args(arguments);
+    command
+}
+
+/// Takes the variables away that the binary goes by.
+pub fn forget_variables(command: &mut Command) {
     let inherited = env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_string_lossy().starts_with("SHUNT_")) {
         command.env_remove(name);
     }
-    command.args(arguments);
-    command
 }
 
 /// Runs it to its end.

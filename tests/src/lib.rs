@@ -6,6 +6,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod lab;
+pub mod names;
 pub mod neighbour;
 pub mod netns;
 pub mod node;

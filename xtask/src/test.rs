@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, those of the kernel programs as root, and one summary.
 
+mod peers;
 pub(crate) mod tally;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,6 +24,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    peers::ensure();
     build::build_kernel()?;
     // The tests start the binary itself, which `cargo test` does not build.
     build::build_agent(false)?;

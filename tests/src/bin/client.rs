@@ -1,22 +1,37 @@
 //! A client process of the kernel tests: joins the cgroup named by its argument and a network namespace of its own, then
-//! answers requests, one JSON line each. Called as `client connect ADDRESS` it only connects its standard input.
+//! answers requests, one JSON line each.
+//!
+//! Called as `client connect ADDRESS` it only connects its standard input; as `client in CGROUP RESOLV_CONF COMMAND…` it
+//! becomes that command, as a program that finds its name servers in that file; as `client resolve NAME` or `client fetch
+//! NAME:PORT` it is such a program.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process;
 
 use anyhow::{Context, Result};
+use tests::names::{become_program, fetch, resolve};
 use tests::sockets::{Sockets, connect_standard_input};
 use tests::{cgroup, netns};
 
 fn main() -> Result<()> {
-    let group = env::args_os().nth(1).context("which cgroup?")?;
-    if group == "connect" {
-        let to = env::args().nth(2).context("connect where?")?;
-        process::exit(connect_standard_input(to.parse()?));
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map_while(|word| word.to_str()).collect();
+    match words[..] {
+        ["connect", to] => process::exit(connect_standard_input(to.parse()?)),
+        ["in", group, servers, program, ..] => {
+            become_program(group.as_ref(), servers.as_ref(), program, &arguments[4..])
+        }
+        ["resolve", name] => resolve(name),
+        ["fetch", at] => fetch(at),
+        _ => answer(arguments.first().context("which cgroup?")?.as_ref()),
     }
-    cgroup::join(Path::new(&group))?;
+}
+
+fn answer(group: &Path) -> Result<()> {
+    cgroup::join(group)?;
     netns::isolate()?;
     let mut sockets = Sockets::default();
     let mut output = io::stdout().lock();

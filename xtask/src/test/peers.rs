@@ -1,0 +1,49 @@
+//! The programs that tests talk to: name servers and resolvers of others, found or installed.
+
+use std::path::Path;
+
+use crate::{privilege, process, setup, tree};
+
+/// Each with its Debian package. None of the packages starts a service.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("musl-gcc", "musl-tools"),
+];
+
+/// Folders that a user's `PATH` may leave out.
+const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// Installs what is missing where that can be done, and says what is not. Tests that lack a program say so themselves.
+pub(super) fn ensure() {
+    let missing = missing();
+    if missing.is_empty() {
+        return;
+    }
+    let (programs, packages): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
+    let (programs, install) = (programs.join(", "), packages.join(" "));
+    if !privilege::is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        eprintln!(
+            "test: {programs} are missing, and tests that talk to them are skipped: as root, \
+             `apt-get install --no-install-recommends {install}`"
+        );
+        return;
+    }
+    eprintln!("test: install the Debian packages {install}, which tests talk to");
+    let log = tree::target().join("tmp/peers.log");
+    for mut command in setup::install_packages(&packages) {
+        if let Err(error) = process::run_logged(&mut command, &log) {
+            eprintln!("  {error:#}");
+        }
+    }
+}
+
+fn missing() -> Vec<(&'static str, &'static str)> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path)
+        .chain(ALSO.map(Into::into))
+        .collect();
+    let is_here = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
+    let programs = PROGRAMS.into_iter();
+    programs.filter(|(program, _)| !is_here(program)).collect()
+}
