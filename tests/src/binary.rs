@@ -2,26 +2,20 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The binary: test executables stand in `target/<profile>/deps`, it in `target/<profile>`.
+/// The binary: programs stand in `target/<profile>` like it, and tests in `deps` below that.
 ///
 /// # Panics
 /// If it was not built.
 pub fn path() -> PathBuf {
-    let test = env::current_exe().expect("a running test has an executable");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("test executables stand two folders deep");
-    let path = profile.join("shunt");
-    assert!(
-        path.is_file(),
-        "{} is missing: run `cargo build -p agent` first",
-        path.display()
-    );
-    path
+    let program = env::current_exe().expect("a running program has an executable");
+    let folders = program.ancestors().skip(1).take(2);
+    let mut places = folders.map(|folder| folder.join("shunt"));
+    places
+        .find(|place| Path::is_file(place))
+        .expect("shunt is built: run `cargo build -p agent` first")
 }
 
 /// How a command ended, and what it said.

@@ -9,7 +9,9 @@ use tests::names::{NameNode, SERVER};
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
 fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
-    list.iter().map(|text| text.parse().expect("an address")).collect()
+    list.iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect()
 }
 
 /// A zone in which `other.test` is of no concern to us, and all else in `test` does not exist.

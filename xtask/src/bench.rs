@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated
-    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "sockets", "effect", "load"])]
+    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "sockets", "names", "effect", "load"])]
     only: Vec<String>,
 }
 
@@ -24,10 +24,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "--release",
         "--package",
         "tests",
+        "--package",
+        "agent",
         "--bin",
         "bench",
         "--bin",
         "client",
+        "--bin",
+        "shunt",
     ]))?;
     let quick = arguments.quick.then(|| OsString::from("--quick"));
     let only = arguments.only.iter();

@@ -8,6 +8,7 @@ mod effect;
 mod interrupt;
 mod kernel;
 mod load;
+mod names;
 mod runs;
 mod services;
 mod setting;
@@ -45,6 +46,8 @@ enum Section {
     Runs,
     /// Datagrams, connection states, and what is left after many sockets
     Sockets,
+    /// The name server beside another
+    Names,
     /// From a saved file to its effect
     Effect,
     /// How long many services take to load
@@ -95,6 +98,9 @@ fn measure(effort: Effort, only: &[Section]) -> Result<()> {
     }
     if is_wanted(Section::Sockets) {
         sockets::measure(effort, &mut table)?;
+    }
+    if is_wanted(Section::Names) {
+        names::measure(effort, &mut table)?;
     }
     if is_wanted(Section::Effect) {
         effect::measure(effort, &mut table)?;
