@@ -1,27 +1,24 @@
 //! A node whose programs go by names: name servers of others, the agent as a process of its own, and programs that know of
 //! neither, all in one network namespace that nothing leaves.
-#![expect(unsafe_code, reason = "unshare(2)")]
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::unix::process::CommandExt;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::MutexGuard;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::binary::{self, Ended};
 use crate::bpffs::TemporaryBpffs;
-use crate::cgroup::{self, TemporaryCgroup};
+use crate::cgroup::TemporaryCgroup;
 use crate::{lab, netns};
 
 /// The name server that programs are told of.
@@ -203,6 +200,30 @@ impl NameNode {
         self.agent.take();
     }
 
+    /// Asks the agent to end, and waits until it has.
+    pub fn stop_agent(&mut self) -> Result<()> {
+        self.signal_agent(Signal::TERM)?;
+        let mut agent = self.agent.take().context("an agent runs")?;
+        let status = agent.0.wait()?;
+        ensure!(
+            status.success(),
+            "{status}: {}",
+            fs::read_to_string(self.agent_log())?
+        );
+        Ok(())
+    }
+
+    /// Lets the agent do nothing from now on.
+    pub fn suspend_agent(&self) -> Result<()> {
+        self.signal_agent(Signal::STOP)
+    }
+
+    fn signal_agent(&self, signal: Signal) -> Result<()> {
+        let agent = self.agent.as_ref().context("an agent runs")?;
+        let id = Pid::from_child(&agent.0);
+        Ok(kill_process(id, signal)?)
+    }
+
     /// A command of the agent's own, which asks it by its socket.
     pub fn shunt(&self, arguments: &[&str]) -> Ended {
         let socket = self.folder.path().join("shunt.sock").display().to_string();
@@ -269,54 +290,4 @@ fn has(program: &str) -> bool {
         lab::skip(&reason);
     }
     is_here
-}
-
-/// Becomes `program` in the cgroup (`-`: where we are), with that file in the place of `/etc/resolv.conf`.
-pub fn become_program(
-    group: &Path,
-    servers: &Path,
-    program: &str,
-    arguments: &[OsString],
-) -> Result<()> {
-    if group != Path::new("-") {
-        cgroup::join(group)?;
-    }
-    // SAFETY: mounts of its own touch neither memory nor file descriptors, and there is one thread.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )?;
-    mount_bind(servers, "/etc/resolv.conf")?;
-    let error = Command::new(program)
-        .args(arguments)
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
-        .exec();
-    Err(error).with_context(|| format!("starting {program}"))
-}
-
-/// Prints what the C library says of a name, a line for each address.
-pub fn resolve(name: &str) -> Result<()> {
-    let addresses: BTreeSet<IpAddr> = match (name, 80).to_socket_addrs() {
-        Ok(found) => found.map(|at| at.ip()).collect(),
-        // EAI_NONAME and EAI_NODATA have no kind of their own.
-        Err(error) if error.to_string().contains("not known") => BTreeSet::new(),
-        Err(error) if error.to_string().contains("No address") => BTreeSet::new(),
-        Err(error) => bail!(error),
-    };
-    for address in addresses {
-        println!("{address}");
-    }
-    Ok(())
-}
-
-/// Connects to a name and port, and prints what is said there.
-pub fn fetch(at: &str) -> Result<()> {
-    let mut said = String::new();
-    TcpStream::connect(at)?.read_to_string(&mut said)?;
-    println!("{said}");
-    Ok(())
 }

@@ -2,8 +2,7 @@
 //! answers requests, one JSON line each.
 //!
 //! Called as `client connect ADDRESS` it only connects its standard input; as `client in CGROUP RESOLV_CONF COMMAND…` it
-//! becomes that command, as a program that finds its name servers in that file; as `client resolve NAME` or `client fetch
-//! NAME:PORT` it is such a program.
+//! becomes that command, as a program that finds its name servers in that file; the other words make it such a program.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,7 +11,7 @@ use std::path::Path;
 use std::process;
 
 use anyhow::{Context, Result};
-use tests::names::{become_program, fetch, resolve};
+use tests::askers::{ask_both, ask_on, become_program, fetch, resolve};
 use tests::sockets::{Sockets, connect_standard_input};
 use tests::{cgroup, netns};
 
@@ -25,6 +24,8 @@ fn main() -> Result<()> {
             become_program(group.as_ref(), servers.as_ref(), program, &arguments[4..])
         }
         ["resolve", name] => resolve(name),
+        ["ask-on", name] => ask_on(name),
+        ["both", name, ref servers @ ..] => ask_both(name, servers),
         ["fetch", at] => fetch(at),
         _ => answer(arguments.first().context("which cgroup?")?.as_ref()),
     }
