@@ -111,7 +111,7 @@ impl World {
         self.vips = snapshot.vips.clone();
         let compiled = compile(&snapshot);
         let of_files = self.registry.diagnostics();
-        let all = of_files.iter().chain(&compiled.diagnostics);
+        let all = of_files.iter().chain(&*compiled.diagnostics);
         let counts =
             |d: &&Diagnostic| !d.code.starts_with(READING) || d.severity == Severity::Error;
         let mut findings: Vec<String> = all
