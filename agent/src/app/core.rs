@@ -87,6 +87,7 @@ impl Core {
             }
             self.attach_when_due()?;
         }
+        self.save_vips();
         // What was attached and made goes with `self`.
         notify(&[NotifyState::Stopping]);
         Ok(())

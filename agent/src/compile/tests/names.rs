@@ -18,9 +18,10 @@ fn said(compiled: &Compiled, name: &str) -> String {
         Some(Saying::OnDemand) => "on demand".to_owned(),
         Some(Saying::Addresses(addresses)) => {
             let ranges = VipRanges::default();
-            let name = |address: &IpAddr| match ranges.contains(*address) {
-                true => format!("vip{}", if address.is_ipv4() { 4 } else { 6 }),
-                false => address.to_string(),
+            let name = |address: &IpAddr| match address {
+                _ if !ranges.contains(*address) => address.to_string(),
+                IpAddr::V4(_) => "vip4".to_owned(),
+                IpAddr::V6(_) => "vip6".to_owned(),
             };
             let all: Vec<String> = addresses.iter().map(name).collect();
             all.join(" ")
