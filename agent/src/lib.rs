@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compile;
 pub mod dataplane;
 pub mod model;
+pub mod nameserver;
 pub mod observe;
 pub mod settings;
 pub mod sources;

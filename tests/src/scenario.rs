@@ -50,6 +50,15 @@ pub struct Script {
     /// What names resolve to from now on.
     #[serde(default)]
     pub answers: BTreeMap<String, Vec<IpAddr>>,
+    /// How much time passes first.
+    #[serde(default)]
+    pub seconds: u64,
+    /// What addresses clients are told of names.
+    #[serde(default)]
+    pub learned: BTreeMap<String, Vec<IpAddr>>,
+    /// Names that clients ask for and that are to have addresses of their own, with what they resolve to.
+    #[serde(default)]
+    pub asked: BTreeMap<String, Vec<IpAddr>>,
     /// `Kind/name` of objects that are gone.
     #[serde(default)]
     pub deleted: Vec<String>,

@@ -107,7 +107,9 @@ impl Bench {
                 };
                 self.history.push((name, told));
             }
-            Fact::Resolved { .. } | Fact::Mesh(_) => panic!("not a directory's to tell"),
+            Fact::Resolved { .. } | Fact::Mesh(_) | Fact::Learned { .. } | Fact::Asked { .. } => {
+                panic!("not a directory's to tell")
+            }
         }
     }
 

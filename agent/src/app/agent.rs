@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::dataplane::{Dataplane, LoadOptions, checks};
 use crate::model::{Fact, Registry, VipTable};
+use crate::nameserver::Lesson;
 use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::dns::{Timing, Upstream};
@@ -17,10 +18,13 @@ use crate::sources::{Directory, Refresher, RefresherSettings, directory};
 
 use super::control::Control;
 use super::core::{Core, Startup};
+use super::lessons::{Clock, Waiting};
 use super::vip_file::VipFile;
 
 /// Facts that may wait for the core; sources wait when it is full.
 const FACTS: usize = 1024;
+/// Lessons that may wait for the core; as many clients wait with them.
+const LESSONS: usize = 1024;
 
 /// What the agent leaves for others to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +41,18 @@ pub struct Running {
     state: watch::Receiver<Arc<State>>,
     stop: oneshot::Sender<()>,
     core: JoinHandle<Result<()>>,
+    lessons: mpsc::Sender<Lesson>,
 }
 
 impl Running {
     /// What was published last.
     pub fn state(&mut self) -> Arc<State> {
         Arc::clone(&self.state.borrow_and_update())
+    }
+
+    /// Where to tell what clients are told of names.
+    pub fn lessons(&self) -> mpsc::Sender<Lesson> {
+        self.lessons.clone()
     }
 
     /// Returns at the next publication after the last call of [`Self::state`].
@@ -121,16 +131,21 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         refresher,
         publisher,
         startup: Startup::new(std::time::Instant::now()),
+        clock: Clock::new(),
+        waiting: Waiting::default(),
+        unsaved: false,
     };
     let (stop, stopped) = oneshot::channel();
+    let (lessons, taught) = mpsc::channel(LESSONS);
     let mut running = Running {
         stop,
         core: tokio::spawn(async move {
-            let outcome = core.run(facts, stopped).await;
+            let outcome = core.run(facts, taught, stopped).await;
             drop(control);
             outcome
         }),
         state: state.clone(),
+        lessons,
     };
     if state.wait_for(|state| state.ready).await.is_err() {
         // Nobody publishes any more: the core has ended, and says why.

@@ -19,11 +19,13 @@ use crate::api::{Diagnostic, Severity};
 use crate::compile::compile;
 use crate::dataplane::Dataplane;
 use crate::model::{Fact, Registry};
+use crate::nameserver::Lesson;
 use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::{Directory, Refresher};
 
 use super::control::lock;
+use super::lessons::{self, Clock, Waiting};
 use super::vip_file::VipFile;
 
 pub(super) use super::startup::Startup;
@@ -42,6 +44,11 @@ pub(super) struct Core {
     pub(super) refresher: Arc<Refresher>,
     pub(super) publisher: watch::Sender<Arc<State>>,
     pub(super) startup: Startup,
+    pub(super) clock: Clock,
+    /// Whoever told what the maps do not know yet.
+    pub(super) waiting: Waiting,
+    /// The VIPs differ from those in the file.
+    pub(super) unsaved: bool,
 }
 
 impl Core {
@@ -49,6 +56,7 @@ impl Core {
     pub(super) async fn run(
         mut self,
         mut facts: mpsc::Receiver<Fact>,
+        mut lessons: mpsc::Receiver<Lesson>,
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
@@ -60,6 +68,7 @@ impl Core {
             let is_dirty = tokio::select! {
                 _ = &mut stop => break,
                 fact = facts.recv() => self.fold(fact, &mut facts)?,
+                Some(lesson) = lessons.recv() => self.learn(lesson, &mut lessons),
                 () = tokio::time::sleep_until(deadline.into()) => true,
                 _ = hangup.recv() => {
                     self.reread();
@@ -68,7 +77,8 @@ impl Core {
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.lock().flush_traces();
-                    ticks.is_multiple_of(RETRY_TICKS) && self.has_pending()
+                    self.save_vips();
+                    ticks.is_multiple_of(RETRY_TICKS) && (self.expire() | self.has_pending())
                 }
                 name = ended(&mut self.directories) => bail!("the source {name} has ended"),
             };
@@ -77,6 +87,7 @@ impl Core {
             }
             self.attach_when_due()?;
         }
+        self.save_vips();
         // What was attached and made goes with `self`.
         notify(&[NotifyState::Stopping]);
         Ok(())
@@ -105,23 +116,20 @@ impl Core {
         {
             return;
         }
+        self.registry.set_time(self.clock.now());
         let snapshot = Arc::new(self.registry.snapshot());
         let compiled = Arc::new(compile(&snapshot));
         self.registry.retain_answers(&compiled.demand);
+        lessons::retain(&mut self.registry, &compiled.names);
         self.refresher.set_demand(&compiled.demand);
         let applied = self.lock().apply(&compiled.program);
-        if let Some(file) = &mut self.vip_file
-            && let Err(error) = file.save(&snapshot.vips)
-        {
-            tracing::error!(%error, "automatic VIPs are not kept: after a restart hosts may get others");
-        }
         let before = Arc::clone(&self.publisher.borrow());
         let state = State {
             generation: before.generation + 1,
             snapshot,
             compiled,
-            file_diagnostics: self.registry.diagnostics(),
-            dataplane_diagnostics: applied.diagnostics,
+            file_diagnostics: self.registry.diagnostics().into(),
+            dataplane_diagnostics: applied.diagnostics.into(),
             updated: SystemTime::now(),
             took: start.elapsed(),
             ..State::clone(&before)
@@ -129,6 +137,24 @@ impl Core {
         report(&before, &state, applied.steps);
         self.publisher.send_replace(Arc::new(state));
         self.startup.published(Instant::now());
+        self.unsaved = true;
+        // The file can wait where clients do not: nearly always a host would get the same addresses again.
+        if self.waiting.is_empty() {
+            self.save_vips();
+        }
+        self.waiting.release();
+    }
+
+    fn save_vips(&mut self) {
+        if !std::mem::take(&mut self.unsaved) {
+            return;
+        }
+        let vips = &self.publisher.borrow().snapshot.vips;
+        if let Some(file) = &mut self.vip_file
+            && let Err(error) = file.save(vips)
+        {
+            tracing::error!(%error, "automatic VIPs are not kept: after a restart hosts may get others");
+        }
     }
 
     fn attach_when_due(&mut self) -> Result<()> {
@@ -168,7 +194,7 @@ impl Core {
         !self.publisher.borrow().dataplane_diagnostics.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Dataplane> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Dataplane> {
         lock(&self.dataplane)
     }
 }

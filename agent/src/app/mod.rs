@@ -7,6 +7,7 @@ mod control;
 mod core;
 pub mod demo;
 pub mod exec;
+mod lessons;
 pub mod netns;
 mod startup;
 mod vip_file;

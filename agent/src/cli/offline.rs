@@ -68,7 +68,7 @@ impl Offline {
 
     /// Everything that was found, by file and line.
     pub(super) fn findings(&self) -> Vec<Diagnostic> {
-        let all = self.file_findings.iter().chain(&self.compiled.diagnostics);
+        let all = self.file_findings.iter().chain(&*self.compiled.diagnostics);
         let mut findings: Vec<Diagnostic> = all.cloned().collect();
         findings.sort();
         findings.dedup();

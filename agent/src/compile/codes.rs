@@ -14,11 +14,9 @@ pub const TLS_ORIGINATION: &str = "SH3005";
 pub const UNIX_SOCKET: &str = "SH3006";
 /// An endpoint is reached through its network's gateway only.
 pub const NETWORK_GATEWAY: &str = "SH3007";
-/// Resolution `DYNAMIC_DNS`.
-pub const DYNAMIC_DNS: &str = "SH3008";
 /// A selected workload has a host name, or a Unix socket, where an IP address is needed.
 pub const WORKLOAD_UNUSABLE: &str = "SH3009";
-/// No destination leads to a host.
+/// A wildcard host has no address of its own.
 pub const UNREACHABLE_HOST: &str = "SH3010";
 /// A `traffic-distribution` that is not known, or cannot be carried out in full.
 pub const TRAFFIC_DISTRIBUTION: &str = "SH3011";

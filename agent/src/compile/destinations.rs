@@ -12,6 +12,7 @@ use super::codes;
 use super::endpoints::answered;
 use super::frontends::Claims;
 use super::hosts::Host;
+use super::names::Saying;
 
 /// Where clients find a host.
 pub(super) struct Destinations {
@@ -42,26 +43,62 @@ impl Destinations {
         }
     }
 
-    /// A wildcard without addresses has no destination until names are learned.
-    pub(super) fn unreachable(&self, host: &Host) -> Option<Diagnostic> {
+    /// What the name server says of the host, where it says anything. Where only CIDRs lead to a host, or somebody decided
+    /// that it shall have no address, its name is left alone.
+    pub(super) fn saying(&self, host: &Host) -> Option<Saying> {
         let entry = host.entries.first()?;
-        if host.resolvable.is_some()
-            || !self.addresses.is_empty()
-            || host.ports.is_empty()
-            || entry.spec.resolution == Resolution::DynamicDns
-        {
+        if host.ports.is_empty() {
             return None;
         }
-        let message = format!(
-            "no destination leads to {}: a wildcard host has no address of its own",
-            host.name
-        );
-        let found = Diagnostic::about(
-            Severity::Warning,
-            codes::UNREACHABLE_HOST,
-            entry.meta,
-            message,
-        );
+        let single = self.addresses.iter();
+        let declared: Vec<IpAddr> = single
+            .filter(|net| net.prefix_len() == net.max_prefix_len())
+            .map(IpNet::addr)
+            .collect();
+        if !declared.is_empty() {
+            return Some(Saying::Addresses(declared.into()));
+        }
+        if !self.vips.is_empty() {
+            return Some(Saying::Addresses(self.vips.as_slice().into()));
+        }
+        if !self.addresses.is_empty() {
+            return None;
+        }
+        match (entry.spec.resolution, &host.resolvable) {
+            (Resolution::DynamicDns, None) => {
+                let mut entries = host.entries.iter();
+                let is_eligible = entries.any(|entry| vip::is_eligible(entry.meta, entry.spec));
+                is_eligible.then_some(Saying::OnDemand)
+            }
+            (Resolution::None, _) | (_, None) => Some(Saying::Learned),
+            _ => None,
+        }
+    }
+
+    /// A wildcard without addresses is reached by the names that clients asked us for.
+    pub(super) fn unreachable(&self, host: &Host) -> Option<Diagnostic> {
+        let entry = host.entries.first()?;
+        if host.resolvable.is_some() || !self.addresses.is_empty() || host.ports.is_empty() {
+            return None;
+        }
+        let (severity, message) = match self.saying(host) {
+            Some(Saying::Learned) => (
+                Severity::Info,
+                format!(
+                    "{} has no address of its own: connects to it are recognised only where clients ask the agent's name server for the name",
+                    host.name
+                ),
+            ),
+            Some(Saying::OnDemand | Saying::Addresses(_)) => return None,
+            None => (
+                Severity::Warning,
+                format!(
+                    "no destination leads to {}: its label forbids automatic addresses",
+                    host.name
+                ),
+            ),
+        };
+        let found = Diagnostic::about(severity, codes::UNREACHABLE_HOST, entry.meta, message);
         Some(
             found
                 .at("spec.hosts", 0)

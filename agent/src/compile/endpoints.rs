@@ -170,9 +170,9 @@ pub(super) fn collect<'a>(
     let spec = entry.spec;
     let mut sources = Sources::default();
     let by_name = match spec.resolution {
-        Resolution::None | Resolution::DynamicDns => return sources,
+        Resolution::None => return sources,
         Resolution::Static => false,
-        Resolution::Dns | Resolution::DnsRoundRobin => true,
+        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns => true,
     };
     for (i, endpoint) in spec.endpoints.iter().enumerate() {
         let written = Written {

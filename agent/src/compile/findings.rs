@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{Diagnostic, ObjectId, Origin, Resolution, Severity};
+use crate::api::{Diagnostic, ObjectId, Origin, Severity};
 use crate::model::Snapshot;
 
 use super::catalog::Entry;
@@ -14,15 +14,6 @@ use super::{codes, destinations, locality, services};
 
 /// What of an entry is not carried out, whatever its hosts.
 pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
-    if entry.spec.resolution == Resolution::DynamicDns {
-        let message = "resolution DYNAMIC_DNS needs the name server; connects are refused";
-        let found = Diagnostic::about(Severity::Warning, codes::DYNAMIC_DNS, entry.meta, message);
-        return Some(
-            found
-                .at("spec.resolution", 0)
-                .hint("list the hosts, and use resolution DNS"),
-        );
-    }
     let value = entry.meta.annotations.get(services::TRAFFIC_DISTRIBUTION)?;
     let message = match locality::traffic_distribution(value) {
         Some((_, true)) => return None,

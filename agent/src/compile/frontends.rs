@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 
 use crate::api::{Diagnostic, Severity};
@@ -14,11 +15,13 @@ use super::codes;
 use super::prefixes;
 use super::program::{Destination, Frontend, Service, ServiceKey};
 
-/// How a claim came about: what users declared beats what a name resolved to.
+/// How a claim came about: what users declared beats what a name resolved to, and
+/// that beats what clients were told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ground {
     Declared,
     Resolved,
+    Learned,
 }
 
 /// A service that claims destinations.
@@ -58,23 +61,32 @@ impl Claims {
     }
 
     pub(super) fn resolve(&mut self, claimant: usize, age: usize, address: IpAddr) {
+        self.claim_address(Ground::Resolved, claimant, age, address);
+    }
+
+    pub(super) fn learn(&mut self, claimant: usize, age: usize, address: IpAddr) {
+        self.claim_address(Ground::Learned, claimant, age, address);
+    }
+
+    fn claim_address(&mut self, ground: Ground, claimant: usize, age: usize, address: IpAddr) {
         self.claims.push(Claim {
-            ground: Ground::Resolved,
+            ground,
             age,
             claimant,
             destination: Destination::Address(address),
         });
     }
 
-    /// Gives each destination to one service: declared before resolved, then the oldest.
+    /// Gives each destination to one service: declared before resolved before learned, then the oldest.
     pub(super) fn settle(
         mut self,
         claimants: &[Claimant],
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> BTreeMap<Frontend, ServiceKey> {
+    ) -> Settled {
         self.claims
             .sort_by_key(|claim| (claim.ground, claim.age, claim.claimant));
         let mut winners: HashMap<Frontend, usize> = HashMap::with_capacity(self.claims.len());
+        let mut learned = Vec::new();
         let mut losses: BTreeMap<Loss, (Frontend, usize)> = BTreeMap::new();
         for claim in &self.claims {
             let key = &claimants[claim.claimant].key;
@@ -87,6 +99,9 @@ impl Claims {
             match winners.entry(frontend) {
                 hash_map::Entry::Vacant(vacant) => {
                     vacant.insert(claim.claimant);
+                    if claim.ground == Ground::Learned {
+                        learned.push(frontend);
+                    }
                 }
                 hash_map::Entry::Occupied(winner) if *winner.get() == claim.claimant => {}
                 hash_map::Entry::Occupied(winner) => {
@@ -104,10 +119,22 @@ impl Claims {
         prefixes::inherit(&mut winners);
         let mut won: Vec<(Frontend, usize)> = winners.into_iter().collect();
         won.sort_unstable_by_key(|(frontend, _)| *frontend);
-        won.into_iter()
-            .map(|(frontend, claimant)| (frontend, claimants[claimant].key.clone()))
-            .collect()
+        learned.sort_unstable();
+        let won = won.into_iter();
+        Settled {
+            frontends: won
+                .map(|(frontend, claimant)| (frontend, claimants[claimant].key.clone()))
+                .collect(),
+            learned: learned.into_iter().collect(),
+        }
     }
+}
+
+/// Which service each destination leads to.
+pub(super) struct Settled {
+    pub(super) frontends: OrdMap<Frontend, ServiceKey>,
+    /// Those that nobody declared, and no host resolved to.
+    pub(super) learned: OrdSet<Frontend>,
 }
 
 /// One service lost destinations to another.
@@ -150,22 +177,28 @@ impl Loss {
                     loser.key, winner.key, winner.service.object, winner.service.origin
                 ),
             ),
+            Ground::Learned => (
+                codes::ANSWER_TAKEN,
+                format!(
+                    "a name of {} was seen at {first}{more}, which leads to {} of {} ({})",
+                    loser.key, winner.key, winner.service.object, winner.service.origin
+                ),
+            ),
         };
         let hint = match self.ground {
             Ground::Declared => "give each host addresses of its own, or leave spec.addresses out",
             Ground::Resolved => "clients that use the automatic address of the host still reach it",
+            Ground::Learned => "what is connected to by address alone cannot be told apart",
         };
         let service = &loser.service;
-        let found = Diagnostic::new(
-            Severity::Warning,
-            code,
-            &service.object,
-            &service.origin,
-            message,
-        );
+        let severity = match self.ground {
+            Ground::Declared | Ground::Resolved => Severity::Warning,
+            Ground::Learned => Severity::Info,
+        };
+        let found = Diagnostic::new(severity, code, &service.object, &service.origin, message);
         let field = match self.ground {
             Ground::Declared => "spec.addresses",
-            Ground::Resolved => "spec.hosts",
+            Ground::Resolved | Ground::Learned => "spec.hosts",
         };
         Some(found.at(field, 0).hint(hint))
     }

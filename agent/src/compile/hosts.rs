@@ -11,6 +11,7 @@ use super::catalog::Entry;
 use super::codes;
 
 /// A port of a host, and the entry whose word counts for it.
+#[derive(Clone, Copy)]
 pub(super) struct Declared<'a> {
     pub(super) entry: &'a Entry<'a>,
     pub(super) port: &'a ServicePort,
@@ -27,6 +28,7 @@ fn transport(port: &ServicePort) -> u8 {
 }
 
 /// A host of one namespace, united from the entries that declare it.
+#[derive(Clone)]
 pub(super) struct Host<'a> {
     pub(super) namespace: Arc<str>,
     /// As written.
@@ -36,6 +38,17 @@ pub(super) struct Host<'a> {
     /// Oldest first; not empty.
     pub(super) entries: Vec<&'a Entry<'a>>,
     pub(super) ports: Vec<Declared<'a>>,
+}
+
+impl Host<'_> {
+    /// The host that `name`, which this wildcard covers, is when it is asked for.
+    pub(super) fn on_demand(&self, name: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            resolvable: Some(Arc::clone(name)),
+            ..self.clone()
+        }
+    }
 }
 
 /// A host name as the resolver knows it.

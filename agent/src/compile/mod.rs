@@ -7,6 +7,7 @@ mod endpoints;
 mod findings;
 mod frontends;
 mod hosts;
+mod learned;
 mod load;
 mod locality;
 mod names;
@@ -17,6 +18,7 @@ pub mod report;
 mod services;
 mod shares;
 
+pub use learned::{Extension, extend};
 pub use names::{Names, Saying};
 pub use program::{
     Action, Compiled, Destination, Endpoint, Frontend, Program, RefuseReason, Service, ServiceKey,
@@ -34,6 +36,7 @@ use endpoints::Sources;
 use findings::TlsFindings;
 use frontends::{Claimant, Claims};
 use hosts::Host;
+use learned::Learners;
 use policy::Policies;
 
 /// Compiles everything that `snapshot` says.
@@ -41,7 +44,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut diagnostics = Vec::new();
     let catalog = Catalog::new(snapshot);
     let policies = Policies::new(&catalog.rules, &snapshot.mesh, &mut diagnostics);
-    let hosts = hosts::unite(&catalog.entries, &mut diagnostics);
+    let mut hosts = hosts::unite(&catalog.entries, &mut diagnostics);
     let sources: Vec<Sources> = catalog
         .entries
         .iter()
@@ -50,13 +53,14 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
 
-    let vips = Vips::new(snapshot);
+    let found = locate(&mut hosts, snapshot);
     let mut claimants = Vec::new();
     let mut claims = Claims::default();
+    let mut learners = Learners::default();
     let mut tls = TlsFindings::default();
-    for host in &hosts {
-        let destinations = Destinations::of(host, &vips, snapshot);
+    for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
+        let learns = matches!(destinations.saying(host), Some(Saying::Learned));
         for declared in &host.ports {
             let age = declared.entry.age;
             let built = services::build(host, declared, &sources[age], &policies, snapshot);
@@ -70,13 +74,18 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
                 tls.add(&rule.meta.id, &rule.meta.origin, &key);
             }
             destinations.claim(&mut claims, claimants.len(), age);
+            if learns {
+                learners.add(place, age, claimants.len(), &key);
+            }
             claimants.push(Claimant {
                 key,
                 service: Arc::new(built.service),
             });
         }
     }
-    let frontends = claims.settle(&claimants, &mut diagnostics);
+    let ranges = &snapshot.vip_ranges;
+    learners.claim(&snapshot.learned, &found.names, ranges, &mut claims);
+    let settled = claims.settle(&claimants, &mut diagnostics);
     diagnostics.extend(tls.report());
     let demand = demand(&hosts, &sources);
     diagnostics.extend(findings::unresolved(&hosts, &sources, snapshot));
@@ -86,11 +95,50 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     Compiled {
         program: Program {
             services: services.collect(),
-            frontends,
+            frontends: settled.frontends,
             vip_ranges: snapshot.vip_ranges,
         },
-        demand,
-        diagnostics,
+        demand: Arc::new(demand),
+        names: Arc::new(found.names),
+        learned: settled.learned,
+        learners: Arc::new(learners),
+        diagnostics: diagnostics.into(),
+    }
+}
+
+/// Where clients find each host, and what the name server says of it.
+struct Located {
+    destinations: Vec<Destinations>,
+    names: Names,
+}
+
+/// Locates all hosts, and adds to them the names that were asked for and that a wildcard covers: each is a host of its own.
+fn locate(hosts: &mut Vec<Host<'_>>, snapshot: &Snapshot) -> Located {
+    let vips = Vips::new(snapshot);
+    let mut names = Names::default();
+    let mut destinations = Vec::with_capacity(hosts.len() + snapshot.asked.len());
+    for (place, host) in hosts.iter().enumerate() {
+        let of_host = Destinations::of(host, &vips, snapshot);
+        if let Some(saying) = of_host.saying(host) {
+            names.say(&hosts::resolvable(&host.name), saying, place);
+        }
+        destinations.push(of_host);
+    }
+    for name in &snapshot.asked {
+        let Some((place, Saying::OnDemand)) = names.owner(name) else {
+            continue;
+        };
+        let host = hosts[place].on_demand(name);
+        let of_name = Destinations::of(&host, &vips, snapshot);
+        if let Some(saying) = of_name.saying(&host) {
+            names.say_on_demand(name, saying, hosts.len());
+        }
+        hosts.push(host);
+        destinations.push(of_name);
+    }
+    Located {
+        destinations,
+        names,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Names are lower case and without a trailing dot, in here and in questions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,37 +18,69 @@ pub enum Saying {
     OnDemand,
 }
 
+/// What is said of a host, and whose word that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    saying: Saying,
+    /// The place of the host among all.
+    owner: usize,
+}
+
 /// Every host that is known, by what a question may name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    exact: HashMap<Arc<str>, Saying>,
+    exact: HashMap<Arc<str>, Said>,
     /// By what follows the asterisk: `.example.com`, or `-eu.example.com` of a partial wildcard.
-    wildcards: HashMap<Arc<str>, Saying>,
+    wildcards: HashMap<Arc<str>, Said>,
     /// Bytes of the longest suffix in `wildcards`.
     longest: usize,
+    /// Names of `exact` that are there because they were asked for.
+    asked: HashSet<Arc<str>>,
 }
 
 impl Names {
     /// Says it of `host`, a name or a wildcard, unless something is said of it already: the oldest host comes first.
-    pub(super) fn say(&mut self, host: &str, saying: Saying) {
+    /// `owner` is its place among all.
+    pub(super) fn say(&mut self, host: &str, saying: Saying, owner: usize) {
+        let said = Said { saying, owner };
         match host.strip_prefix('*') {
             Some(suffix) => {
                 self.longest = self.longest.max(suffix.len());
-                self.wildcards.entry(suffix.into()).or_insert(saying);
+                self.wildcards.entry(suffix.into()).or_insert(said);
             }
             None => {
-                self.exact.entry(host.into()).or_insert(saying);
+                self.exact.entry(host.into()).or_insert(said);
             }
         }
     }
 
+    /// Says it of a name that was asked for and is covered by the wildcard of a host.
+    pub(super) fn say_on_demand(&mut self, name: &Arc<str>, saying: Saying, owner: usize) {
+        self.say(name, saying, owner);
+        self.asked.insert(Arc::clone(name));
+    }
+
     /// What is said of `name`: by its own host, or else by the longest wildcard that covers it.
     pub fn find(&self, name: &str) -> Option<&Saying> {
+        self.said(name).map(|said| &said.saying)
+    }
+
+    /// Whether `name` has its addresses only for as long as it is asked for.
+    pub fn is_on_demand(&self, name: &str) -> bool {
+        self.asked.contains(name) || matches!(self.find(name), Some(Saying::OnDemand))
+    }
+
+    /// The place of the host whose word counts for `name`, and what it says.
+    pub(super) fn owner(&self, name: &str) -> Option<(usize, &Saying)> {
+        self.said(name).map(|said| (said.owner, &said.saying))
+    }
+
+    fn said(&self, name: &str) -> Option<&Said> {
         self.exact.get(name).or_else(|| self.find_wildcard(name))
     }
 
     /// `*foo.com` covers `foo.com`, and `*.foo.com` does not, as Istio has it.
-    fn find_wildcard(&self, name: &str) -> Option<&Saying> {
+    fn find_wildcard(&self, name: &str) -> Option<&Said> {
         let first = name.len().saturating_sub(self.longest);
         let mut suffixes = (first..name.len()).filter_map(|start| name.get(start..));
         suffixes.find_map(|suffix| self.wildcards.get(suffix))
@@ -70,7 +102,7 @@ mod tests {
     fn names(hosts: &[(&str, u8)]) -> Names {
         let mut names = Names::default();
         for (host, last) in hosts {
-            names.say(host, addresses(*last));
+            names.say(host, addresses(*last), 0);
         }
         names
     }

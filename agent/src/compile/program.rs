@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 
 use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
 use crate::model::VipRanges;
+
+use super::learned::Learners;
+use super::names::Names;
 
 /// Identifies a service for as long as it exists, whatever else changes about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,8 +66,6 @@ pub enum RefuseReason {
     UnixSocket,
     /// All endpoints are in networks that are reached only through a gateway.
     NetworkGateway,
-    /// Resolution `DYNAMIC_DNS`, which needs the name server.
-    DynamicDns,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,20 +100,25 @@ impl Service {
     }
 }
 
-/// What the maps should hold.
+/// What the maps should hold. Copies share their content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    pub services: BTreeMap<ServiceKey, Arc<Service>>,
+    pub services: OrdMap<ServiceKey, Arc<Service>>,
     /// A prefix lists the ports of the prefixes around it too: the kernel asks for the longest one only.
-    pub frontends: BTreeMap<Frontend, ServiceKey>,
+    pub frontends: OrdMap<Frontend, ServiceKey>,
     pub vip_ranges: VipRanges,
 }
 
-/// What compiling gives.
+/// What compiling gives. Copies share their content.
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
     pub program: Program,
     /// Host names to keep resolved, lower case and without a trailing dot.
-    pub demand: BTreeSet<Arc<str>>,
-    pub diagnostics: Vec<Diagnostic>,
+    pub demand: Arc<BTreeSet<Arc<str>>>,
+    /// What the name server says.
+    pub names: Arc<Names>,
+    /// Which of the frontends are there only because clients were told of these addresses.
+    pub learned: OrdSet<Frontend>,
+    pub(super) learners: Arc<Learners>,
+    pub diagnostics: Arc<[Diagnostic]>,
 }

@@ -64,7 +64,11 @@ pub fn report(compiled: &Compiled, files: &[Diagnostic]) -> Report {
     });
     Report {
         services: services.collect(),
-        diagnostics: files.iter().chain(&compiled.diagnostics).cloned().collect(),
+        diagnostics: files
+            .iter()
+            .chain(&*compiled.diagnostics)
+            .cloned()
+            .collect(),
     }
 }
 
@@ -123,6 +127,5 @@ const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::TlsOrigination => "TLS_ORIGINATION",
         RefuseReason::UnixSocket => "UNIX_SOCKET",
         RefuseReason::NetworkGateway => "NETWORK_GATEWAY",
-        RefuseReason::DynamicDns => "DYNAMIC_DNS",
     }
 }

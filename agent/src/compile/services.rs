@@ -41,6 +41,12 @@ pub(super) fn build<'a>(
     };
     let tls_rule = applied.filter(asks_for_tls);
     let mut reasons = vec![rule_reason(applied)];
+    if entry.spec.resolution == Resolution::DynamicDns && host.resolvable.is_none() {
+        reasons.push(
+            "resolution DYNAMIC_DNS: each name is a service of its own once a client asks for it"
+                .to_owned(),
+        );
+    }
     let action = if tls_rule.is_some() {
         Action::Refuse(RefuseReason::TlsOrigination)
     } else {
@@ -77,10 +83,10 @@ pub(super) fn build<'a>(
 fn action(entry: &Entry, target_port: Option<u16>, sources: &Sources) -> Action {
     match entry.spec.resolution {
         Resolution::None => Action::Original { port: target_port },
-        Resolution::DynamicDns => Action::Refuse(RefuseReason::DynamicDns),
-        Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => {
-            sources.refusal().map_or(Action::Balance, Action::Refuse)
-        }
+        Resolution::Static
+        | Resolution::Dns
+        | Resolution::DnsRoundRobin
+        | Resolution::DynamicDns => sources.refusal().map_or(Action::Balance, Action::Refuse),
     }
 }
 
@@ -253,9 +259,6 @@ fn action_reason(action: &Action) -> String {
         }
         Action::Refuse(RefuseReason::NetworkGateway) => {
             "every endpoint is behind the gateway of its network; connects are refused"
-        }
-        Action::Refuse(RefuseReason::DynamicDns) => {
-            "resolution DYNAMIC_DNS needs the name server; connects are refused"
         }
     }
     .to_owned()

@@ -15,6 +15,7 @@ use super::*;
 
 mod destinations;
 mod laws;
+mod names;
 mod policies;
 mod targets;
 
@@ -40,7 +41,7 @@ fn key(host: &str, port: u16) -> ServiceKey {
 fn service<'a>(compiled: &'a Compiled, host: &str, port: u16) -> &'a Service {
     let services = &compiled.program.services;
     let found = services.get(&key(host, port));
-    found.unwrap_or_else(|| panic!("no service {host}:{port} in {:?}", services.keys()))
+    found.unwrap_or_else(|| panic!("no service {host}:{port} in {services:?}"))
 }
 
 /// `address:port share` of each endpoint.

@@ -12,7 +12,7 @@ use crate::dataplane::Limits;
 use super::findings;
 use super::live::{Group, Live};
 use super::names::{Names, UNCOUNTED};
-use super::plan::{Allocators, Limit, Plan, Step, plan};
+use super::plan::{Allocators, Limit, Plan, Step, frontend_key, plan};
 use super::space::Space;
 use super::store::{Map, MapFailure, Store};
 use super::wanted::Wanted;
@@ -102,6 +102,25 @@ impl<S: Store> Engine<S> {
             diagnostics: findings::describe(program, &self.limits, &failures),
             took: start.elapsed(),
         }
+    }
+
+    /// Points further addresses at services whose groups are live, without a look at anything else. Returns whether all of
+    /// them could be: if not, [`Self::apply`] must see to the rest.
+    pub fn extend(&mut self, frontends: &[(Frontend, ServiceKey)]) -> bool {
+        frontends.iter().all(|(frontend, service)| {
+            let group = self.live.services.get(service).copied();
+            // A CIDR has no short way: its id is the planner's to give.
+            let key = frontend_key(frontend, |_| None);
+            let (Some(group), Some(key)) = (group, key) else {
+                return false;
+            };
+            let step = Step::SetFrontend {
+                frontend: *frontend,
+                key,
+                group,
+            };
+            self.execute(step).is_ok()
+        })
     }
 
     pub(super) fn pass(&mut self, wanted: &Wanted<'_>, failures: &mut Failures) -> usize {

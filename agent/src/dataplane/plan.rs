@@ -221,7 +221,7 @@ impl Plan {
             self.steps.push(Step::RemovePrefix { net, key });
         }
         let wanted = &wanted.program.frontends;
-        for &frontend in live.frontends.keys().filter(|f| !wanted.contains_key(f)) {
+        for &frontend in live.frontends.keys().filter(|f| !wanted.contains_key(*f)) {
             let key = frontend_key(&frontend, |net| names.prefixes.get(&net))
                 .expect("a CIDR keeps its id while a frontend of it is in place");
             self.steps.push(Step::RemoveFrontend { frontend, key });
@@ -269,7 +269,7 @@ fn name_prefixes(wanted: &Wanted<'_>, names: &mut Names) -> BTreeMap<IpNet, u32>
         .collect()
 }
 
-fn frontend_key(
+pub(super) fn frontend_key(
     frontend: &Frontend,
     prefix: impl FnOnce(IpNet) -> Option<u32>,
 ) -> Option<FrontendKey> {

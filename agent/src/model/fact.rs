@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::{Decoded, MeshConfig};
 
@@ -41,6 +42,18 @@ pub enum Fact {
     /// A host name, lower case and without a trailing dot, resolved or failed.
     Resolved {
         host: Arc<str>,
+        answer: Answer,
+    },
+    /// A client was told that a name has these addresses. Names are as in `Resolved`.
+    Learned {
+        name: Arc<str>,
+        addresses: Vec<IpAddr>,
+        ttl: Duration,
+    },
+    /// A client asked for a name that exists, which is to have an automatic address of its own. The answer is what stands
+    /// until it was resolved anew.
+    Asked {
+        name: Arc<str>,
         answer: Answer,
     },
     Mesh(MeshConfig),

@@ -6,13 +6,18 @@ pub mod fact;
 mod file;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod learned;
+mod recent;
 pub mod registry;
 pub mod snapshot;
+mod time;
 pub mod vip;
 
 pub use fact::{Answer, Fact, FileFact, SourceId};
+pub use learned::LearnedLimits;
 pub use registry::Registry;
 pub use snapshot::{Node, Snapshot};
+pub use time::UnixTime;
 pub use vip::{VipRanges, VipTable, VipTableError, Vips};
 
 /// The codes of what this stage finds. Stable: others suppress and script by them.

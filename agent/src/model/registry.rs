@@ -1,7 +1,8 @@
 //! The one owner of what is known.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::api::{Diagnostic, MeshConfig, Object, ObjectId, Severity};
@@ -9,7 +10,10 @@ use crate::api::{Diagnostic, MeshConfig, Object, ObjectId, Severity};
 use super::codes;
 use super::fact::{Answer, Fact, FileFact, SourceId};
 use super::file::HeldFile;
+use super::learned::{Expired, Learned};
+use super::recent::Told;
 use super::snapshot::{Node, Snapshot};
+use super::time::UnixTime;
 use super::vip::{self, VipRanges, VipTable};
 
 /// Folds facts into what is known now.
@@ -25,6 +29,12 @@ pub struct Registry {
     files: BTreeMap<(Arc<str>, SourceId), HeldFile>,
     synced: BTreeSet<SourceId>,
     answers: BTreeMap<Arc<str>, Answer>,
+    now: UnixTime,
+    learned: Learned,
+    /// What was learned is less than it was at the last snapshot.
+    lost: bool,
+    /// Who needs a VIP may be different since the last snapshot.
+    unallocated: bool,
     /// The objects of all files in the order of a snapshot; `None` once a file changed.
     merged: Option<Vec<Arc<Object>>>,
 }
@@ -47,6 +57,20 @@ impl Registry {
             Fact::Synced(source) => self.synced.insert(source),
             Fact::Resolved { host, answer } => {
                 self.answers.insert(host, answer.clone()).as_ref() != Some(&answer)
+            }
+            Fact::Learned {
+                name,
+                addresses,
+                ttl,
+            } => {
+                let told = self.learned.learn(&name, &addresses, ttl, self.now);
+                self.was_told(told)
+            }
+            Fact::Asked { name, answer } => {
+                let told = self.learned.ask(&name, self.now);
+                self.unallocated |= told.new;
+                self.answers.entry(name).or_insert(answer);
+                self.was_told(told)
             }
             Fact::Mesh(mesh) => {
                 let changed = self.mesh != mesh;
@@ -73,7 +97,58 @@ impl Registry {
             None => self.files.remove(&key),
         };
         self.merged = None;
+        self.unallocated = true;
         true
+    }
+
+    fn was_told(&mut self, told: Told) -> bool {
+        self.lost |= told.evicted;
+        told.new || told.evicted
+    }
+
+    /// Says what time it is. It never runs backwards.
+    pub fn set_time(&mut self, now: UnixTime) {
+        self.now = self.now.max(now);
+    }
+
+    /// Whether something that was learned has been given up since the last snapshot, for want of room.
+    pub fn has_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Gives up what was learned and has ended, unless a connection uses it. Returns whether anything went.
+    pub fn expire(&mut self, in_use: impl FnOnce() -> HashSet<IpAddr>) -> bool {
+        if !self.learned.is_due(self.now) {
+            return false;
+        }
+        let in_use = in_use();
+        let names: HashSet<&str> = self
+            .vips
+            .iter()
+            .filter(|(_, _, vips)| {
+                in_use.contains(&vips.v4.into()) || in_use.contains(&vips.v6.into())
+            })
+            .map(|(_, host, _)| host)
+            .collect();
+        let expired = self
+            .learned
+            .expire(self.now, &in_use, |name| names.contains(name));
+        self.gave_up(expired)
+    }
+
+    /// Gives up the names that no host covers any more, as these two say.
+    pub fn retain_learned(
+        &mut self,
+        is_learned: impl Fn(&str) -> bool,
+        is_asked: impl Fn(&str) -> bool,
+    ) {
+        let expired = self.learned.retain(is_learned, is_asked);
+        self.gave_up(expired);
+    }
+
+    fn gave_up(&mut self, expired: Expired) -> bool {
+        self.unallocated |= expired.asked;
+        expired.addresses || expired.asked
     }
 
     /// Whether every one of `sources` has told what it held at its start. Until then a snapshot lacks objects that
@@ -97,15 +172,23 @@ impl Registry {
                 let by_age = a.meta.age_key().cmp(&b.meta.age_key());
                 by_age.then_with(|| a.meta.id.cmp(&b.meta.id))
             });
-            self.exhausted = vip::allocate(&mut self.vips, &self.ranges, &objects);
             self.merged = Some(objects.clone());
             objects
         };
+        let asked = self.learned.asked();
+        if std::mem::take(&mut self.unallocated) {
+            let wanted = vip::wanted(&objects, &asked);
+            self.exhausted =
+                vip::allocate(&mut self.vips, &self.ranges, &objects, &wanted, self.now);
+        }
+        self.lost = false;
         Snapshot {
             objects,
             mesh: self.mesh.clone(),
             node: self.node.clone(),
             answers: self.answers.clone(),
+            learned: self.learned.addresses(),
+            asked,
             vips: self.vips.clone(),
             vip_ranges: self.ranges,
         }

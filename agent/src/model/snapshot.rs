@@ -1,6 +1,7 @@
 //! One moment's knowledge, complete and immutable: all that the compiler sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::api::{Locality, MeshConfig, Object};
@@ -24,7 +25,11 @@ pub struct Snapshot {
     pub node: Node,
     /// By host name, lower case and without a trailing dot.
     pub answers: BTreeMap<Arc<str>, Answer>,
-    /// Covers every host of `objects` that needs one, unless the ranges are exhausted. Holds hosts of the past too.
+    /// Names with the addresses that clients were told of.
+    pub learned: BTreeSet<(Arc<str>, IpAddr)>,
+    /// Names that clients asked for, which are to have automatic addresses of their own.
+    pub asked: BTreeSet<Arc<str>>,
+    /// Covers every host of `objects` that needs one, and every name of `asked`, unless the ranges are exhausted. Holds hosts of the past too.
     pub vips: VipTable,
     pub vip_ranges: VipRanges,
 }

@@ -1,18 +1,21 @@
 //! Automatic VIPs: one IPv4 and one IPv6 address for each (namespace, host) that has no address of its own.
 //!
-//! A host keeps its VIPs for as long as the table knows it, even while no object names it. A new one starts from a
+//! A host keeps its VIPs for as long as the table knows it, and for a day at least after no object names it any more:
+//! clients may go on using what they were told. A new one starts from a
 //! hash of its name, so that the same hosts get the same addresses on every node, in whatever order they come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Diagnostic, Meta, Object, Resolution, ServiceEntry, Severity, Spec, host};
+use crate::api::{Diagnostic, Meta, Object, Resolution, ServiceEntry, Severity, Spec};
 
 use super::codes;
+use super::time::UnixTime;
 use pool::Pool;
 
 mod pool;
@@ -53,20 +56,30 @@ pub struct Vips {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VipTable(Arc<Assignments>);
 
-type Assignments = BTreeMap<(Arc<str>, Arc<str>), Vips>;
+type Assignments = BTreeMap<(Arc<str>, Arc<str>), Assigned>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Assigned {
+    vips: Vips,
+    /// Since when nobody names the host.
+    unwanted_since: Option<UnixTime>,
+}
+
+/// For how long a host that nobody names keeps its VIPs, however few are left.
+const KEPT: Duration = Duration::from_hours(24);
 
 /// Why a kept table cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum VipTableError {
     #[error("not a table of VIPs: {0}")]
     Malformed(#[from] serde_json::Error),
-    #[error("layout {0} of the table of VIPs is not known, {LAYOUT} is")]
+    #[error("layout {0} of the table of VIPs is not known, 1 to {LAYOUT} are")]
     Layout(u32),
     #[error("{namespace}/{host} and another host have the same VIP")]
     Shared { namespace: String, host: String },
 }
 
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// The kept form. A list, as JSON has no keys of two parts.
 #[derive(Serialize, Deserialize)]
@@ -81,18 +94,22 @@ struct KeptVips {
     host: String,
     #[serde(flatten)]
     vips: Vips,
+    /// Unknown to layout 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unwanted_since: Option<UnixTime>,
 }
 
 impl VipTable {
     pub fn get(&self, namespace: &str, host: &str) -> Option<Vips> {
-        self.0.get(&(namespace.into(), host.into())).copied()
+        let assigned = self.0.get(&(namespace.into(), host.into()))?;
+        Some(assigned.vips)
     }
 
     /// (namespace, host, VIPs), ordered.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, Vips)> {
         self.0
             .iter()
-            .map(|((namespace, host), vips)| (&**namespace, &**host, *vips))
+            .map(|((namespace, host), assigned)| (&**namespace, &**host, assigned.vips))
     }
 
     pub fn len(&self) -> usize {
@@ -104,10 +121,11 @@ impl VipTable {
     }
 
     pub fn to_json(&self) -> String {
-        let vips = self.0.iter().map(|((namespace, host), vips)| KeptVips {
+        let vips = self.0.iter().map(|((namespace, host), assigned)| KeptVips {
             namespace: namespace.to_string(),
             host: host.to_string(),
-            vips: *vips,
+            vips: assigned.vips,
+            unwanted_since: assigned.unwanted_since,
         });
         let kept = Kept {
             layout: LAYOUT,
@@ -118,7 +136,7 @@ impl VipTable {
 
     pub fn from_json(text: &str) -> Result<Self, VipTableError> {
         let kept: Kept = serde_json::from_str(text)?;
-        if kept.layout != LAYOUT {
+        if !(1..=LAYOUT).contains(&kept.layout) {
             return Err(VipTableError::Layout(kept.layout));
         }
         let mut table = BTreeMap::new();
@@ -130,7 +148,11 @@ impl VipTable {
                     host: line.host,
                 });
             }
-            table.insert((line.namespace.into(), line.host.into()), line.vips);
+            let assigned = Assigned {
+                vips: line.vips,
+                unwanted_since: line.unwanted_since,
+            };
+            table.insert((line.namespace.into(), line.host.into()), assigned);
         }
         Ok(Self(Arc::new(table)))
     }
@@ -160,64 +182,107 @@ pub fn status_addresses<'a>(
         .map(|(addr, _)| *addr)
 }
 
-/// Gives every host of `objects` (oldest first) that needs VIPs its own. What is out of the ranges, or was declared
-/// by a user since, is given anew.
+/// Who needs VIPs: (namespace, host), each with the oldest object that declares it.
+pub(super) type Wanted<'a> = BTreeMap<(&'a str, &'a str), &'a Meta>;
+
+/// Gives each of `wanted` its own VIPs. What is out of the ranges, or was declared by a user of `objects` since, is given
+/// anew.
 pub(super) fn allocate(
     table: &mut VipTable,
     ranges: &VipRanges,
     objects: &[Arc<Object>],
+    wanted: &Wanted<'_>,
+    now: UnixTime,
 ) -> Vec<Diagnostic> {
-    let wanted = wanted(objects);
     let declared = declared(objects);
-    let mut v4 = Pool::new(IpNet::V4(ranges.v4), &declared);
-    let mut v6 = Pool::new(IpNet::V6(ranges.v6), &declared);
-    let mut next = Assignments::new();
-    for (key, vips) in table.0.iter() {
-        if v4.is_free(vips.v4.into()) && v6.is_free(vips.v6.into()) {
-            v4.take(vips.v4.into());
-            v6.take(vips.v6.into());
-            next.insert(key.clone(), *vips);
+    let mut next = Allocation {
+        assigned: Assignments::new(),
+        v4: Pool::new(IpNet::V4(ranges.v4), &declared),
+        v6: Pool::new(IpNet::V6(ranges.v6), &declared),
+    };
+    let mut missing = wanted.clone();
+    for (key, kept) in table.0.iter() {
+        if next.is_free(kept.vips) {
+            let is_wanted = missing.remove(&(&*key.0, &*key.1)).is_some();
+            // A clock that was ahead must not keep it for longer than a day from now.
+            let since = kept.unwanted_since.unwrap_or(now).min(now);
+            let unwanted_since = (!is_wanted).then_some(since);
+            next.assign(key.clone(), kept.vips, unwanted_since);
         }
     }
-    let missing: Vec<Key> = wanted
-        .keys()
-        .filter(|(namespace, host)| !next.contains_key(&((*namespace).into(), (*host).into())))
-        .copied()
-        .collect();
-    if v4.room() < missing.len() as u128 || v6.room() < missing.len() as u128 {
-        forget_unwanted(&mut next, &wanted, &mut v4, &mut v6);
-    }
-    let mut left_out = Vec::new();
-    for (namespace, host) in missing {
-        match (v4.choose(namespace, host), v6.choose(namespace, host)) {
-            (Some(IpAddr::V4(addr_v4)), Some(IpAddr::V6(addr_v6))) => {
-                v4.take(addr_v4.into());
-                v6.take(addr_v6.into());
-                let vips = Vips {
-                    v4: addr_v4,
-                    v6: addr_v6,
-                };
-                next.insert((namespace.into(), host.into()), vips);
-            }
-            _ => left_out.push((namespace, host)),
+    next.make_room(missing.len() as u128, now);
+    let mut found = Vec::new();
+    for ((namespace, host), meta) in missing {
+        match next.choose(namespace, host) {
+            Some(vips) => next.assign((namespace.into(), host.into()), vips, None),
+            None => found.push(exhausted(meta, host, ranges)),
         }
     }
-    if next != *table.0 {
-        table.0 = Arc::new(next);
+    if next.assigned != *table.0 {
+        table.0 = Arc::new(next.assigned);
     }
-    let left_out = left_out.into_iter();
-    left_out
-        .map(|key| exhausted(wanted[&key], key.1, ranges))
-        .collect()
+    found
 }
 
-/// (namespace, host).
-type Key<'a> = (&'a str, &'a str);
+/// A table in the making.
+struct Allocation {
+    assigned: Assignments,
+    v4: Pool,
+    v6: Pool,
+}
 
-/// The hosts that need VIPs, each with the oldest object that declares it.
-fn wanted(objects: &[Arc<Object>]) -> BTreeMap<Key<'_>, &Meta> {
-    let mut wanted = BTreeMap::new();
-    let mut given: BTreeSet<Key> = BTreeSet::new();
+impl Allocation {
+    fn is_free(&self, vips: Vips) -> bool {
+        self.v4.is_free(vips.v4.into()) && self.v6.is_free(vips.v6.into())
+    }
+
+    fn choose(&self, namespace: &str, host: &str) -> Option<Vips> {
+        match (
+            self.v4.choose(namespace, host)?,
+            self.v6.choose(namespace, host)?,
+        ) {
+            (IpAddr::V4(v4), IpAddr::V6(v6)) => Some(Vips { v4, v6 }),
+            _ => None,
+        }
+    }
+
+    fn assign(&mut self, key: (Arc<str>, Arc<str>), vips: Vips, unwanted_since: Option<UnixTime>) {
+        self.v4.take(vips.v4.into());
+        self.v6.take(vips.v6.into());
+        let assigned = Assigned {
+            vips,
+            unwanted_since,
+        };
+        self.assigned.insert(key, assigned);
+    }
+
+    /// Makes room for `count` hosts, as far as hosts of the past have been gone for long enough: the longest gone first.
+    fn make_room(&mut self, count: u128, now: UnixTime) {
+        let room = self.v4.room().min(self.v6.room());
+        let lacking = usize::try_from(count.saturating_sub(room)).unwrap_or(usize::MAX);
+        if lacking == 0 {
+            return;
+        }
+        let gone = self.assigned.iter().filter_map(|(key, assigned)| {
+            let since = assigned.unwanted_since?;
+            (now.since(since) >= KEPT).then(|| (since, key.clone()))
+        });
+        let mut gone: Vec<_> = gone.collect();
+        gone.sort_unstable();
+        for (_, key) in gone.into_iter().take(lacking) {
+            if let Some(assigned) = self.assigned.remove(&key) {
+                self.v4.give_back(assigned.vips.v4.into());
+                self.v6.give_back(assigned.vips.v6.into());
+            }
+        }
+    }
+}
+
+/// Who of `objects` (oldest first) needs VIPs: their hosts, and of `asked` the names that a wildcard of `DYNAMIC_DNS` covers.
+pub(super) fn wanted<'a>(objects: &'a [Arc<Object>], asked: &'a BTreeSet<Arc<str>>) -> Wanted<'a> {
+    let mut wanted = Wanted::new();
+    let mut given: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut on_demand: HashMap<String, &Meta> = HashMap::new();
     for object in objects {
         let Spec::ServiceEntry(entry) = &object.spec else {
             continue;
@@ -225,9 +290,14 @@ fn wanted(objects: &[Arc<Object>]) -> BTreeMap<Key<'_>, &Meta> {
         if !is_eligible(&object.meta, entry) {
             continue;
         }
-        for host in entry.hosts.iter().filter(|h| !host::is_wildcard(h)) {
+        for host in &entry.hosts {
             let key = (object.meta.id.namespace.as_str(), host.as_str());
-            if status_addresses(entry, host).next().is_some() {
+            if let Some(suffix) = host.strip_prefix('*') {
+                if entry.resolution == Resolution::DynamicDns {
+                    let suffix = suffix.trim_end_matches('.').to_ascii_lowercase();
+                    on_demand.entry(suffix).or_insert(&object.meta);
+                }
+            } else if status_addresses(entry, host).next().is_some() {
                 given.insert(key);
             } else {
                 wanted.entry(key).or_insert(&object.meta);
@@ -235,6 +305,15 @@ fn wanted(objects: &[Arc<Object>]) -> BTreeMap<Key<'_>, &Meta> {
         }
     }
     wanted.retain(|key, _| !given.contains(key));
+    for name in asked {
+        // The longest wildcard that covers it.
+        let mut suffixes = name.char_indices().map(|(start, _)| &name[start..]);
+        if let Some(meta) = suffixes.find_map(|suffix| on_demand.get(suffix)) {
+            wanted
+                .entry((meta.id.namespace.as_str(), name))
+                .or_insert(meta);
+        }
+    }
     wanted
 }
 
@@ -253,23 +332,6 @@ fn declared(objects: &[Arc<Object>]) -> Vec<IpNet> {
         }
     }
     declared
-}
-
-/// Makes room: hosts of the past give their addresses back.
-fn forget_unwanted(
-    table: &mut Assignments,
-    wanted: &BTreeMap<Key<'_>, &Meta>,
-    v4: &mut Pool,
-    v6: &mut Pool,
-) {
-    table.retain(|(namespace, host), vips| {
-        let keep = wanted.contains_key(&(&**namespace, &**host));
-        if !keep {
-            v4.give_back(vips.v4.into());
-            v6.give_back(vips.v6.into());
-        }
-        keep
-    });
 }
 
 fn exhausted(meta: &Meta, host: &str, ranges: &VipRanges) -> Diagnostic {

@@ -20,9 +20,9 @@ pub struct State {
     pub snapshot: Arc<Snapshot>,
     pub compiled: Arc<Compiled>,
     /// What is wrong with the files and the objects in them.
-    pub file_diagnostics: Vec<Diagnostic>,
+    pub file_diagnostics: Arc<[Diagnostic]>,
     /// What the maps could not take.
-    pub dataplane_diagnostics: Vec<Diagnostic>,
+    pub dataplane_diagnostics: Arc<[Diagnostic]>,
     pub updated: SystemTime,
     /// What the last update took, from the first fact folded to the maps.
     pub took: Duration,
@@ -38,8 +38,8 @@ impl State {
             cgroups,
             snapshot: Arc::default(),
             compiled: Arc::default(),
-            file_diagnostics: Vec::new(),
-            dataplane_diagnostics: Vec::new(),
+            file_diagnostics: Arc::default(),
+            dataplane_diagnostics: Arc::default(),
             updated: started,
             took: Duration::ZERO,
         }
@@ -47,8 +47,8 @@ impl State {
 
     /// Everything that is wrong, or not carried out.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        let compiled = &self.compiled.diagnostics;
+        let compiled = self.compiled.diagnostics.iter();
         let of_files = self.file_diagnostics.iter();
-        of_files.chain(compiled).chain(&self.dataplane_diagnostics)
+        of_files.chain(compiled).chain(&*self.dataplane_diagnostics)
     }
 }

@@ -1,14 +1,15 @@
 //! What is known after each step, folded as the agent folds it. Knows nothing of tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::api::{Decoded, Diagnostic, Locality, MeshConfig, Severity, decode, mesh_config};
 use agent::compile::{Compiled, compile};
 use agent::dataplane::abi_address;
 use agent::model::{
-    Answer, Fact, FileFact, Node, Registry, Snapshot, SourceId, VipRanges, VipTable,
+    Answer, Fact, FileFact, Node, Registry, Snapshot, SourceId, UnixTime, VipRanges, VipTable,
 };
 use agent_common::abi::{DEFAULT_SCOPE, Port};
 use agent_common::{Connect, Family};
@@ -29,6 +30,7 @@ pub struct World {
     files: BTreeMap<String, Decoded>,
     answers: BTreeMap<Arc<str>, Answer>,
     registry: Registry,
+    now: UnixTime,
 }
 
 /// What is known after a step, and what it compiles to.
@@ -64,7 +66,32 @@ impl World {
             self.answers.insert(Arc::clone(&host), answer.clone());
             self.registry.apply(Fact::Resolved { host, answer });
         }
+        self.learns(&step.script);
         Ok(self.freeze())
+    }
+
+    /// Folds what the name server would tell, and gives up what has ended: no socket is open between steps.
+    fn learns(&mut self, script: &Script) {
+        self.now = self.now.after(Duration::from_secs(script.seconds));
+        self.registry.set_time(self.now);
+        self.registry.expire(HashSet::new);
+        for (name, addresses) in &script.learned {
+            self.registry.apply(Fact::Learned {
+                name: name.as_str().into(),
+                addresses: addresses.clone(),
+                ttl: Duration::ZERO,
+            });
+        }
+        for (name, addresses) in &script.asked {
+            let answer = Answer {
+                addresses: addresses.clone(),
+                failure: None,
+            };
+            self.registry.apply(Fact::Asked {
+                name: name.as_str().into(),
+                answer,
+            });
+        }
     }
 
     /// Whether the node or its mesh is another from now on.
@@ -111,7 +138,7 @@ impl World {
         self.vips = snapshot.vips.clone();
         let compiled = compile(&snapshot);
         let of_files = self.registry.diagnostics();
-        let all = of_files.iter().chain(&compiled.diagnostics);
+        let all = of_files.iter().chain(&*compiled.diagnostics);
         let counts =
             |d: &&Diagnostic| !d.code.starts_with(READING) || d.severity == Severity::Error;
         let mut findings: Vec<String> = all

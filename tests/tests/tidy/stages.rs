@@ -3,13 +3,14 @@
 use crate::source::{File, assert_none, code_of, folders, rust_files, words};
 
 /// Each part of the agent, and the parts that it may name. The binary's own files see all.
-const VISIBLE: [(&str, &[&str]); 9] = [
+const VISIBLE: [(&str, &[&str]); 10] = [
     ("api", &[]),
     ("model", &["api"]),
     ("settings", &["api", "model", "dataplane"]),
     ("sources", &["api", "model"]),
     ("compile", &["api", "model"]),
     ("dataplane", &["api", "model", "compile"]),
+    ("nameserver", &["api", "model", "compile"]),
     ("observe", &["api", "model", "compile", "dataplane"]),
     (
         "app",
@@ -20,6 +21,7 @@ const VISIBLE: [(&str, &[&str]); 9] = [
             "sources",
             "compile",
             "dataplane",
+            "nameserver",
             "observe",
         ],
     ),
@@ -32,6 +34,7 @@ const VISIBLE: [(&str, &[&str]); 9] = [
             "sources",
             "compile",
             "dataplane",
+            "nameserver",
             "observe",
             "app",
         ],

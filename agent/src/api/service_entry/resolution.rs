@@ -161,15 +161,6 @@ fn check_dynamic_dns(
             "write location: MESH_EXTERNAL",
         );
     }
-    let message =
-        "resolution DYNAMIC_DNS is not carried out, so connects to the hosts are not redirected";
-    let hint = "write a ServiceEntry with resolution: DNS for each host that is used";
-    findings.warning(
-        codes::FIELD_NOT_CARRIED_OUT,
-        spec.spot_of("resolution"),
-        message,
-        hint,
-    );
 }
 
 fn check_prefixes(spec: &Cursor<'_>, resolution: Resolution, findings: &mut Findings) {

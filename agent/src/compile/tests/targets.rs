@@ -153,7 +153,7 @@ fn a_dns_entry_without_endpoints_is_its_own_endpoint() {
     );
     let first = &service(&compiled, "Db.Example.", 80).endpoints[0];
     assert_eq!(first.hostname.as_deref(), Some("db.example"));
-    assert_eq!(compiled.demand, BTreeSet::from(["db.example".into()]));
+    assert_eq!(*compiled.demand, BTreeSet::from(["db.example".into()]));
 }
 
 #[test]
@@ -278,15 +278,12 @@ fn an_endpoint_of_another_network_is_dialled_unless_its_network_has_gateways() {
 }
 
 #[test]
-fn dynamic_dns_is_refused_and_reported() {
+fn a_wildcard_of_dynamic_dns_has_no_endpoints_itself() {
     let object = entry("*.example").resolving(Resolution::DynamicDns);
     let compiled = compiled(&[object], &[]);
-    let refused = Action::Refuse(RefuseReason::DynamicDns);
-    assert_eq!(service(&compiled, "*.example", 80).action, refused);
-    assert_eq!(
-        findings(&compiled),
-        [format!("{} *.example", codes::DYNAMIC_DNS)]
-    );
+    assert_eq!(endpoints(&compiled, "*.example", 80), [""; 0]);
+    assert_eq!(findings(&compiled), [""; 0]);
+    assert!(compiled.program.frontends.is_empty());
 }
 
 #[test]

@@ -11,14 +11,16 @@ mod mapping;
 mod pins;
 mod tables;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-use crate::compile::Program;
+use crate::compile::{Frontend, Program, ServiceKey};
 use crate::dataplane::Limits;
 
+use super::address;
 use super::engine::{Applied, Engine};
 use super::names::Names;
 use super::own_cgroup::OwnCgroup;
@@ -109,6 +111,17 @@ impl Dataplane {
     /// Makes the maps hold what `program` says.
     pub fn apply(&mut self, program: &Program) -> Applied {
         self.engine.apply(program)
+    }
+
+    /// Points further addresses at services that are in the maps; see [`Engine::extend`].
+    pub fn extend(&mut self, frontends: &[(Frontend, ServiceKey)]) -> bool {
+        self.engine.extend(frontends)
+    }
+
+    /// The destinations that sockets asked for and were redirected from, as far as their records are in FLOWS.
+    pub fn originals(&self) -> impl Iterator<Item = IpAddr> {
+        let flows = self.engine.tables().flows();
+        flows.map(|flow| address::to_ip(flow.original))
     }
 
     /// The live maps, for decisions outside the kernel.

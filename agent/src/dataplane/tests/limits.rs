@@ -4,7 +4,7 @@ use crate::compile::Program;
 use crate::dataplane::Limits;
 
 use super::super::memory::MemoryDataplane;
-use super::programs::{add, key};
+use super::programs::{add, forget_frontends, key};
 
 const LIMITS: Limits = Limits {
     frontends: 8,
@@ -49,7 +49,7 @@ fn a_full_arena_names_what_does_not_fit_and_recovers_when_there_is_room() {
     assert_eq!(dataplane.tables().frontends.iter().count(), 2);
 
     program.services.remove(&key("a"));
-    program.frontends.retain(|_, service| *service != key("a"));
+    forget_frontends(&mut program, &key("a"));
     assert_eq!(codes(&mut dataplane, &program), [""; 0]);
     assert_eq!(dataplane.tables().frontends.iter().count(), 2);
 }
@@ -78,7 +78,7 @@ fn full_frontends_name_what_is_not_captured_and_are_tried_again() {
     let mut program = program();
     assert_eq!(codes(&mut dataplane, &program), ["SH4002 c"]);
     assert_eq!(codes(&mut dataplane, &program), ["SH4002 c"]);
-    program.frontends.retain(|_, service| *service != key("b"));
+    forget_frontends(&mut program, &key("b"));
     assert_eq!(codes(&mut dataplane, &program), [""; 0]);
 }
 

@@ -77,6 +77,12 @@ pub(super) fn add(program: &mut Program, host: &str, at: &[&str], endpoints: &[(
         .extend(at.iter().map(|at| (frontend(at), key(host))));
 }
 
+/// Takes away all that leads to the service.
+pub(super) fn forget_frontends(program: &mut Program, service: &ServiceKey) {
+    let all = std::mem::take(&mut program.frontends).into_iter();
+    program.frontends = all.filter(|(_, of)| of != service).collect();
+}
+
 const DESTINATIONS: [&str; 7] = [
     "240.240.0.1",
     "240.240.0.2",

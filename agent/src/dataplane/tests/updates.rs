@@ -15,7 +15,7 @@ use super::super::engine::Failures;
 use super::super::memory::{MemoryDataplane, MemoryTables};
 use super::super::plan::{Allocators, plan};
 use super::super::wanted::Wanted;
-use super::programs::{add, any, key};
+use super::programs::{add, any, forget_frontends, key};
 
 const LIMITS: Limits = Limits {
     frontends: 64,
@@ -194,7 +194,7 @@ fn an_endpoint_that_is_gone_keeps_its_id_until_its_last_socket_is() {
     dataplane.apply(&Program::default());
     add(&mut program, "b", &["240.240.0.2"], &[("10.0.0.2:80", 1)]);
     program.services.remove(&key("a"));
-    program.frontends.retain(|_, service| *service != key("a"));
+    forget_frontends(&mut program, &key("a"));
     dataplane.apply(&program);
     let ids = |dataplane: &MemoryDataplane| dataplane.names().endpoints.count();
     assert_eq!(ids(&dataplane), 2, "that of the socket and that of b");

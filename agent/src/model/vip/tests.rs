@@ -4,6 +4,9 @@ use crate::model::fixtures::{entry, ip};
 
 use super::*;
 
+const NOW: UnixTime = UnixTime(1_800_000_000);
+const DAY: u64 = 24 * 60 * 60;
+
 fn ranges(v4: &str) -> VipRanges {
     VipRanges {
         v4: v4.parse().unwrap(),
@@ -14,14 +17,26 @@ fn ranges(v4: &str) -> VipRanges {
 fn allocated(objects: &[Object]) -> VipTable {
     let mut table = VipTable::default();
     let objects: Vec<_> = objects.iter().cloned().map(Arc::new).collect();
-    let found = allocate(&mut table, &VipRanges::default(), &objects);
+    let ranges = VipRanges::default();
+    let none = BTreeSet::new();
+    let found = allocate(&mut table, &ranges, &objects, &wanted(&objects, &none), NOW);
     assert_eq!(found, []);
     table
 }
 
 fn reallocate(table: &mut VipTable, ranges: &VipRanges, objects: &[Object]) -> Vec<Diagnostic> {
+    reallocate_at(NOW, table, ranges, objects)
+}
+
+fn reallocate_at(
+    now: UnixTime,
+    table: &mut VipTable,
+    ranges: &VipRanges,
+    objects: &[Object],
+) -> Vec<Diagnostic> {
     let objects: Vec<_> = objects.iter().cloned().map(Arc::new).collect();
-    allocate(table, ranges, &objects)
+    let none = BTreeSet::new();
+    allocate(table, ranges, &objects, &wanted(&objects, &none), now)
 }
 
 fn hosts(table: &VipTable) -> Vec<&str> {
@@ -153,16 +168,96 @@ fn a_full_range_serves_what_fits_and_names_the_rest() {
             .iter()
             .all(|(_, _, vips)| range.contains(vips.v4.into()))
     );
-    let kept: Vec<_> = hosts(&table).into_iter().map(str::to_owned).collect();
-    // Hosts of the past make room only when it is needed.
-    let found = reallocate(&mut table, &range, &objects[15..]);
-    assert_eq!(found, []);
-    assert!(
-        objects[15..]
-            .iter()
-            .all(|o| table.get("default", &o.meta.id.name).is_some())
+}
+
+/// 11 addresses, all of which these hosts have.
+fn full() -> (VipRanges, VipTable, Vec<Object>) {
+    let range = ranges("10.9.0.0/28");
+    let objects: Vec<Object> = (0..22)
+        .map(|i| entry(&format!("h{i:02}.example")))
+        .collect();
+    let mut table = VipTable::default();
+    assert_eq!(reallocate(&mut table, &range, &objects[..11]), []);
+    assert_eq!(table.len(), 11);
+    (range, table, objects)
+}
+
+#[test]
+fn no_address_is_given_to_another_host_within_a_day_after_its_own_is_gone() {
+    let (range, mut table, objects) = full();
+    reallocate(&mut table, &range, &objects[..10]);
+    let more = [&objects[..10], &objects[20..21]].concat();
+    let at = |seconds| UnixTime(NOW.0 + seconds);
+    let gone = table.get("default", "h10.example");
+    let found = reallocate_at(at(DAY - 1), &mut table, &range, &more);
+    assert_eq!(found[0].code, codes::VIPS_EXHAUSTED);
+    assert_eq!(table.get("default", "h10.example"), gone);
+    assert_eq!(reallocate_at(at(DAY), &mut table, &range, &more), []);
+    let given = table.get("default", "h20.example").map(|vips| vips.v4);
+    assert_eq!(given, gone.map(|vips| vips.v4));
+}
+
+#[test]
+fn the_longest_gone_gives_its_address_back_first_and_only_where_it_is_needed() {
+    let (range, mut table, objects) = full();
+    let at = |seconds| UnixTime(NOW.0 + seconds);
+    reallocate_at(at(0), &mut table, &range, &objects[1..11]);
+    reallocate_at(at(10), &mut table, &range, &objects[2..11]);
+    let more = [&objects[2..11], &objects[20..21]].concat();
+    assert_eq!(reallocate_at(at(2 * DAY), &mut table, &range, &more), []);
+    assert_eq!(table.get("default", "h00.example"), None);
+    assert!(table.get("default", "h01.example").is_some());
+}
+
+#[test]
+fn a_clock_that_jumps_backwards_shortens_nothing() {
+    let (range, mut table, objects) = full();
+    let at = |seconds| UnixTime(NOW.0 + seconds);
+    reallocate_at(at(5 * DAY), &mut table, &range, &objects[..10]);
+    let more = [&objects[..10], &objects[20..21]].concat();
+    for late in [0, DAY - 1] {
+        let found = reallocate_at(at(late), &mut table, &range, &more);
+        assert_eq!(found.len(), 1, "{late}");
+    }
+    assert_eq!(reallocate_at(at(DAY), &mut table, &range, &more), []);
+}
+
+#[test]
+fn a_table_is_the_same_while_the_same_hosts_are_wanted_and_unwanted() {
+    let (range, mut table, objects) = full();
+    reallocate(&mut table, &range, &objects[..5]);
+    let before = table.clone();
+    let later = UnixTime(NOW.0 + 1000);
+    reallocate_at(later, &mut table, &range, &objects[..5]);
+    assert!(Arc::ptr_eq(&table.0, &before.0));
+    assert_eq!(VipTable::from_json(&table.to_json()).unwrap(), table);
+}
+
+#[test]
+fn a_name_that_was_asked_for_has_vips_in_the_namespace_of_the_longest_wildcard() {
+    let dynamic = |host: &str| entry(host).resolving(Resolution::DynamicDns);
+    let objects = [
+        dynamic("*.example"),
+        dynamic("*.B.Example").in_namespace("b"),
+        dynamic("*.b.example").in_namespace("c"),
+        entry("*.static.test"),
+    ];
+    let objects: Vec<_> = objects.into_iter().map(Arc::new).collect();
+    let asked = ["a.example", "x.b.example", "x.static.test", "example"];
+    let asked = asked.into_iter().map(Into::into).collect();
+    let wanted = wanted(&objects, &asked);
+    let keys: Vec<_> = wanted.into_keys().collect();
+    assert_eq!(keys, [("b", "x.b.example"), ("default", "a.example")]);
+}
+
+#[test]
+fn a_table_of_the_first_layout_is_read() {
+    let line = r#"{"namespace": "n", "host": "a", "v4": "10.0.0.1", "v6": "::1"}"#;
+    let table = VipTable::from_json(&format!(r#"{{"layout": 1, "vips": [{line}]}}"#)).unwrap();
+    assert_eq!(
+        table.get("n", "a").map(|vips| vips.v4),
+        Some([10, 0, 0, 1].into())
     );
-    assert!(!kept.iter().all(|host| table.get("default", host).is_some()));
 }
 
 #[test]

@@ -82,7 +82,6 @@ pub(in crate::observe) const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::NetworkGateway => {
             "all its endpoints are in networks that are reached only through a gateway"
         }
-        RefuseReason::DynamicDns => "resolution DYNAMIC_DNS needs the name server",
     }
 }
 

@@ -29,7 +29,7 @@ fn pretty(view: &impl Serialize) -> String {
 
 /// Five connects, one denied, to the first endpoint of the first service.
 fn counts(state: &State) -> Counts {
-    let (key, service) = state.compiled.program.services.first_key_value().unwrap();
+    let (key, service) = state.compiled.program.services.iter().next().unwrap();
     let endpoint = &service.endpoints[0];
     let of_endpoint = EndpointCounts {
         connects: 5,
@@ -141,7 +141,7 @@ fn what_is_not_in_force_is_shown_with_its_reason() {
     let in_force = &state.snapshot.objects[0].meta;
     let kept = Diagnostic::about(Severity::Info, "SH2003", in_force, "kept");
     let worse = Diagnostic::about(Severity::Error, "SH1001", in_force, "not YAML");
-    state.file_diagnostics = vec![error, kept, worse];
+    state.file_diagnostics = [error, kept, worse].into();
     let views = objects(&state);
     assert_round_trip(&views);
     let statuses: Vec<(&str, &ObjectStatus)> =
@@ -286,7 +286,7 @@ fn whatever_is_not_in_effect_degrades_and_is_told() {
     };
     let warning = Diagnostic::new(Severity::Warning, "SH3003", &id, &origin, "taken");
     let error = Diagnostic::new(Severity::Error, "SH4001", &id, &origin, "does not fit");
-    state.dataplane_diagnostics = vec![warning, error];
+    state.dataplane_diagnostics = [warning, error].into();
     let counts = Counts::default();
     let fill = [Fill {
         map: "frontends",
@@ -327,7 +327,7 @@ fn an_object_that_is_declared_twice_is_shown_twice() {
     }
     let mut state = state(&[]);
     state.snapshot = registry.snapshot().into();
-    state.file_diagnostics = registry.diagnostics();
+    state.file_diagnostics = registry.diagnostics().into();
     let views = objects(&state);
     let statuses: Vec<(&str, bool)> = views
         .iter()
