@@ -1,5 +1,6 @@
 //! The engine over tables in memory: plans, limits, and what decisions find at every moment of an update.
 
 mod limits;
+mod name_servers;
 mod programs;
 mod updates;
