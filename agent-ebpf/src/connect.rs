@@ -56,7 +56,7 @@ impl Way for Connecting<'_> {
         Recorded::New
     }
 
-    const RECORDS_ORIGINAL: bool = false;
+    const RECORDS_ORIGINAL: bool = true;
 
     #[inline(always)]
     fn show(&self, asked: &Connect, verdict: &Verdict) {
