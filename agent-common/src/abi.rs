@@ -4,19 +4,21 @@
 //! order. No structure has padding, so each may be a map key or be compared as bytes.
 
 mod address;
+mod capture;
 mod counter;
 mod flow;
 mod frontend;
 mod group;
 
 pub use address::{Address, Port, Range};
+pub use capture::{CAPTURE_WORDS, Capture, LISTENERS, NAME_PORT, NameServer};
 pub use counter::{Counter, TOTALS, Total};
 pub use flow::{EndpointState, Flow, PairKey, PairValue};
 pub use frontend::{FrontendKey, FrontendWord};
 pub use group::{Action, Cell, GroupHeader, GroupShape, Slot, Table};
 
 /// Names the layout of everything in this module; part of the pin directory, so that two layouts never meet.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;
@@ -25,6 +27,9 @@ pub const UDP: u8 = 17;
 
 /// The scope of clients that no workload claims.
 pub const DEFAULT_SCOPE: u32 = 0;
+
+/// In the place of the id of a service or endpoint: counted nowhere.
+pub const UNCOUNTED: u32 = u32::MAX;
 
 /// Lines of FLOWS that are tried for one socket before the record is given up.
 pub const FLOW_PROBES: u32 = 4;
@@ -50,3 +55,4 @@ const _: () = assert!(size_of::<Cell>() == 32 && size_of::<Flow>() == 64);
 const _: () = assert!(size_of::<Config>() == 96 && size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<PairKey>() == 32 && size_of::<PairValue>() == 24);
 const _: () = assert!(size_of::<EndpointState>() == 8);
+const _: () = assert!(size_of::<Capture>() == 8 * CAPTURE_WORDS && size_of::<NameServer>() == 24);

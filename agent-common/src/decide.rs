@@ -4,7 +4,8 @@
 use core::cmp::Ordering;
 
 use crate::abi::{
-    Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, Port, Slot, TCP, Table, UDP,
+    Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, NAME_PORT, Port, Slot, TCP,
+    Table, UDP,
 };
 
 /// What a decision reads. The kernel answers from the maps, everybody else from memory or from the mapped arena.
@@ -18,6 +19,8 @@ pub trait Tables {
     fn header(&self, cell: u32) -> Option<&GroupHeader>;
     /// ARENA's cell as a slot.
     fn slot(&self, cell: u32) -> Option<&Slot>;
+    /// The listener that answers in the place of the name server that is asked; `None` where it is left to itself.
+    fn name_server(&self, connect: &Connect) -> Option<(Address, Port)>;
 }
 
 /// Which family an address is given in: a socket that names IPv4 addresses cannot be given an IPv6 endpoint.
@@ -99,6 +102,8 @@ pub enum Verdict {
         port: Port,
         slot: u32,
     },
+    /// A query to a name server, which goes to a listener of the agent.
+    Ask { address: Address, port: Port },
     /// Failed; `service` is `None` where no service claims the destination.
     Deny {
         service: Option<u32>,
@@ -129,6 +134,12 @@ pub fn decide(tables: &impl Tables, connect: &Connect, client: &mut impl Client)
             service: None,
             reason: Reason::PortNotDeclared,
         },
+        Found::Nothing if connect.port == NAME_PORT && matches!(connect.protocol, TCP | UDP) => {
+            match tables.name_server(connect) {
+                Some((address, port)) => Verdict::Ask { address, port },
+                None => Verdict::Pass,
+            }
+        }
         Found::Nothing => Verdict::Pass,
     }
 }

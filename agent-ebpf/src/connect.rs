@@ -5,7 +5,7 @@ use agent_common::{Client, Connect, Family, Reach, Verdict};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::flows;
+use crate::flows::{self, Recorded};
 use crate::outbound::{self, Way};
 use crate::sockaddr::SockAddr;
 use crate::trace::trace;
@@ -50,11 +50,13 @@ impl Client for Connecting<'_> {
 
 impl Way for Connecting<'_> {
     #[inline(always)]
-    fn record(&mut self, flow: &mut Flow) -> bool {
+    fn record(&mut self, flow: &mut Flow) -> Recorded {
         flow.is_connected = 1;
         flows::record_connection(&self.socket.holder(), flow);
-        true
+        Recorded::New
     }
+
+    const RECORDS_ORIGINAL: bool = true;
 
     #[inline(always)]
     fn show(&self, asked: &Connect, verdict: &Verdict) {

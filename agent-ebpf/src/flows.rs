@@ -71,10 +71,19 @@ pub fn pair(holder: &Holder, asked: At) -> Pair {
     }
 }
 
-/// Remembers what a datagram was sent to. `pair` is what was remembered of its destination. Returns whether the endpoint is
-/// another now.
+/// What came of remembering where a socket was sent.
+#[derive(Clone, Copy)]
+pub enum Recorded {
+    /// It was there already.
+    Known,
+    New,
+    /// There was no room: an answer shows where it comes from.
+    Lost,
+}
+
+/// Remembers what a datagram was sent to. `pair` is what was remembered of its destination.
 #[inline(always)]
-pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
+pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> Recorded {
     let endpoint = (flow.rewritten, flow.rewritten_port);
     let is_same = pair.endpoint == Some(endpoint);
     // Of two destinations with one endpoint, the one that was named last is whose reply comes: also within a tick.
@@ -94,16 +103,23 @@ pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> bool {
         // The same place may be an endpoint of another service by now, under another id.
         if line.endpoint == flow.endpoint {
             line.sent = sent;
-            return false;
+            return Recorded::Known;
         }
     }
     match pair.record.or_else(|| place(holder)) {
         Some(record) => fill(record, flow, sent),
         // Of a socket that has no other record nobody would look there.
         None if !lines::is_alone(holder.cookie) && replies::remember(holder.cookie, flow) => {}
-        None => maps::count_total(Total::FlowsFull),
+        None => {
+            maps::count_total(Total::FlowsFull);
+            return Recorded::Lost;
+        }
     }
-    !is_same
+    if is_same {
+        Recorded::Known
+    } else {
+        Recorded::New
+    }
 }
 
 /// What the client named when a datagram went to the endpoint that this one comes from: the last of such destinations.

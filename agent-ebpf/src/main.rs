@@ -12,6 +12,7 @@ mod connect;
 mod flows;
 mod holder;
 mod maps;
+mod names;
 mod outbound;
 mod peername;
 mod recvmsg;

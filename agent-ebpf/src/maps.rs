@@ -6,11 +6,11 @@ use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
-use agent_common::Tables;
 use agent_common::abi::{
-    Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, GroupHeader,
-    PairKey, PairValue, Slot, TOTALS, Total,
+    Address, Capture, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord,
+    GroupHeader, LISTENERS, NameServer, PairKey, PairValue, Port, Slot, TOTALS, Total,
 };
+use agent_common::{Connect, Tables};
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{
     BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_SK_STORAGE_GET_F_CREATE,
@@ -19,6 +19,9 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkSto
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::lpm_trie::Key;
+
+use crate::names;
+use crate::sockaddr::SockAddr;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -59,6 +62,12 @@ static TOTALS_MAP: PerCpuArray<u64, { TOTALS as usize }> = PerCpuArray::new();
 
 #[btf_map]
 static CONFIG: Array<Config, 1, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static CAPTURE: Array<Capture, 1, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static NAME_SERVERS: HashMap<u32, NameServer, { LISTENERS as usize }> = HashMap::new();
 
 /// Lines of FLOWS less one. A constant to the verifier, once the agent has set it.
 #[unsafe(no_mangle)]
@@ -185,13 +194,20 @@ pub fn count_total(total: Total) {
     }
 }
 
-/// The live maps, as a decision reads them.
-pub struct Live;
+#[inline(always)]
+pub fn config<'a>() -> Option<&'a Config> {
+    CONFIG.get(0)
+}
 
-impl Tables for Live {
+/// The live maps, as a decision about a socket reads them.
+pub struct Live<'a> {
+    pub socket: &'a SockAddr<'a>,
+}
+
+impl Tables for Live<'_> {
     #[inline(always)]
     fn config(&self) -> Option<&Config> {
-        CONFIG.get(0)
+        config()
     }
 
     #[inline(always)]
@@ -215,5 +231,10 @@ impl Tables for Live {
     #[inline(always)]
     fn slot(&self, cell: u32) -> Option<&Slot> {
         ARENA.get(cell).map(Cell::as_slot)
+    }
+
+    #[inline(always)]
+    fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
+        names::listener(self.socket, connect)
     }
 }

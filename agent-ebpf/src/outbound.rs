@@ -1,10 +1,11 @@
 //! Where a socket is sent, by connecting or by a datagram: decides, and carries the verdict out.
 
-use agent_common::abi::{Address, DEFAULT_SCOPE, Flow, Port, Total};
-use agent_common::{Client, Connect, Reason, Tables, Verdict, decide};
+use agent_common::abi::{Address, DEFAULT_SCOPE, Flow, Port, Total, UNCOUNTED};
+use agent_common::{Client, Connect, Reason, Verdict, decide};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval};
 use core::hint::black_box;
 
+use crate::flows::Recorded;
 use crate::maps::{self, Live};
 use crate::sockaddr::SockAddr;
 
@@ -17,8 +18,10 @@ const EHOSTUNREACH: i32 = 113;
 /// What differs between connecting and sending datagrams.
 pub trait Way: Client {
     /// Remembers where the socket was sent: all of `flow` is filled in but whose it is, when, and what depends on the way.
-    /// Returns whether the socket was not there already.
-    fn record(&mut self, flow: &mut Flow) -> bool;
+    fn record(&mut self, flow: &mut Flow) -> Recorded;
+
+    /// Whether the socket is remembered also where it keeps the address that it asked for.
+    const RECORDS_ORIGINAL: bool;
 
     /// The socket goes where it asked to.
     fn forget(&mut self);
@@ -29,7 +32,7 @@ pub trait Way: Client {
 }
 
 #[inline(always)]
-pub fn send_on(socket: &SockAddr<'_>, way: &mut impl Way) -> i32 {
+pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
     let asked = Connect {
         family: socket.family,
         address: socket.address(),
@@ -39,7 +42,7 @@ pub fn send_on(socket: &SockAddr<'_>, way: &mut impl Way) -> i32 {
     };
     // Kept in memory: in registers the compiler computes with fields that only some of the verdicts have, ahead of the
     // match, and the verifier refuses to read a register that not every path has set.
-    let mut verdict = decide(&Live, &asked, way);
+    let mut verdict = decide(&Live { socket }, &asked, way);
     // The pointer that comes out is not used: where a spilled constant is read through another pointer than that of the
     // frame, verifiers before Linux 6.8 lose track of what depends on it, and remove branches that are taken.
     black_box(&mut verdict);
@@ -48,15 +51,25 @@ pub fn send_on(socket: &SockAddr<'_>, way: &mut impl Way) -> i32 {
         way.forget();
         return ALLOW;
     }
+    let mut flow = Flow {
+        original: asked.address,
+        original_port: asked.port,
+        rewritten: asked.address,
+        rewritten_port: asked.port,
+        protocol: asked.protocol,
+        ..Flow::default()
+    };
     match verdict {
-        Verdict::Pass => ALLOW,
-        Verdict::Original { service, port } => {
-            maps::count_connect(service);
-            way.forget();
-            if let Some(port) = port {
-                socket.set_port(port);
+        Verdict::Pass => return ALLOW,
+        Verdict::Deny { service, reason } => {
+            if let Some(service) = service {
+                maps::count_denied(service);
             }
-            ALLOW
+            return deny(reason);
+        }
+        Verdict::Original { service, port } => {
+            flow.rewritten_port = port.unwrap_or(asked.port);
+            (flow.service, flow.endpoint) = (service, service);
         }
         Verdict::Rewrite {
             service,
@@ -65,30 +78,31 @@ pub fn send_on(socket: &SockAddr<'_>, way: &mut impl Way) -> i32 {
             port,
             slot: _,
         } => {
-            let mut flow = Flow {
-                original: asked.address,
-                original_port: asked.port,
-                rewritten: address,
-                rewritten_port: port,
-                endpoint,
-                service,
-                protocol: asked.protocol,
-                ..Flow::default()
-            };
-            if way.record(&mut flow) {
-                maps::count_connect(endpoint);
-            }
-            socket.set_address(address);
-            socket.set_port(port);
-            ALLOW
+            (flow.rewritten, flow.rewritten_port) = (address, port);
+            (flow.service, flow.endpoint) = (service, endpoint);
         }
-        Verdict::Deny { service, reason } => {
-            if let Some(service) = service {
-                maps::count_denied(service);
-            }
-            deny(reason)
+        Verdict::Ask { address, port } => {
+            (flow.rewritten, flow.rewritten_port) = (address, port);
+            (flow.service, flow.endpoint) = (UNCOUNTED, UNCOUNTED);
         }
     }
+    let is_original = matches!(verdict, Verdict::Original { .. });
+    if is_original && !W::RECORDS_ORIGINAL {
+        maps::count_connect(flow.endpoint);
+        socket.set_port(flow.rewritten_port);
+        return ALLOW;
+    }
+    match way.record(&mut flow) {
+        Recorded::Known => {}
+        // The answer would seem to come from elsewhere, and resolvers take none such.
+        Recorded::Lost if flow.endpoint == UNCOUNTED => return ALLOW,
+        Recorded::New | Recorded::Lost => maps::count_connect(flow.endpoint),
+    }
+    if !is_original {
+        socket.set_address(flow.rewritten);
+    }
+    socket.set_port(flow.rewritten_port);
+    ALLOW
 }
 
 /// Fails the connect. Before Linux 6.1 the client sees EPERM, whatever the reason.
@@ -114,8 +128,8 @@ fn deny(reason: Reason) -> i32 {
 
 /// Whether the agent itself connects.
 #[inline(always)]
-fn is_own() -> bool {
-    Live.config().is_some_and(|config| {
+pub fn is_own() -> bool {
+    maps::config().is_some_and(|config| {
         // SAFETY: a helper without preconditions.
         config.own_cgroup != 0 && config.own_cgroup == unsafe { bpf_get_current_cgroup_id() }
     })

@@ -5,7 +5,7 @@ use agent_common::{Client, Family, Reach};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
-use crate::flows::{self, Pair};
+use crate::flows::{self, Pair, Recorded};
 use crate::holder::Holder;
 use crate::outbound::{self, At, Way};
 use crate::sockaddr::SockAddr;
@@ -74,10 +74,17 @@ impl Client for Sending<'_> {
 
 impl Way for Sending<'_> {
     #[inline(always)]
-    fn record(&mut self, flow: &mut Flow) -> bool {
+    fn record(&mut self, flow: &mut Flow) -> Recorded {
+        if self.holder.is_none() {
+            // Nothing was drawn that would have asked for it.
+            self.kept();
+        }
         let pair = self.pair;
         flows::record_pair(self.holder(), &pair, flow)
     }
+
+    /// There is no socket to count until it is closed.
+    const RECORDS_ORIGINAL: bool = false;
 
     /// Another destination than those that are remembered: they stay.
     #[inline(always)]

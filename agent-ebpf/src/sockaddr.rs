@@ -55,6 +55,13 @@ impl SockAddr<'_> {
         unsafe { (*self.ctx.sock_addr).__bindgen_anon_1.sk }
     }
 
+    /// Whether the socket reaches nothing but by one device.
+    #[inline(always)]
+    pub fn is_bound_to_device(&self) -> bool {
+        // SAFETY: the socket lives while the program runs.
+        unsafe { (&raw const (*self.socket()).bound_dev_if).read_volatile() != 0 }
+    }
+
     /// Whether the socket has been connected before: a TCP socket keeps the address of its last peer.
     #[inline(always)]
     pub fn had_peer(&self) -> bool {
@@ -138,7 +145,7 @@ impl SockAddr<'_> {
 /// # Safety
 /// `words` must lie in a context or a socket.
 #[inline(always)]
-unsafe fn address(words: *const [u32; 4]) -> Address {
+pub unsafe fn address(words: *const [u32; 4]) -> Address {
     let words = words.cast::<u32>();
     // SAFETY: the caller's promise.
     let word = |index| unsafe { words.add(index).read_volatile() };

@@ -41,6 +41,14 @@ pub fn trace(ctx: &SockAddrContext, asked: &Connect, verdict: &Verdict) {
             address.octets(),
             port.get()
         ),
+        Verdict::Ask { address, port } => debug!(
+            ctx,
+            "{:i} port {}: a name server, asked at {:i} port {}",
+            from,
+            from_port,
+            address.octets(),
+            port.get()
+        ),
         Verdict::Deny { service, reason } => debug!(
             ctx,
             "{:i} port {}: deny, service {}, reason {}",

@@ -184,10 +184,12 @@ pub fn refusal(errno: i32) -> i32 {
 
 fn open(dataplane: &Dataplane) -> u64 {
     let services = dataplane.counts().services;
-    let endpoints = services
+    let of_endpoints = services
         .values()
-        .flat_map(|service| service.endpoints.values());
-    endpoints.map(|endpoint| endpoint.open).sum()
+        .flat_map(|service| service.endpoints.values())
+        .map(|endpoint| endpoint.open);
+    let of_services = services.values().map(|service| service.open);
+    of_endpoints.chain(of_services).sum()
 }
 
 /// Waits until no other test of this process has a data plane.

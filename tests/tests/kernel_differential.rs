@@ -141,7 +141,7 @@ fn fates(tables: &impl Tables, to: SocketAddr) -> BTreeSet<Fate> {
 
 fn fate(verdict: Verdict) -> Fate {
     match verdict {
-        Verdict::Pass => Fate::Pass,
+        Verdict::Pass | Verdict::Ask { .. } => Fate::Pass,
         Verdict::Original { port, .. } => Fate::Original(port.map(Port::get)),
         Verdict::Rewrite { address, port, .. } => Fate::Rewrite(address, port.get()),
         Verdict::Deny {
@@ -190,14 +190,23 @@ fn check(
                 peer,
             } => {
                 let rewritten = lab.dataplane.tables().flows().next();
-                let goes =
-                    rewritten.map(|flow| Fate::Rewrite(flow.rewritten, flow.rewritten_port.get()));
-                prop_assert!(
-                    goes.is_none_or(|goes| possible.contains(&goes)),
-                    "{} to {:?}",
-                    to,
-                    goes
-                );
+                let goes = rewritten.map(|flow| {
+                    let port = flow.rewritten_port.get();
+                    if flow.endpoint == flow.service {
+                        let moved = (flow.original_port != flow.rewritten_port).then_some(port);
+                        return Fate::Original(moved);
+                    }
+                    Fate::Rewrite(flow.rewritten, port)
+                });
+                let is_possible = |goes| match goes {
+                    // To the very port that was asked for, or kept: that is the same.
+                    Fate::Original(None) => {
+                        let same = Fate::Original(Some(to.port()));
+                        possible.contains(&goes) || possible.contains(&same)
+                    }
+                    goes => possible.contains(&goes),
+                };
+                prop_assert!(goes.is_none_or(is_possible), "{} to {:?}", to, goes);
                 if goes.is_some() {
                     prop_assert_eq!(peer, to);
                 }

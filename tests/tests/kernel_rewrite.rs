@@ -136,7 +136,8 @@ fn resolution_none_keeps_the_address_and_may_change_the_port() -> Result<()> {
     let kept = lab.client.connect(Transport::Tcp, at("10.9.0.1:80"))?;
     assert_eq!(reached(&kept).1, at("10.9.0.1:80"));
     let moved = lab.client.connect(Transport::Tcp, at("10.9.0.1:81"))?;
-    assert_eq!(reached(&moved).1, at("10.9.0.1:8081"));
+    assert_eq!(reached(&moved).1, at("10.9.0.1:81"));
+    assert_eq!(lab.open(), 2);
     let counts = lab.dataplane.counts();
     assert!(
         counts
@@ -145,5 +146,12 @@ fn resolution_none_keeps_the_address_and_may_change_the_port() -> Result<()> {
             .all(|service| service.connects == 1),
         "{counts:?}"
     );
+    // The services go, their sockets stay: nobody else is given their ids.
+    lab.apply(&Program::default());
+    assert_eq!(lab.open(), 2);
+    lab.client.close(kept.socket())?;
+    lab.expect_open(1);
+    lab.client.close(moved.socket())?;
+    lab.expect_no_records();
     Ok(())
 }

@@ -68,11 +68,22 @@ impl Address {
     /// means too, and `fe80::/10`), or for many: multicast (`ff00::/8`, `224.0.0.0/4`) and broadcast.
     pub const fn is_relative(self) -> bool {
         let [high, low] = [u64::from_be(self.0[0]), u64::from_be(self.0[1])];
+        let is_loopback = if self.is_v4() {
+            low as u32 >> 24 == 127
+        } else {
+            high == 0 && low == 1
+        };
+        is_loopback || self.is_many()
+    }
+
+    /// The same but for loopback: nothing within one network namespace is that address and no other.
+    pub const fn is_many(self) -> bool {
+        let [high, low] = [u64::from_be(self.0[0]), u64::from_be(self.0[1])];
         if self.is_v4() {
             let v4 = low as u32;
-            return v4 == 0 || v4 >> 24 == 127 || v4 >> 28 == 0xe || v4 == u32::MAX;
+            return v4 == 0 || v4 >> 28 == 0xe || v4 == u32::MAX;
         }
-        high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff || (high == 0 && low <= 1)
+        high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff || high | low == 0
     }
 }
 

@@ -17,13 +17,16 @@ pub struct Counter {
 pub enum Total {
     /// Connects to an address in a VIP range with a port that nothing declares.
     PortNotDeclared = 0,
-    /// Rewritten connects of which no record could be kept: they work, getpeername shows the endpoint.
+    /// Rewritten connects of which no record could be kept: they work, getpeername shows the endpoint. Also queries to name
+    /// servers that were not redirected for that reason.
     FlowsFull = 1,
     /// Words or headers that changed twice under a reader.
     Torn = 2,
     /// Records that found no free line in FLOWS and are stored at their socket.
     FlowsStored = 3,
+    /// Queries to a name server for which no listener is left: they go there.
+    NameServersFull = 4,
 }
 
 /// Elements of TOTALS.
-pub const TOTALS: u32 = 4;
+pub const TOTALS: u32 = 5;

@@ -125,6 +125,7 @@ fn verdict(verdict: &VerdictView) -> String {
             format!("passed to the original address, port {port}")
         }
         VerdictView::Rewrite => "sent to one of the endpoints".to_owned(),
+        VerdictView::Ask => "answered by the agent's name server".to_owned(),
         VerdictView::Deny { errno, reason } => format!("refused with {errno}: {reason}"),
     }
 }

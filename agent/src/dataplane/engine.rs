@@ -38,7 +38,8 @@ pub struct Engine<S> {
     own_cgroup: u64,
     /// Connects to endpoints that are gone, by the id of their service.
     pub(super) retired: BTreeMap<u32, u64>,
-    /// Endpoints that are gone but for sockets that are still there, which count under their ids: those stay taken.
+    /// Endpoints, and services that keep addresses, that are gone but for sockets that are still there, which count under their
+    /// ids: those stay taken.
     lingering: BTreeSet<u32>,
 }
 
@@ -223,10 +224,13 @@ impl<S: Store> Engine<S> {
                 self.release_endpoint(group.service_id, id);
             }
         }
-        self.release_service(group.service_id);
+        let id = group.service_id;
+        if id == UNCOUNTED || self.store.open(id) == 0 || !self.lingering.insert(id) {
+            self.release_service(id);
+        }
     }
 
-    /// Frees the ids of endpoints whose last socket has gone.
+    /// Frees the ids of endpoints and services whose last socket has gone.
     fn release_lingering(&mut self) {
         let store = &self.store;
         let gone: Vec<u32> = self
@@ -237,6 +241,8 @@ impl<S: Store> Engine<S> {
             if let Some(&(service, ..)) = self.names.endpoints.key(id) {
                 self.release_endpoint(service, id);
                 self.release_service(service);
+            } else {
+                self.release_service(id);
             }
         }
     }

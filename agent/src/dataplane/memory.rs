@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 
-use agent_common::Tables;
 use agent_common::abi::{
-    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Range, Slot,
+    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Port, Range, Slot,
 };
+use agent_common::{Connect, Tables};
 
 use crate::dataplane::Limits;
 
+use super::address;
 use super::engine::Engine;
 use super::store::{Map, MapFailure, PrefixKey, Store};
 
@@ -69,6 +71,8 @@ pub struct MemoryTables {
     config: Config,
     /// Records that name an endpoint, as a test has it.
     pub open: BTreeMap<u32, u64>,
+    /// The listener that answers in the place of each name server, as a test has it.
+    pub name_servers: BTreeMap<IpAddr, (Address, Port)>,
 }
 
 impl MemoryTables {
@@ -79,6 +83,7 @@ impl MemoryTables {
             cells: Vec::new(),
             config: Config::default(),
             open: BTreeMap::new(),
+            name_servers: BTreeMap::new(),
         }
     }
 }
@@ -106,6 +111,11 @@ impl Tables for MemoryTables {
 
     fn slot(&self, cell: u32) -> Option<&Slot> {
         self.cells.get(cell as usize).map(Cell::as_slot)
+    }
+
+    fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
+        let asked = address::to_ip(connect.address);
+        self.name_servers.get(&asked).copied()
     }
 }
 

@@ -31,8 +31,8 @@ pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
 pub use engine::{Applied, Engine};
 pub use kernel::{
-    AttachError, Counts, Dataplane, EndpointCounts, Fill, KernelTables, LoadError, LoadOptions,
-    ProgramFigures, ServiceCounts,
+    AttachError, Counts, Dataplane, EndpointCounts, Fill, Heart, KernelTables, LISTENERS,
+    Listeners, LoadError, LoadOptions, Origins, ProgramFigures, ServiceCounts,
 };
 pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryTables};

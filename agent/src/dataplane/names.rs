@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// Also of what every id of its kind is taken.
+pub(super) use agent_common::abi::UNCOUNTED;
 use agent_common::abi::{Address, Port};
 use ipnet::IpNet;
 
@@ -13,9 +15,6 @@ use crate::compile::ServiceKey;
 use crate::dataplane::Limits;
 
 use super::address;
-
-/// What is counted nowhere, because every id of its kind is taken.
-pub(super) const UNCOUNTED: u32 = u32::MAX;
 
 /// Ids of one kind, counted by their references.
 #[derive(Clone, Debug)]

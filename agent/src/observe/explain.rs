@@ -83,6 +83,8 @@ pub enum VerdictView {
     Original { original_port: Option<u16> },
     /// Sent to one of the endpoints.
     Rewrite,
+    /// A query to a name server, which the agent's own answers.
+    Ask,
     /// Fails with this error.
     Deny { errno: String, reason: String },
 }
@@ -188,7 +190,7 @@ fn name(key: &ServiceKey) -> ServiceName {
 
 const fn service_id(verdict: Verdict) -> Option<u32> {
     match verdict {
-        Verdict::Pass => None,
+        Verdict::Pass | Verdict::Ask { .. } => None,
         Verdict::Original { service, .. } | Verdict::Rewrite { service, .. } => Some(service),
         Verdict::Deny { service, .. } => service,
     }

@@ -5,10 +5,10 @@ use std::io;
 
 use agent::dataplane::Limits;
 use agent::dataplane::{Engine, Map, MapFailure, MemoryDataplane, MemoryTables, PrefixKey, Store};
-use agent_common::Tables;
 use agent_common::abi::{
-    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Slot,
+    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Port, Slot,
 };
+use agent_common::{Connect, Tables};
 
 /// A data plane over faulty tables.
 pub type FaultyDataplane = Engine<FaultyTables>;
@@ -69,6 +69,10 @@ impl Tables for FaultyTables {
 
     fn slot(&self, cell: u32) -> Option<&Slot> {
         self.sound.slot(cell)
+    }
+
+    fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
+        self.sound.name_server(connect)
     }
 }
 

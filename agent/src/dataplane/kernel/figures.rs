@@ -22,6 +22,8 @@ pub struct Counts {
     pub flows_full: u64,
     /// Redirected connects whose record is stored at the socket, as there was no free line in FLOWS.
     pub flows_stored: u64,
+    /// Queries to a name server that were not captured, as no listener was left.
+    pub name_servers_full: u64,
     /// Connects that were failed because the tables changed twice under them.
     pub torn: u64,
 }
@@ -31,6 +33,8 @@ pub struct ServiceCounts {
     /// Connects that were sent on, endpoints that are gone included.
     pub connects: u64,
     pub denied: u64,
+    /// Sockets that are connected to an original address, for services that keep those.
+    pub open: u64,
     pub endpoints: BTreeMap<(IpAddr, u16), EndpointCounts>,
 }
 
@@ -71,6 +75,7 @@ impl Dataplane {
             let counts = services.entry(key.clone()).or_default();
             counts.connects = counter.connects + self.engine.retired.get(&id).unwrap_or(&0);
             counts.denied = counter.denied;
+            counts.open = tables.open(id);
         }
         for (id, _) in names.endpoints.iter() {
             if let Some((service, address, port)) = names.endpoint(id)
@@ -89,6 +94,7 @@ impl Dataplane {
             port_not_declared: tables.total(Total::PortNotDeclared),
             flows_full: tables.total(Total::FlowsFull),
             flows_stored: tables.total(Total::FlowsStored),
+            name_servers_full: tables.total(Total::NameServersFull),
             torn: tables.total(Total::Torn),
         }
     }

@@ -22,7 +22,7 @@ unsafe impl<T: Send> Send for Mapping<T> {}
 // SAFETY: shared access only reads.
 unsafe impl<T: Sync> Sync for Mapping<T> {}
 
-impl<T: Copy> Mapping<T> {
+impl<T> Mapping<T> {
     const CHECK: () = assert!(size_of::<T>().is_multiple_of(8));
 
     /// Maps `elements` elements of the map behind `fd`.
@@ -43,12 +43,15 @@ impl<T: Copy> Mapping<T> {
         self.elements
     }
 
-    /// An element that kernel programs only read. `&mut self` is needed to write it, so it does not change meanwhile.
+    /// An element that kernel programs only read. `&mut self` is needed to write it, unless it is atomic, so it does not
+    /// change meanwhile.
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         // SAFETY: within the mapping, which is page-aligned; every bit pattern is a `T`.
         (index < self.elements).then(|| unsafe { self.base.add(index as usize).as_ref() })
     }
+}
 
+impl<T: Copy> Mapping<T> {
     /// A copy of an element that kernel programs may write at any time; words of it may be of different ages.
     pub(super) fn copy(&self, index: u32) -> Option<T> {
         // SAFETY: as for `get`.

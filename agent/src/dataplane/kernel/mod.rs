@@ -1,6 +1,7 @@
 //! The data plane of the running kernel.
 
 mod btf;
+mod capture;
 mod detach;
 mod error;
 mod features;
@@ -25,6 +26,7 @@ use super::engine::{Applied, Engine};
 use super::names::Names;
 use super::own_cgroup::OwnCgroup;
 
+pub use capture::{Heart, LISTENERS, Listeners, Origins};
 pub use error::{AttachError, LoadError};
 pub(super) use features::Features;
 pub use figures::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};

@@ -6,11 +6,11 @@
 
 use std::io;
 
-use agent_common::Tables;
 use agent_common::abi::{
     Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, GroupHeader,
-    Slot, Total,
+    NameServer, Port, Slot, Total,
 };
+use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
@@ -19,13 +19,14 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use crate::dataplane::Limits;
 use crate::dataplane::store::{Map, MapFailure, PrefixKey, Store};
 
+use super::capture::Names;
 use super::error::LoadError;
 use super::mapping::Mapping;
 
 /// A structure of the ABI as aya wants it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Plain<T>(T);
+pub(super) struct Plain<T>(pub(super) T);
 
 // SAFETY: `repr(C)` without padding, and every bit pattern is valid; the same for all below.
 unsafe impl Pod for Plain<FrontendKey> {}
@@ -33,6 +34,8 @@ unsafe impl Pod for Plain<FrontendKey> {}
 unsafe impl Pod for Plain<FrontendWord> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<Counter> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<NameServer> {}
 
 /// FRONTENDS.
 pub struct Frontends(HashMap<MapData, Plain<FrontendKey>, Plain<FrontendWord>>);
@@ -50,6 +53,7 @@ pub struct KernelTables {
     endpoints: Mapping<EndpointState>,
     flows: Mapping<Flow>,
     config: Mapping<Config>,
+    pub(super) names: Names,
     cpus: usize,
 }
 
@@ -65,6 +69,7 @@ impl KernelTables {
             endpoints: map(ebpf, "ENDPOINTS", limits.counters())?,
             flows: map(ebpf, "FLOWS", limits.flows)?,
             config: map(ebpf, "CONFIG", 1)?,
+            names: Names::take(ebpf)?,
             cpus: aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
         })
     }
@@ -84,11 +89,11 @@ impl KernelTables {
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<AyaMap, LoadError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<AyaMap, LoadError> {
     ebpf.take_map(name).ok_or(LoadError::Incomplete { name })
 }
 
-fn map<T: Copy>(
+pub(super) fn map<T>(
     ebpf: &mut Ebpf,
     name: &'static str,
     elements: u32,
@@ -176,6 +181,10 @@ impl Tables for KernelTables {
 
     fn slot(&self, cell: u32) -> Option<&Slot> {
         self.arena.get(cell).map(Cell::as_slot)
+    }
+
+    fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
+        self.names.listener(connect)
     }
 }
 

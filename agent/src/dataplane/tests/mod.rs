@@ -2,5 +2,6 @@
 
 mod learned;
 mod limits;
+mod name_servers;
 mod programs;
 mod updates;

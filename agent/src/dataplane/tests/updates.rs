@@ -50,7 +50,9 @@ fn fates(tables: &MemoryTables, family: Family, to: &str) -> BTreeSet<Fate> {
             Verdict::Pass => Fate::Pass,
             Verdict::Rewrite { address, port, .. } => Fate::Endpoint(address, port.get()),
             Verdict::Deny { .. } => Fate::Refused,
-            Verdict::Original { .. } => panic!("no program here has such a service"),
+            Verdict::Original { .. } | Verdict::Ask { .. } => {
+                panic!("no program here has such a service")
+            }
         })
         .collect()
 }

@@ -95,6 +95,12 @@ pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr) -> String {
             let endpoint = SocketAddr::new(target::ip(address), port.get());
             format!("an endpoint is drawn for each connect; this one goes to {endpoint}")
         }
+        Verdict::Ask { address, port } => {
+            let listener = SocketAddr::new(target::ip(address), port.get());
+            format!(
+                "a query to a name server: the agent's own at {listener} answers it, and asks {to} what it does not know"
+            )
+        }
         Verdict::Deny { reason, .. } => {
             format!("the connect fails with {}: {}", errno(reason), why(reason))
         }
@@ -108,6 +114,7 @@ pub(super) fn verdict_view(verdict: Verdict) -> VerdictView {
             original_port: port.map(agent_common::abi::Port::get),
         },
         Verdict::Rewrite { .. } => VerdictView::Rewrite,
+        Verdict::Ask { .. } => VerdictView::Ask,
         Verdict::Deny { reason, .. } => VerdictView::Deny {
             errno: errno(reason).to_owned(),
             reason: why(reason).to_owned(),
