@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 
 use crate::dataplane::{Dataplane, LoadOptions, checks};
 use crate::model::{Fact, Registry, VipTable};
-use crate::nameserver::Lesson;
+use crate::nameserver::{Ended, Lesson, NameServer};
 use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::dns::{Timing, Upstream};
@@ -19,12 +19,16 @@ use crate::sources::{Directory, Refresher, RefresherSettings, directory};
 use super::control::Control;
 use super::core::{Core, Startup};
 use super::lessons::{Clock, Waiting};
+use super::names;
 use super::vip_file::VipFile;
 
 /// Facts that may wait for the core; sources wait when it is full.
 const FACTS: usize = 1024;
 /// Lessons that may wait for the core; as many clients wait with them.
 const LESSONS: usize = 1024;
+
+/// How long the name server goes on for those who asked it before the end.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// What the agent leaves for others to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +40,13 @@ pub enum Role {
 }
 
 /// A running agent.
-#[derive(Debug)]
 pub struct Running {
     state: watch::Receiver<Arc<State>>,
     stop: oneshot::Sender<()>,
     core: JoinHandle<Result<()>>,
     lessons: mpsc::Sender<Lesson>,
+    names: Arc<NameServer>,
+    names_ended: Ended,
 }
 
 impl Running {
@@ -62,14 +67,21 @@ impl Running {
 
     /// Returns when the agent ends by itself, which is always a failure.
     pub async fn ended(&mut self) -> Result<()> {
-        outcome((&mut self.core).await)
+        tokio::select! {
+            joined = &mut self.core => outcome(joined),
+            reason = self.names_ended.reason() => Err(anyhow!(reason)),
+        }
     }
 
     /// Detaches, removes everything that was made, and ends.
     pub async fn stop(self) -> Result<()> {
         // The core may have ended by itself; then its outcome tells.
         let _ = self.stop.send(());
-        outcome(self.core.await)
+        let outcome = outcome(self.core.await);
+        // What came before clients were sent elsewhere is answered still.
+        tokio::time::sleep(LAST_ANSWERS).await;
+        block_in_place(|| drop(self.names));
+        outcome
     }
 }
 
@@ -112,7 +124,17 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
 
     let initial = State::initial(SystemTime::now(), settings.cgroups.clone());
     let (publisher, mut state) = watch::channel(Arc::new(initial));
+    let (lessons, taught) = mpsc::channel(LESSONS);
+    let (names, names_ended) = names::start(
+        &settings.name_server,
+        role,
+        state.clone(),
+        lessons.clone(),
+        &dataplane,
+    )?;
+    let names = Arc::new(names);
     let control = Control {
+        names: Arc::clone(&names),
         state: state.clone(),
         dataplane: Arc::downgrade(&dataplane),
         refresher: Arc::clone(&refresher),
@@ -136,7 +158,6 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         unsaved: false,
     };
     let (stop, stopped) = oneshot::channel();
-    let (lessons, taught) = mpsc::channel(LESSONS);
     let mut running = Running {
         stop,
         core: tokio::spawn(async move {
@@ -146,6 +167,8 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         }),
         state: state.clone(),
         lessons,
+        names,
+        names_ended,
     };
     if state.wait_for(|state| state.ready).await.is_err() {
         // Nobody publishes any more: the core has ended, and says why.

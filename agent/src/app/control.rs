@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::dataplane::{Counts, Dataplane};
 use crate::model::VipRanges;
+use crate::nameserver::{NameServer, Question as NameQuestion};
 use crate::observe::explain::{Question, Sight, explain};
 use crate::observe::view::status::{UnreadableView, unix_seconds};
 use crate::observe::view::{self, NameView, SourceView, StatusInput};
@@ -24,6 +25,7 @@ pub(super) struct Control {
     pub(super) refresher: Arc<Refresher>,
     pub(super) directories: Vec<watch::Receiver<DirectoryStatus>>,
     pub(super) vip_ranges: VipRanges,
+    pub(super) names: Arc<NameServer>,
 }
 
 impl Control {
@@ -44,6 +46,14 @@ impl Control {
             Request::Objects => Response::Objects(view::objects(&state)),
             Request::Status => self.status(&state, &dataplane),
             Request::Explain(question) => explain_live(&state, &dataplane, &question),
+            Request::Lookup { name, kind } => {
+                let question = NameQuestion::plain(&name, kind.0);
+                match self.names.lookup(question) {
+                    Some((reply, source)) => Response::Lookup(view::lookup(&reply, source)),
+                    None => Response::Error("the name server does not answer".to_owned()),
+                }
+            }
+            Request::NameCache => Response::NameCache(self.names.cached()),
             Request::Coverage => {
                 let dataplane = lock(&dataplane);
                 let (tables, counts) = (dataplane.tables(), dataplane.counts());
@@ -69,6 +79,7 @@ impl Control {
                 .flat_map(name_views)
                 .collect(),
             counts: &counts,
+            name_server: self.names.stats(),
             programs: &programs,
             fill: &fill,
         };

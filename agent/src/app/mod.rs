@@ -8,6 +8,7 @@ mod core;
 pub mod demo;
 pub mod exec;
 mod lessons;
+mod names;
 pub mod netns;
 mod startup;
 mod vip_file;

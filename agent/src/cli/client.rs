@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::nameserver::{Cached, RecordKind};
 use crate::observe::{
-    EndpointView, Explanation, ObjectView, Question, Request, Response, ServiceView, StatusView,
-    ask,
+    EndpointView, Explanation, LookupView, ObjectView, Question, Request, Response, ServiceView,
+    StatusView, ask,
 };
 
 pub(super) fn services(socket: &Path) -> Result<Vec<ServiceView>> {
@@ -40,6 +41,22 @@ pub(super) fn status(socket: &Path) -> Result<StatusView> {
 pub(super) fn explain(socket: &Path, question: Question) -> Result<Explanation> {
     match ask(socket, &Request::Explain(question))? {
         Response::Explain(explanation) => Ok(*explanation),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn lookup(socket: &Path, name: &str, kind: RecordKind) -> Result<LookupView> {
+    let name = name.to_owned();
+    match ask(socket, &Request::Lookup { name, kind })? {
+        Response::Lookup(view) => Ok(view),
+        Response::Error(why) => bail!(why),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn name_cache(socket: &Path) -> Result<Vec<Cached>> {
+    match ask(socket, &Request::NameCache)? {
+        Response::NameCache(cached) => Ok(cached),
         other => mismatch(&other),
     }
 }

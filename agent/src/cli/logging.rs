@@ -12,11 +12,19 @@ use super::output::Palette;
 /// What the records of the kernel programs' traces are called, and their level.
 const TRACES: &str = "shunt_ebpf=debug";
 
+/// The libraries of the name server log every query, and whatever comes that is none.
+const QUIET: &str = "hickory_server=error,hickory_net=error,hickory_proto=error";
+
 /// Starts logging; `default` is the filter where none was given, and `with_traces` lets those of the kernel programs
 /// through all the same. Must be called once.
 pub(super) fn start(args: &LogArgs, default: &str, with_traces: bool) -> Result<()> {
     let directives = args.log_level.as_deref().unwrap_or(default);
     let mut filter = filter(directives)?;
+    if !directives.contains("hickory") {
+        for directive in QUIET.split(',') {
+            filter = filter.add_directive(directive.parse()?);
+        }
+    }
     if with_traces {
         filter = filter.add_directive(TRACES.parse()?);
     }

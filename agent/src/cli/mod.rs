@@ -7,6 +7,7 @@ mod check;
 mod cleanup;
 mod client;
 mod compile;
+mod dns;
 mod exit;
 mod explain;
 mod findings;
@@ -79,6 +80,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Compile(args) => compile::compile(&args)?,
         Command::Get(args) => get::get(&args)?,
         Command::Status(args) => status::status(&args)?,
+        Command::Dns(args) => dns::dns(&args.command)?,
         Command::Explain(args) => explain::explain(&args)?,
         Command::Check(args) => check::check(&args)?,
         Command::Cleanup(args) => cleanup::cleanup(&args)?,

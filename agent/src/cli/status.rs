@@ -138,7 +138,42 @@ fn figures(view: &StatusView) -> Table {
         ),
     );
     row("torn", format!("{} connects failed", totals.torn));
+    let names = &view.name_server;
+    row(
+        "queries",
+        format!(
+            "{} by datagram, {} by connection, {} malformed",
+            names.datagrams, names.streams, names.malformed
+        ),
+    );
+    row(
+        "answered",
+        format!(
+            "{} from hosts of ours, {} from the cache, {} stale, {} refused, {} not at all",
+            names.own, names.cached, names.stale, names.refused, names.unanswered
+        ),
+    );
+    row(
+        "other servers",
+        format!(
+            "{} questions, {} failed, {:.1} ms on average, {:.1} ms at most, {} not captured",
+            names.forwarded,
+            names.failures,
+            milliseconds(names.mean_wait),
+            milliseconds(names.longest_wait),
+            totals.name_servers_full
+        ),
+    );
+    row(
+        "learned",
+        format!("{} answers, {} of them late", names.lessons, names.late),
+    );
     table
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e3
 }
 
 fn names(view: &StatusView) -> Option<Table> {

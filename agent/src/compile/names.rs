@@ -65,6 +65,11 @@ impl Names {
         self.said(name).map(|said| &said.saying)
     }
 
+    /// What is said of the very host, whatever wildcards cover it.
+    pub fn exact(&self, name: &str) -> Option<&Saying> {
+        self.exact.get(name).map(|said| &said.saying)
+    }
+
     /// Whether `name` has its addresses only for as long as it is asked for.
     pub fn is_on_demand(&self, name: &str) -> bool {
         self.asked.contains(name) || matches!(self.find(name), Some(Saying::OnDemand))

@@ -9,9 +9,11 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::nameserver::{Cached, RecordKind};
+
 use super::coverage::CoverageView;
 use super::explain::{Explanation, Question};
-use super::view::{EndpointView, ObjectView, ServiceView, StatusView};
+use super::view::{EndpointView, LookupView, ObjectView, ServiceView, StatusView};
 
 pub use client::{ClientError, ask};
 pub use server::{Handler, ListenError, Listening, serve};
@@ -25,6 +27,14 @@ pub enum Request {
     Status,
     Explain(Question),
     Coverage,
+    /// What the name server answers.
+    Lookup {
+        name: String,
+        #[serde(rename = "type")]
+        kind: RecordKind,
+    },
+    /// What the name server remembers of others' answers.
+    NameCache,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +46,8 @@ pub enum Response {
     Status(Box<StatusView>),
     Explain(Box<Explanation>),
     Coverage(CoverageView),
+    Lookup(LookupView),
+    NameCache(Vec<Cached>),
     /// The request was not understood or cannot be answered.
     Error(String),
 }

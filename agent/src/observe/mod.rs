@@ -16,4 +16,6 @@ pub use control::{ClientError, ListenError, Listening, Request, Response, ask, s
 pub use coverage::{CoverageView, coverage};
 pub use explain::{Explanation, Question, Target, explain};
 pub use state::State;
-pub use view::{EndpointView, ObjectStatus, ObjectView, ServiceView, StatusView};
+pub use view::{
+    AnswerView, EndpointView, LookupView, ObjectStatus, ObjectView, ServiceView, StatusView,
+};

@@ -3,6 +3,7 @@
 //! Views are made from a published state and from counts that somebody else read; nothing here waits or locks.
 
 pub mod endpoint;
+pub mod lookup;
 pub mod object;
 pub mod place;
 pub mod service;
@@ -12,6 +13,7 @@ pub mod status;
 mod tests;
 
 pub use endpoint::{EndpointView, endpoints};
+pub use lookup::{AnswerView, LookupView, lookup};
 pub use object::{ObjectStatus, ObjectView, objects};
 pub use place::Place;
 pub use service::{ActionView, ServiceView, services};

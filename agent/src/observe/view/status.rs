@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Diagnostic, Severity};
 use crate::compile::codes;
 use crate::dataplane::{Counts, Fill, ProgramFigures};
+use crate::nameserver::Stats;
 
 use super::super::State;
 
@@ -35,6 +36,8 @@ pub struct StatusView {
     pub services: usize,
     pub sources: Vec<SourceView>,
     pub names: Vec<NameView>,
+    #[serde(default)]
+    pub name_server: Stats,
     pub programs: Vec<ProgramView>,
     pub maps: Vec<MapView>,
     pub totals: TotalsView,
@@ -117,6 +120,9 @@ pub struct TotalsView {
     pub flows_stored: u64,
     /// Failed because the tables changed twice under them.
     pub torn: u64,
+    /// Queries to a name server that no listener was left for: they went there.
+    #[serde(default)]
+    pub name_servers_full: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +142,7 @@ pub struct StatusInput<'a> {
     pub now: SystemTime,
     pub sources: Vec<SourceView>,
     pub names: Vec<NameView>,
+    pub name_server: Stats,
     pub counts: &'a Counts,
     pub programs: &'a [ProgramFigures],
     pub fill: &'a [Fill],
@@ -147,6 +154,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         now,
         sources,
         names,
+        name_server,
         counts,
         programs,
         fill,
@@ -157,6 +165,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         flows_full: counts.flows_full,
         flows_stored: counts.flows_stored,
         torn: counts.torn,
+        name_servers_full: counts.name_servers_full,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();
     let reasons = reasons(state, &sources, &findings, &maps);
@@ -178,6 +187,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         services: state.compiled.program.services.len(),
         sources,
         names,
+        name_server,
         programs: programs.iter().map(program_view).collect(),
         maps,
         totals,
