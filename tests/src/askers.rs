@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hickory_proto::op::{Message, Query};
@@ -84,11 +84,14 @@ pub fn ask_on(name: &str) -> Result<()> {
     let (mut asked, mut again) = (0, 0);
     while !is_over.load(Ordering::Relaxed) {
         asked += 1;
+        let start = Instant::now();
         if let Err(first) = (name, 80).to_socket_addrs() {
             again += 1;
-            (name, 80)
-                .to_socket_addrs()
-                .with_context(|| format!("question {asked}: {first}, and then"))?;
+            let waited = start.elapsed();
+            (name, 80).to_socket_addrs().with_context(|| {
+                let both = start.elapsed();
+                format!("question {asked}: {first} after {waited:?}, and again after {both:?}")
+            })?;
         }
     }
     println!("{asked} questions, {again} asked again");

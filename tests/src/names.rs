@@ -147,7 +147,11 @@ impl NameNode {
         let text = fs::read_to_string(self.log_of(address))?;
         let asked = text.lines().filter(|line| {
             let mut words = line.split_whitespace();
-            words.any(|word| word.starts_with("query[")) && words.next() == Some(name)
+            // The case of a name is drawn anew for each question.
+            words.any(|word| word.starts_with("query["))
+                && words
+                    .next()
+                    .is_some_and(|word| word.eq_ignore_ascii_case(name))
         });
         Ok(asked.count())
     }
