@@ -38,3 +38,13 @@ pub struct NameServerSettings {
     /// Empty: the server that the client asked.
     pub upstreams: Vec<SocketAddr>,
 }
+
+impl Default for NameServerSettings {
+    fn default() -> Self {
+        Self {
+            capture: true,
+            listen: Vec::new(),
+            upstreams: Vec::new(),
+        }
+    }
+}

@@ -282,7 +282,7 @@ pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a program is installed. In CI it must be.
+/// Whether a program is installed. In CI it must be, but for virtual machines, which have no compiler.
 fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let also = ["/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -290,7 +290,8 @@ fn has(program: &str) -> bool {
     let is_here = folders.any(|folder| folder.join(program).is_file());
     if !is_here {
         let reason = format!("{program} is not installed, which `cargo xtask test` does as root");
-        assert!(std::env::var_os("CI").is_none(), "in CI, {reason}");
+        let may_lack = std::env::var_os("IN_VM").is_some() || std::env::var_os("CI").is_none();
+        assert!(may_lack, "in CI, {reason}");
         lab::skip(&reason);
     }
     is_here

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use agent::api::MeshConfig;
 use agent::app::agent::{Role, Running, start};
-use agent::model::{Node as Place, VipRanges};
+use agent::model::{Fact, Node as Place, VipRanges};
+use agent::nameserver::Lesson;
 use agent::observe::State;
 use agent::settings::{NameServerSettings, Settings};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::bpffs::TemporaryBpffs;
@@ -121,11 +123,7 @@ impl Node {
             bpf_dir: self.bpf_dir(),
             socket: self.socket(),
             vip_ranges: VipRanges::default(),
-            name_server: NameServerSettings {
-                capture: true,
-                listen: Vec::new(),
-                upstreams: Vec::new(),
-            },
+            name_server: NameServerSettings::default(),
             limits: lab::limits(),
             bpf_log: false,
             sock_ops: false,
@@ -137,6 +135,19 @@ impl Node {
     pub fn stop(&mut self) -> Result<()> {
         let running = self.running.take().context("no agent is running")?;
         self.runtime.block_on(running.stop())
+    }
+
+    /// Tells the agent what a client is told of a name, and waits until it says that it is done.
+    pub fn teach(&mut self, fact: Fact) -> Result<()> {
+        let running = self.running.as_ref().context("no agent is running")?;
+        let (done, is_done) = oneshot::channel();
+        let lesson = Lesson { fact, done };
+        let taught = async {
+            running.lessons().send(lesson).await?;
+            anyhow::Ok(is_done.await?)
+        };
+        self.runtime
+            .block_on(async { timeout(PATIENCE, taught).await })?
     }
 
     /// What the agent published last.

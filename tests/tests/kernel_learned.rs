@@ -1,23 +1,17 @@
 //! A whole agent that is told what clients are told of names: once it says so, the running kernel recognises the
 //! addresses.
 
+use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use agent::api::MeshConfig;
-use agent::app::agent::{Role, Running, start};
 use agent::compile::Saying;
-use agent::model::{Answer, Fact, Node, VipRanges};
-use agent::nameserver::Lesson;
-use agent::settings::Settings;
+use agent::model::{Answer, Fact, VipRanges};
 use anyhow::{Context, Result};
-use tests::cgroup::TemporaryCgroup;
-use tests::client::{Client, Outcome};
-use tests::lab::{self, limits};
-use tests::programs::{at, ip};
-use tests::sockets::{Request, Server, Transport};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tests::client::Outcome;
+use tests::node::Node;
+use tests::programs::ip;
+use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
@@ -27,7 +21,7 @@ kind: ServiceEntry
 metadata: {name: wildcard}
 spec:
   hosts: ['*.wild.example']
-  ports: [{number: 80, name: tcp, protocol: TCP}]
+  ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}]
   resolution: STATIC
   endpoints: [{address: 10.9.0.1}]
 ---
@@ -36,133 +30,75 @@ kind: ServiceEntry
 metadata: {name: dynamic}
 spec:
   hosts: ['*.dynamic.example']
-  ports: [{number: 80, name: http, protocol: HTTP}]
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
   resolution: DYNAMIC_DNS
 ";
 
-/// Far beyond any wait that a test counts on.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Scene {
-    running: Running,
-    client: Client,
-    _files: tempfile::TempDir,
-    _cgroup: TemporaryCgroup,
+/// A running agent, whose names nobody else answers: what was told with a question stands.
+fn node() -> Result<Option<Node>> {
+    let Some(mut node) = Node::new(CLIENT)? else {
+        return Ok(None);
+    };
+    fs::write(node.config_dir().join("entries.yaml"), ENTRIES)?;
+    node.start()?;
+    Ok(Some(node))
 }
 
-impl Scene {
-    async fn set_up() -> Result<Self> {
-        let files = tempfile::tempdir()?;
-        std::fs::write(files.path().join("entries.yaml"), ENTRIES)?;
-        let cgroup = TemporaryCgroup::new()?;
-        let settings = Settings {
-            config_dirs: vec![files.path().to_owned()],
-            mesh: MeshConfig::default(),
-            cgroups: vec![cgroup.path().to_owned()],
-            node: Node::default(),
-            // Nobody is there: what was told with a question stands.
-            resolvers: vec![at("127.0.0.1:9")],
-            state_dir: files.path().join("state"),
-            bpf_dir: files.path().join("bpf"),
-            socket: files.path().join("socket"),
-            vip_ranges: VipRanges::default(),
-            limits: limits(),
-            bpf_log: false,
-            sock_ops: false,
-        };
-        let running = start(settings, Role::Private).await?;
-        let mut client = Client::start(CLIENT, cgroup.path())?;
-        client.order(&Request::AddAddresses(vec![ip("10.9.0.1")]))?;
-        client.order(&Request::Serve {
-            at: at("10.9.0.1:80"),
-            server: Server::Tell(Transport::Tcp),
-        })?;
-        Ok(Self {
-            running,
-            client,
-            _files: files,
-            _cgroup: cgroup,
-        })
-    }
-
-    /// Tells the core, and waits until it says that it is done.
-    async fn teach(&self, fact: Fact) -> Result<()> {
-        let (done, is_done) = oneshot::channel();
-        let lesson = Lesson { fact, done };
-        self.running.lessons().send(lesson).await?;
-        Ok(timeout(PATIENCE, is_done).await??)
-    }
-
-    fn expect_redirected(&mut self, to: IpAddr) -> Result<()> {
-        let outcome = self.client.connect(Transport::Tcp, (to, 80).into())?;
-        assert!(
-            matches!(outcome, Outcome::Connected { peer, .. } if peer.ip() == to),
-            "{outcome:?}"
-        );
-        Ok(())
-    }
-}
-
-/// Runs `play` with an agent, on two threads: the core does not share its own with a client that waits.
-fn on_stage(play: impl AsyncFnOnce(&mut Scene) -> Result<()>) -> Result<()> {
-    if !lab::can_run() {
-        return Ok(());
-    }
-    let _turn = lab::turn();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut scene = Scene::set_up().await?;
-        play(&mut scene).await?;
-        scene.running.stop().await
-    })
+fn expect_redirected(node: &mut Node, to: IpAddr) -> Result<()> {
+    let outcome = node.client.connect(Transport::Tcp, (to, 80).into())?;
+    assert!(
+        matches!(outcome, Outcome::Connected { peer, .. } if peer.ip() == to),
+        "{outcome:?}"
+    );
+    Ok(())
 }
 
 #[test]
 fn an_address_is_recognised_once_its_lesson_is_done() -> Result<()> {
-    on_stage(async |scene| {
-        let learned = |address| Fact::Learned {
-            name: "a.wild.example".into(),
-            addresses: vec![address],
-            ttl: Duration::from_secs(30),
-        };
-        for address in [ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.1")] {
-            scene.teach(learned(address)).await?;
-            scene.expect_redirected(address)?;
-        }
-        let state = scene.running.state();
-        assert_eq!(state.compiled.learned.len(), 2);
-        // Another update leaves them as they are.
-        let other = Fact::Asked {
-            name: "x.dynamic.example".into(),
-            answer: Answer::default(),
-        };
-        scene.teach(other).await?;
-        scene.expect_redirected(ip("192.0.2.1"))
-    })
+    let Some(mut node) = node()? else {
+        return Ok(());
+    };
+    let learned = |address| Fact::Learned {
+        name: "a.wild.example".into(),
+        addresses: vec![address],
+        ttl: Duration::from_secs(30),
+    };
+    for address in [ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.1")] {
+        node.teach(learned(address))?;
+        expect_redirected(&mut node, address)?;
+    }
+    assert_eq!(node.state().compiled.learned.len(), 2);
+    // Another update leaves them as they are.
+    node.teach(Fact::Asked {
+        name: "x.dynamic.example".into(),
+        answer: Answer::default(),
+    })?;
+    expect_redirected(&mut node, ip("192.0.2.1"))
 }
 
 #[test]
 fn a_name_has_an_address_of_its_own_once_its_lesson_is_done() -> Result<()> {
-    on_stage(async |scene| {
-        let asked = Fact::Asked {
-            name: "a.dynamic.example".into(),
-            answer: Answer {
-                addresses: vec![ip("10.9.0.1")],
-                failure: None,
-            },
-        };
-        scene.teach(asked).await?;
-        let state = scene.running.state();
-        let said = state.compiled.names.find("a.dynamic.example");
-        let Some(Saying::Addresses(addresses)) = said else {
-            panic!("{said:?}");
-        };
-        let vip = addresses.iter().find(|address| address.is_ipv4());
-        let vip = *vip.context("a name has an IPv4 address")?;
-        assert!(VipRanges::default().contains(vip));
-        scene.expect_redirected(vip)
-    })
+    let Some(mut node) = node()? else {
+        return Ok(());
+    };
+    node.dns.set(
+        "a.dynamic.example",
+        tests::dns_server::Entry::addresses(&["10.9.0.1"], 30),
+    );
+    node.teach(Fact::Asked {
+        name: "a.dynamic.example".into(),
+        answer: Answer {
+            addresses: vec![ip("10.9.0.1")],
+            failure: None,
+        },
+    })?;
+    let state = node.state();
+    let said = state.compiled.names.find("a.dynamic.example");
+    let Some(Saying::Addresses(addresses)) = said else {
+        panic!("{said:?}");
+    };
+    let vip = addresses.iter().find(|address| address.is_ipv4());
+    let vip = *vip.context("a name has an IPv4 address")?;
+    assert!(VipRanges::default().contains(vip));
+    expect_redirected(&mut node, vip)
 }

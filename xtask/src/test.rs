@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test, those of the kernel programs as root, and one summary.
 
-mod peers;
+pub(crate) mod peers;
 pub(crate) mod tally;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,4 @@
-//! CAPTURE and NAME_SERVERS: the listeners that answer in the place of name servers, and which of those each stands for.
+//! CAPTURE and `NAME_SERVERS`: the listeners that answer in the place of name servers, and which of those each stands for.
 
 use super::address::{Address, Port};
 
@@ -56,35 +56,39 @@ impl Capture {
 
     /// As words, each of which is written whole.
     pub fn words(&self) -> [u64; CAPTURE_WORDS] {
-        let ports = |first: usize| {
-            let four = [0, 1, 2, 3].map(|n| self.ports[first + n].word().to_ne_bytes());
-            let [[a, b], [c, d], [e, f], [g, h]] = four;
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-        };
-        let ([a, b], [c, d]) = (self.v4.0, self.v6.0);
-        let [e, f, g, h] = [0, 4, 8, 12].map(ports);
-        [self.heartbeat, a, b, c, d, e, f, g, h, self.is_everywhere]
+        let mut words = [0; CAPTURE_WORDS];
+        words[0] = self.heartbeat;
+        words[1..3].copy_from_slice(&self.v4.0);
+        words[3..5].copy_from_slice(&self.v6.0);
+        for (word, four) in words[5..9].iter_mut().zip(self.ports.chunks(4)) {
+            let mut bytes = [0; 8];
+            for (two, port) in bytes.chunks_mut(2).zip(four) {
+                two.copy_from_slice(&port.word().to_ne_bytes());
+            }
+            *word = u64::from_ne_bytes(bytes);
+        }
+        words[9] = self.is_everywhere;
+        words
     }
 
     pub fn from_words(words: [u64; CAPTURE_WORDS]) -> Self {
-        let [heartbeat, a, b, c, d, e, f, g, h, is_everywhere] = words;
         let mut ports = [Port::default(); LISTENERS as usize];
-        for (four, word) in ports.chunks_mut(4).zip([e, f, g, h]) {
+        for (four, word) in ports.chunks_mut(4).zip(&words[5..9]) {
             for (port, bytes) in four.iter_mut().zip(word.to_ne_bytes().chunks(2)) {
                 *port = Port::from_word(u16::from_ne_bytes([bytes[0], bytes[1]]));
             }
         }
         Self {
-            heartbeat,
-            v4: Address([a, b]),
-            v6: Address([c, d]),
+            heartbeat: words[0],
+            v4: Address([words[1], words[2]]),
+            v6: Address([words[3], words[4]]),
             ports,
-            is_everywhere,
+            is_everywhere: words[9],
         }
     }
 }
 
-/// Value of NAME_SERVERS, whose keys are the numbers of listeners from 1 on: the name server that clients of a scope ask.
+/// Value of `NAME_SERVERS`, whose keys are the numbers of listeners from 1 on: the name server that clients of a scope ask.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameServer {

@@ -88,11 +88,11 @@ mod tests {
                 data: "192.0.2.1".to_owned(),
             }],
         };
-        expect![[r#"
+        expect![[r"
             api.example.com: No Error (cache, from 10.0.0.2:53)
             NAME              TTL  TYPE  DATA
             api.example.com.  12   A     192.0.2.1
-        "#]]
+        "]]
         .assert_eq(&render_lookup("api.example.com", &view));
     }
 }

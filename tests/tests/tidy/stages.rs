@@ -11,7 +11,10 @@ const VISIBLE: [(&str, &[&str]); 10] = [
     ("compile", &["api", "model"]),
     ("dataplane", &["api", "model", "compile"]),
     ("nameserver", &["api", "model", "compile"]),
-    ("observe", &["api", "model", "compile", "dataplane"]),
+    (
+        "observe",
+        &["api", "model", "compile", "dataplane", "nameserver"],
+    ),
     (
         "app",
         &[

@@ -1,6 +1,6 @@
 //! The programs that tests talk to: name servers and resolvers of others, found or installed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{privilege, process, setup, tree};
 
@@ -15,7 +15,7 @@ const PROGRAMS: [(&str, &str); 3] = [
 const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Installs what is missing where that can be done, and says what is not. Tests that lack a program say so themselves.
-pub(super) fn ensure() {
+pub(crate) fn ensure() {
     let missing = missing();
     if missing.is_empty() {
         return;
@@ -39,11 +39,17 @@ pub(super) fn ensure() {
 }
 
 fn missing() -> Vec<(&'static str, &'static str)> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path)
-        .chain(ALSO.map(Into::into))
-        .collect();
-    let is_here = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
     let programs = PROGRAMS.into_iter();
-    programs.filter(|(program, _)| !is_here(program)).collect()
+    programs
+        .filter(|(program, _)| find(program).is_none())
+        .collect()
+}
+
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(ALSO.map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::initramfs::Initramfs;
 use super::unpacked::Module;
+use crate::test::peers;
 use crate::{process, tree};
 
 /// The first process, and the program that tells what the verifier counts.
@@ -22,6 +23,8 @@ const NOT_NEEDED: [&str; 1] = ["bench"];
 
 /// Commands of a node that tests call.
 const COMMANDS: [&str; 5] = ["sh", "grep", "mount", "umount", "unshare"];
+/// The same, where they are installed; tests that lack them are skipped.
+const PEERS: [&str; 2] = ["dig", "dnsmasq"];
 
 /// The files, and what to run of them.
 pub(super) struct Guest {
@@ -63,8 +66,13 @@ impl Guest {
             libraries.extend(libraries_of(path)?);
         }
         files.copy("/init".as_ref(), &stripped(&binary(INIT)?.path)?);
-        for command in COMMANDS {
-            let path = on_path(command)?;
+        // What programs of the tests are told of their name servers is mounted over it.
+        files.bytes("/etc/resolv.conf".as_ref(), Vec::new());
+        let peers = PEERS.into_iter().filter(|peer| peers::find(peer).is_some());
+        for command in COMMANDS.into_iter().chain(peers) {
+            let path = peers::find(command).with_context(|| {
+                format!("{command} is not on PATH; tests in a virtual machine call it")
+            })?;
             libraries.extend(libraries_of(&path)?);
             files.copy(&Path::new("/bin").join(command), &path);
         }
@@ -199,14 +207,6 @@ fn libraries_in(ldd: &str) -> Vec<PathBuf> {
         .filter(|word| word.starts_with('/'))
         .map(PathBuf::from)
         .collect()
-}
-
-fn on_path(command: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(command))
-        .find(|path| path.is_file())
-        .with_context(|| format!("{command} is not on PATH; tests in a virtual machine call it"))
 }
 
 #[cfg(test)]

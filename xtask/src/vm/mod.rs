@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::test::peers;
 use crate::{build, tree};
 use archive::Archive;
 use guest::Guest;
@@ -63,6 +64,7 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    peers::ensure();
     build::build_kernel()?;
     build::build_agent(false)?;
     let guest = Guest::build()?;

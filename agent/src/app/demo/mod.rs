@@ -257,11 +257,7 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         bpf_dir: PathBuf::new(),
         socket: PathBuf::new(),
         vip_ranges: VipRanges::default(),
-        name_server: NameServerSettings {
-            capture: true,
-            listen: Vec::new(),
-            upstreams: Vec::new(),
-        },
+        name_server: NameServerSettings::default(),
         limits: Limits::small(),
         bpf_log: false,
         sock_ops: false,

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::api::{Diagnostic, ObjectId, Origin, Severity};
 use crate::compile::Action;
 use crate::dataplane::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
+use crate::nameserver::Stats;
 use crate::observe::State;
 use crate::observe::fixtures::{empty, passed, state, weighted};
 
@@ -38,6 +39,7 @@ fn counts(state: &State) -> Counts {
     let of_service = ServiceCounts {
         connects: 5,
         denied: 1,
+        open: 0,
         endpoints: [((endpoint.address, endpoint.port), of_endpoint)].into(),
     };
     Counts {
@@ -188,6 +190,7 @@ fn input<'a>(state: &'a State, counts: &'a Counts, fill: &'a [Fill]) -> StatusIn
             ..SourceView::default()
         }],
         names: Vec::new(),
+        name_server: Stats::default(),
         counts,
         programs: &[],
         fill,
@@ -243,6 +246,22 @@ fn a_healthy_agent_is_not_degraded() {
             }
           ],
           "names": [],
+          "nameServer": {
+            "datagrams": 0,
+            "streams": 0,
+            "own": 0,
+            "cached": 0,
+            "stale": 0,
+            "forwarded": 0,
+            "failures": 0,
+            "unanswered": 0,
+            "refused": 0,
+            "malformed": 0,
+            "lessons": 0,
+            "late": 0,
+            "meanWait": 0,
+            "longestWait": 0
+          },
           "programs": [
             {
               "name": "connect4",
@@ -263,7 +282,8 @@ fn a_healthy_agent_is_not_degraded() {
             "portNotDeclared": 0,
             "flowsFull": 0,
             "flowsStored": 0,
-            "torn": 0
+            "torn": 0,
+            "nameServersFull": 0
           },
           "findings": {
             "errors": 0,
