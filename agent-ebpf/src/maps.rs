@@ -86,6 +86,15 @@ static MPTCP_SUBFLOW: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOCK_COOKIE: Global<u32> = Global::new(0);
 
+/// Where `struct inet_sock` has the device of `IP_UNICAST_IF`, and the pointer to `struct ipv6_pinfo`, and where that has the
+/// one of `IPV6_UNICAST_IF`; 0 where the kernel does not describe its types.
+#[unsafe(no_mangle)]
+static UNICAST_DEVICE_V4: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PINET6: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static UNICAST_DEVICE_V6: Global<u32> = Global::new(0);
+
 /// Where `struct sock` has the bit of `IPV6_V6ONLY`: offset of its byte, and the mask in it; no mask where the kernel does not
 /// describe its types.
 #[unsafe(no_mangle)]
@@ -125,6 +134,15 @@ pub fn mptcp_offsets() -> Option<(u64, u64)> {
 pub fn subflow_offset() -> Option<u32> {
     let offset = MPTCP_SUBFLOW.load();
     (offset != 0).then_some(offset)
+}
+
+/// Offset of the device that a socket has chosen for IPv4; for IPv6, of the pointer to what it is in, and in that.
+#[inline(always)]
+pub fn unicast_device() -> Option<(u64, u64, u64)> {
+    let offset = UNICAST_DEVICE_V4.load();
+    let offsets = [offset, PINET6.load(), UNICAST_DEVICE_V6.load()];
+    let [v4, of_v6, v6] = offsets.map(u64::from);
+    (offset != 0).then_some((v4, of_v6, v6))
 }
 
 /// The pointer as a number, to compute with: the verifier loses sight of one that has been in a map.

@@ -5,6 +5,7 @@ use agent_common::abi::{Address, Port, TCP};
 use agent_common::{Family, Reach};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock};
 use aya_ebpf::programs::SockAddrContext;
 
@@ -59,7 +60,29 @@ impl SockAddr<'_> {
     #[inline(always)]
     pub fn is_bound_to_device(&self) -> bool {
         // SAFETY: the socket lives while the program runs.
-        unsafe { (&raw const (*self.socket()).bound_dev_if).read_volatile() != 0 }
+        let is_bound = unsafe { (&raw const (*self.socket()).bound_dev_if).read_volatile() != 0 };
+        is_bound || self.has_unicast_device()
+    }
+
+    /// Whether the socket has chosen a device for what it sends (`IP_UNICAST_IF`, `IPV6_UNICAST_IF`), as stub resolvers do that
+    /// know which link a server is on.
+    #[inline(always)]
+    fn has_unicast_device(&self) -> bool {
+        let Some((v4, of_v6, v6)) = maps::unicast_device() else {
+            return false;
+        };
+        let Some(socket) = maps::address_of(self.socket().cast()) else {
+            return false;
+        };
+        // SAFETY: the helper reads any address of the kernel, and fails where there is nothing.
+        let device = unsafe {
+            match self.family {
+                Family::V4 => bpf_probe_read_kernel((socket + v4) as *const u32),
+                Family::V6 => bpf_probe_read_kernel((socket + of_v6) as *const u64)
+                    .and_then(|info| bpf_probe_read_kernel((info + v6) as *const u32)),
+            }
+        };
+        device.is_ok_and(|device| device != 0)
     }
 
     /// Whether the socket has been connected before: a TCP socket keeps the address of its last peer.

@@ -245,6 +245,21 @@ fn a_socket_that_is_bound_to_a_device_asks_the_server_itself() -> Result<()> {
 }
 
 #[test]
+fn a_socket_that_has_chosen_a_device_asks_the_server_itself() -> Result<()> {
+    check(|lab, _| {
+        for (is_v6, server) in [(false, STUB), (true, SERVER6)] {
+            let socket = lab.client.open_udp(is_v6)?;
+            lab.client.set(socket, Setting::UnicastLoopback)?;
+            assert_eq!(reach(lab, socket, server)?, at(server));
+            lab.client.reconnect(socket, server)?;
+            assert_eq!(lab.client.told(socket)?.server, at(server));
+            lab.client.close(socket)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn other_ports_and_the_listeners_themselves_are_left_alone() -> Result<()> {
     check(|lab, _| {
         for port in [853, 5353] {

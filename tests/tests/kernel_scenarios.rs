@@ -75,7 +75,8 @@ impl Bench {
     /// Makes `at` answer. Nothing else does, so that a connect to another port fails.
     fn serve(&mut self, at: SocketAddr, protocol: u8) -> Result<()> {
         let client = &mut self.lab.client;
-        if self.addresses.insert(at.ip()) {
+        // Loopback is there already.
+        if !at.ip().is_loopback() && self.addresses.insert(at.ip()) {
             client.order(&Request::AddAddresses(vec![at.ip()]))?;
         }
         if protocol == TCP && self.listeners.insert(at) {

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Feature, Transport};
 
+/// The first device of a network namespace.
+const LOOPBACK: u32 = 1;
+
 /// What is set on a socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Setting {
@@ -24,6 +27,8 @@ pub enum Setting {
     OnlyV6,
     /// `SO_BINDTODEVICE`.
     Device(String),
+    /// `IP_UNICAST_IF` or `IPV6_UNICAST_IF`, to the loopback device.
+    UnicastLoopback,
     /// `TCP_FASTOPEN_CONNECT`: a connect waits for the first data.
     FastOpenConnect,
     /// Leaves no memory for options (`net.core.optmem_max`), by joining groups. For datagrams over IPv6.
@@ -79,13 +84,23 @@ pub(super) fn set(socket: &OwnedFd, setting: &Setting) -> io::Result<()> {
             let yes = 1i32.to_ne_bytes();
             set_option(socket, libc::SOL_TCP, libc::TCP_FASTOPEN_CONNECT, &yes)?;
         }
+        Setting::UnicastLoopback => {
+            // linux/in.h and linux/in6.h; the device in network order.
+            const IP_UNICAST_IF: i32 = 50;
+            const IPV6_UNICAST_IF: i32 = 76;
+            let device = LOOPBACK.to_be_bytes();
+            let (level, option) = match net::getsockname(socket)?.try_into() {
+                Ok(SocketAddr::V6(_)) => (libc::SOL_IPV6, IPV6_UNICAST_IF),
+                _ => (libc::SOL_IP, IP_UNICAST_IF),
+            };
+            set_option(socket, level, option, &device)?;
+        }
         Setting::NoOptionMemory => use_option_memory_up(socket)?,
     }
     Ok(())
 }
 
 fn use_option_memory_up(socket: &OwnedFd) -> io::Result<()> {
-    const LOOPBACK: u32 = 1;
     for group in 1..=u16::MAX {
         let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0x53, group);
         match sockopt::set_ipv6_add_membership(socket, &group, LOOPBACK) {

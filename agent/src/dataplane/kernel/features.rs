@@ -23,6 +23,9 @@ pub(in crate::dataplane) struct Features {
     /// Where a socket has `IPV6_V6ONLY`: its byte in `struct sock_common`, and the mask in that. Without it, such a socket may
     /// be given an IPv4 endpoint, and fail.
     pub v6_only: Option<(u32, u8)>,
+    /// Where a socket has the device that it chose. Without it, such a socket's queries to name servers are captured, and find
+    /// no way to the listener.
+    pub unicast_device: Option<UnicastDevice>,
 }
 
 impl Features {
@@ -48,6 +51,7 @@ impl Features {
                 .as_ref()
                 .and_then(v6_only)
                 .map(|bit| (bit / 8, 1 << (bit % 8))),
+            unicast_device: types.as_ref().and_then(UnicastDevice::find),
         }
     }
 }
@@ -70,6 +74,28 @@ impl Mptcp {
             first: offset("mptcp_sock", "first")?,
             cookie: offset("sock_common", "skc_cookie")?,
             is_subflow: offset("tcp_sock", "is_mptcp")?,
+        })
+    }
+}
+
+/// Offsets in bytes of what `IP_UNICAST_IF` and `IPV6_UNICAST_IF` set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::dataplane) struct UnicastDevice {
+    /// In any socket of the Internet.
+    pub v4: u32,
+    /// Of the pointer to what a socket has beyond that for IPv6.
+    pub of_v6: u32,
+    /// In that.
+    pub v6: u32,
+}
+
+impl UnicastDevice {
+    fn find(types: &Btf<'_>) -> Option<Self> {
+        let offset = |structure, member| types.bit_offset(structure, member).map(|bit| bit / 8);
+        Some(Self {
+            v4: offset("inet_sock", "uc_index")?,
+            of_v6: offset("inet_sock", "pinet6")?,
+            v6: offset("ipv6_pinfo", "ucast_oif")?,
         })
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
     };
     let flow_mask = limits.flows - 1;
     let mptcp = features.mptcp.unwrap_or_default();
+    let device = features.unicast_device.unwrap_or_default();
     let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
     let mut ebpf = EbpfLoader::new()
         // The programs need nothing of the kernel's types that is not set below; reading them takes longer than all else.
@@ -103,6 +104,9 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         .override_global("MPTCP_FIRST", &mptcp.first, true)
         .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)
         .override_global("SOCK_COOKIE", &mptcp.cookie, true)
+        .override_global("UNICAST_DEVICE_V4", &device.v4, true)
+        .override_global("PINET6", &device.of_v6, true)
+        .override_global("UNICAST_DEVICE_V6", &device.v6, true)
         .override_global("V6_ONLY_OFFSET", &v6_only_offset, true)
         .override_global("V6_ONLY_MASK", &v6_only_mask, true)
         .load(object)
