@@ -10,7 +10,7 @@ mod storage;
 
 use core::ptr::NonNull;
 
-use agent_common::abi::{Flow, Total, UDP};
+use agent_common::abi::{Flow, Port, Total, UDP};
 
 use crate::holder::Holder;
 use crate::maps;
@@ -38,13 +38,14 @@ pub fn record_connection(holder: &Holder, flow: &Flow) {
 #[derive(Clone, Copy, Default)]
 pub struct Pair {
     record: Option<Record>,
-    endpoint: Option<At>,
+    /// Port 0 for none. Of an option that is none, not all would be set, and verifiers before Linux 6.1 refuse to read that.
+    endpoint: At,
 }
 
 impl Pair {
     #[inline(always)]
     pub fn endpoint(&self) -> Option<At> {
-        self.endpoint
+        (self.endpoint.1 != Port::default()).then_some(self.endpoint)
     }
 }
 
@@ -58,15 +59,15 @@ pub fn pair(holder: &Holder, asked: At) -> Pair {
         let flow = unsafe { record.as_ref() };
         return Pair {
             record: Some(record),
-            endpoint: Some((flow.rewritten, flow.rewritten_port)),
+            endpoint: (flow.rewritten, flow.rewritten_port),
         };
     }
     Pair {
         record: None,
         endpoint: if lines::is_alone(holder.cookie) {
-            None
+            At::default()
         } else {
-            replies::endpoint(holder.cookie, asked)
+            replies::endpoint(holder.cookie, asked).unwrap_or_default()
         },
     }
 }
@@ -85,7 +86,7 @@ pub enum Recorded {
 #[inline(always)]
 pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> Recorded {
     let endpoint = (flow.rewritten, flow.rewritten_port);
-    let is_same = pair.endpoint == Some(endpoint);
+    let is_same = pair.endpoint == endpoint;
     // Of two destinations with one endpoint, the one that was named last is whose reply comes: also within a tick.
     let sent = match latest(holder, endpoint) {
         // SAFETY: the record is this socket's, which is locked.

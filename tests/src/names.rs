@@ -282,7 +282,7 @@ pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a program is installed. In CI it must be, but for virtual machines, which have no compiler.
+/// Whether a program is installed. In CI it must be, but for virtual machines, which have none of others.
 fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let also = ["/usr/sbin", "/sbin"].map(PathBuf::from);

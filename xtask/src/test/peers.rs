@@ -15,7 +15,7 @@ const PROGRAMS: [(&str, &str); 3] = [
 const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Installs what is missing where that can be done, and says what is not. Tests that lack a program say so themselves.
-pub(crate) fn ensure() {
+pub(super) fn ensure() {
     let missing = missing();
     if missing.is_empty() {
         return;

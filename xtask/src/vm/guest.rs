@@ -23,8 +23,6 @@ const NOT_NEEDED: [&str; 1] = ["bench"];
 
 /// Commands of a node that tests call.
 const COMMANDS: [&str; 5] = ["sh", "grep", "mount", "umount", "unshare"];
-/// The same, where they are installed; tests that lack them are skipped.
-const PEERS: [&str; 2] = ["dig", "dnsmasq"];
 
 /// The files, and what to run of them.
 pub(super) struct Guest {
@@ -66,10 +64,7 @@ impl Guest {
             libraries.extend(libraries_of(path)?);
         }
         files.copy("/init".as_ref(), &stripped(&binary(INIT)?.path)?);
-        // What programs of the tests are told of their name servers is mounted over it.
-        files.bytes("/etc/resolv.conf".as_ref(), Vec::new());
-        let peers = PEERS.into_iter().filter(|peer| peers::find(peer).is_some());
-        for command in COMMANDS.into_iter().chain(peers) {
+        for command in COMMANDS {
             let path = peers::find(command).with_context(|| {
                 format!("{command} is not on PATH; tests in a virtual machine call it")
             })?;

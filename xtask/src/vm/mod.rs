@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::test::peers;
 use crate::{build, tree};
 use archive::Archive;
 use guest::Guest;
@@ -64,7 +63,6 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    peers::ensure();
     build::build_kernel()?;
     build::build_agent(false)?;
     let guest = Guest::build()?;

@@ -80,7 +80,7 @@ pub struct DnsArgs {
     )]
     pub dns_capture: Switch,
     /// Where the name server listens, UDP and TCP; repeatable, one of each family. Other than loopback it serves, and is
-    /// captured for, other network namespaces too [default: 127.0.0.1:15053 and [::1]:15053; a free port for exec]
+    /// captured for, other network namespaces too [default: port 15053 of 127.0.0.1 and ::1; a free port for exec]
     #[arg(
         long,
         env = "SHUNT_DNS_LISTEN",
