@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod privilege;
 mod process;
@@ -40,6 +41,8 @@ enum Command {
     Lint,
     /// Build and start `shunt demo`: real connects spread over endpoints, in under 30 seconds
     Demo(demo::Arguments),
+    /// Try what reads bytes from anywhere with those that a fuzzer finds
+    Fuzz(fuzz::Arguments),
     /// Measure what shunt costs, as ratios to the same work without it
     Bench(bench::Arguments),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Vm(arguments) => vm::run(&arguments),
         Command::Lint => lint::run(),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -100,6 +100,17 @@ impl Names {
     }
 }
 
+/// Hosts with what is said of them, the oldest first.
+impl<'a> FromIterator<(&'a str, Saying)> for Names {
+    fn from_iter<I: IntoIterator<Item = (&'a str, Saying)>>(hosts: I) -> Self {
+        let mut names = Self::default();
+        for (owner, (host, saying)) in hosts.into_iter().enumerate() {
+            names.say(host, saying, owner);
+        }
+        names
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

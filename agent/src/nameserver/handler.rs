@@ -1,13 +1,15 @@
 //! One query of a client: from its message to a question, and from the reply to a message for this client.
 
 use std::sync::Arc;
+use std::{option, slice};
 
 use async_trait::async_trait;
 use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::Record;
 use hickory_resolver::net::runtime::Time;
 use hickory_resolver::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
 
 use super::Asked;
 use super::answering::Answering;
@@ -51,19 +53,9 @@ impl RequestHandler for Listener {
                 Reply::of_code(code)
             }
         };
-        let metadata = metadata(&request.metadata, &reply);
         let edns = edns(request);
-        let mut message = MessageResponseBuilder::from_message_request(request);
-        if let Some(edns) = &edns {
-            message.edns(edns);
-        }
-        let message = message.build(
-            metadata,
-            &reply.answers,
-            &reply.authorities,
-            [],
-            &reply.additionals,
-        );
+        let message = message(&request.metadata, &request.queries, edns.as_ref(), &reply);
+        let metadata = *message.metadata();
         match client.send_response(message).await {
             Ok(info) => info,
             Err(error) => {
@@ -92,6 +84,32 @@ fn question(request: &Request) -> Result<Question, ResponseCode> {
         unchecked: request.metadata.checking_disabled,
         signatures: edns.map(|edns| edns.flags().dnssec_ok),
     })
+}
+
+/// A message that borrows its records.
+pub(super) type Message<'q, 'a> = MessageResponse<
+    'q,
+    'a,
+    slice::Iter<'a, Record>,
+    slice::Iter<'a, Record>,
+    option::IntoIter<&'a Record>,
+    slice::Iter<'a, Record>,
+>;
+
+/// The reply as it goes to a client.
+pub(super) fn message<'q, 'a>(
+    request: &Metadata,
+    queries: &'q Queries,
+    edns: Option<&'q Edns>,
+    reply: &'a Reply,
+) -> Message<'q, 'a> {
+    MessageResponseBuilder::new(queries, edns).build(
+        metadata(request, reply),
+        &reply.answers,
+        &reply.authorities,
+        None,
+        &reply.additionals,
+    )
 }
 
 fn metadata(request: &Metadata, reply: &Reply) -> Metadata {

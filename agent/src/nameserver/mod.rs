@@ -9,6 +9,7 @@ mod exchange;
 mod forward;
 mod handler;
 mod lesson;
+pub mod passing;
 pub mod plan;
 mod question;
 pub mod records;

@@ -98,3 +98,6 @@ fn records(name: &str, kind: RecordType, addresses: &[IpAddr], random: usize) ->
     }
     records
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,7 @@ pub fn may_stand(address: IpAddr) -> bool {
 }
 
 /// Takes out what would lead clients of a host of ours past its address: hints in HTTPS and SVCB records, and addresses
-/// that come along. The name exists, as we say that it has addresses.
+/// of such hosts, which come along or are what ANY asks for. The name exists, as we say that it has addresses.
 pub fn keep_to_ours(names: &Names, reply: &mut Reply) {
     if reply.code == ResponseCode::NXDomain {
         reply.code = ResponseCode::NoError;
@@ -77,11 +77,13 @@ pub fn keep_to_ours(names: &Names, reply: &mut Reply) {
             _ => {}
         }
     }
-    reply.additionals.retain(|record| {
+    let may_stay = |record: &Record| {
         let is_address = matches!(record.record_type(), RecordType::A | RecordType::AAAA);
         let said = names.find(&normal(&record.name));
         !(is_address && matches!(said, Some(Saying::Addresses(_) | Saying::OnDemand)))
-    });
+    };
+    reply.answers.retain(may_stay);
+    reply.additionals.retain(may_stay);
 }
 
 /// What is named as mandatory must be there, so that hints are no longer.
@@ -95,3 +97,6 @@ fn drop_hints(service: &mut SVCB) {
         !is_hint(key)
     });
 }
+
+#[cfg(test)]
+mod tests;

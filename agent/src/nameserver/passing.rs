@@ -1,0 +1,51 @@
+//! What becomes of the answer of another server, from its bytes to those that the client gets, with no socket between:
+//! what can be tried with any bytes.
+
+use hickory_proto::op::{Message, MessageType, Metadata, OpCode};
+use hickory_proto::serialize::binary::{BinDecoder, BinEncoder};
+use hickory_server::zone_handler::Queries;
+
+use crate::compile::Names;
+
+use super::handler;
+use super::question::Question;
+use super::records;
+use super::reply::Reply;
+
+/// The message that a client gets who asked `question`, and what was read out of the answer; `None` if that is no message.
+/// A question for addresses is treated as one whose answer is learned, any other as one for a host of ours.
+pub fn pass(
+    names: &Names,
+    question: &Question,
+    answer: &[u8],
+) -> Option<(Vec<u8>, records::Found)> {
+    let mut reply = Reply::of_message(Message::from_vec(answer).ok()?);
+    let found = if question.wants_addresses() {
+        records::follow(question, &mut reply)
+    } else {
+        records::keep_to_ours(names, &mut reply);
+        records::Found::default()
+    };
+    Some((written(question, &reply)?, found))
+}
+
+/// As it goes over TCP, where there is room for all of it. What cannot be written is answered with SERVFAIL, by the
+/// server's library.
+fn written(question: &Question, reply: &Reply) -> Option<Vec<u8>> {
+    let mut request = Message::query();
+    request.add_query(question.query()?);
+    let request = request.to_vec().ok()?;
+    let mut decoder = BinDecoder::new(&request);
+    decoder.read_slice(HEADER).ok()?;
+    let queries = Queries::read(&mut decoder, 1).ok()?;
+    let metadata = Metadata::new(0, MessageType::Query, OpCode::Query);
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(u16::MAX);
+    let message = handler::message(&metadata, &queries, None, reply);
+    message.destructive_emit(&mut encoder).ok()?;
+    Some(bytes)
+}
+
+/// Bytes of the header of a message.
+const HEADER: usize = 12;

@@ -1,0 +1,419 @@
+//! The name server on sockets of loopback: what clients get, what other servers are asked, and what comes first.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "an arrangement that fails is a test that fails"
+)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use agent::compile::{Names, Saying};
+use agent::model::Fact;
+use agent::nameserver::{Asked, Ended, Lesson, NameServer, Setup, Sockets};
+use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+use tests::dns_server::{DnsServer, Entry};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Far beyond any wait that a test counts on.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What a client waits, as the C library does.
+const CLIENT: Duration = Duration::from_secs(5);
+
+/// A name server with two listeners.
+struct Bench {
+    server: Option<NameServer>,
+    listeners: [SocketAddr; 2],
+    names: Arc<Mutex<Arc<Names>>>,
+    lessons: mpsc::Receiver<Lesson>,
+    beats: Arc<AtomicUsize>,
+    _ended: Ended,
+}
+
+impl Bench {
+    /// `upstreams` as the user names them; `origins` is what the listeners stand for.
+    fn start(names: Names, upstreams: Vec<SocketAddr>, origins: [Option<SocketAddr>; 2]) -> Self {
+        let (first, first_address) = sockets();
+        let (second, second_address) = sockets();
+        let names = Arc::new(Mutex::new(Arc::new(names)));
+        let known = Arc::clone(&names);
+        let beats = Arc::new(AtomicUsize::new(0));
+        let beaten = Arc::clone(&beats);
+        let (told, lessons) = mpsc::channel(16);
+        let (server, ended) = NameServer::start(Setup {
+            listeners: vec![first, second],
+            names: Arc::new(move || Arc::clone(&known.lock().unwrap())),
+            lessons: told,
+            origin: Arc::new(move |number| {
+                origins[number].map(|server| Asked { server, scope: 0 })
+            }),
+            upstreams,
+            resolv_conf: "/dev/null".into(),
+            beat: Box::new(move || {
+                beaten.fetch_add(1, Ordering::Relaxed);
+            }),
+        })
+        .unwrap();
+        Self {
+            server: Some(server),
+            listeners: [first_address, second_address],
+            names,
+            lessons,
+            beats,
+            _ended: ended,
+        }
+    }
+
+    fn server(&self) -> &NameServer {
+        self.server.as_ref().unwrap()
+    }
+
+    async fn ask(&self, name: &str, kind: RecordType) -> Message {
+        exchange(self.listeners[0], &query(name, kind)).await
+    }
+
+    async fn wait_for_beats(&self, more: usize) {
+        let before = self.beats.load(Ordering::Relaxed);
+        wait_until(|| self.beats.load(Ordering::Relaxed) >= before + more).await;
+    }
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it comes about");
+}
+
+/// Sockets of one free port.
+fn sockets() -> (Sockets, SocketAddr) {
+    for _ in 0..16 {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = udp.local_addr().unwrap();
+        if let Ok(tcp) = TcpListener::bind(address) {
+            let sockets = Sockets {
+                udp: vec![udp],
+                tcp: vec![tcp],
+            };
+            return (sockets, address);
+        }
+    }
+    panic!("no port is free")
+}
+
+fn query(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    message
+}
+
+fn with_edns(mut message: Message, size: u16) -> Message {
+    let mut edns = Edns::new();
+    edns.set_max_payload(size);
+    message.set_edns(edns);
+    message
+}
+
+/// What comes back for a datagram, within the time of a client.
+async fn datagram(server: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
+    let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    socket.connect(server).await.unwrap();
+    socket.send(request).await.unwrap();
+    let mut buffer = vec![0; 65_535];
+    let length = timeout(CLIENT, socket.recv(&mut buffer)).await.ok()?.ok()?;
+    buffer.truncate(length);
+    Some(buffer)
+}
+
+async fn exchange(server: SocketAddr, request: &Message) -> Message {
+    let answer = datagram(server, &request.to_vec().unwrap()).await;
+    let answer = Message::from_vec(&answer.expect("it is answered in time")).unwrap();
+    assert_eq!(answer.metadata.id, request.metadata.id);
+    answer
+}
+
+async fn exchange_by_stream(server: SocketAddr, request: &Message) -> Message {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let request = request.to_vec().unwrap();
+    stream
+        .write_u16(request.len().try_into().unwrap())
+        .await
+        .unwrap();
+    stream.write_all(&request).await.unwrap();
+    let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
+    stream.read_exact(&mut answer).await.unwrap();
+    Message::from_vec(&answer).unwrap()
+}
+
+fn addresses(message: &Message) -> Vec<String> {
+    let data = message
+        .answers
+        .iter()
+        .filter_map(|record| record.data.ip_addr());
+    data.map(|address| address.to_string()).collect()
+}
+
+fn saying(last: u8) -> Saying {
+    Saying::Addresses([IpAddr::from([240, 1, 0, last])].into())
+}
+
+/// A server that does what `answer` says with each query, any number of datagrams to send back.
+fn raw(answer: impl Fn(&Message, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 65_535];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            for datagram in answer(&query, &buffer[..length]) {
+                socket.send_to(&datagram, client).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+/// An answer to `query` with one address.
+fn answer_of(query: &Message, last: u8) -> Message {
+    use hickory_proto::rr::{RData, Record};
+    let mut answer = Message::response(query.metadata.id, OpCode::Query);
+    answer.add_query(query.queries[0].clone());
+    let owner = query.queries[0].name().clone();
+    let data = RData::from(IpAddr::from([192, 0, 2, last]));
+    answer.add_answer(Record::from_rdata(owner, 60, data));
+    answer
+}
+
+async fn upstream() -> DnsServer {
+    DnsServer::start().await.unwrap()
+}
+
+#[tokio::test]
+async fn own_hosts_are_answered_however_many_there_are_and_nobody_else_is_asked() {
+    let hosts: Vec<String> = (0..10_000).map(|n| format!("h{n}.shop")).collect();
+    let names = hosts
+        .iter()
+        .map(|host| (host.as_str(), saying(7)))
+        .collect();
+    let bench = Bench::start(names, Vec::new(), [None; 2]);
+    for host in ["h0.shop.", "H9999.Shop."] {
+        let answer = bench.ask(host, RecordType::A).await;
+        assert_eq!(addresses(&answer), ["240.1.0.7"]);
+        assert!(answer.metadata.authoritative && answer.metadata.recursion_available);
+        assert_eq!(answer.answers[0].ttl, 30);
+        // As it was asked, letter for letter: clients draw the case too.
+        assert_eq!(answer.queries[0].name().to_ascii(), host);
+    }
+    let answer = bench.ask("h0.shop.", RecordType::AAAA).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert!(answer.answers.is_empty());
+    assert_eq!(bench.server().stats().own, 3);
+}
+
+#[tokio::test]
+async fn the_second_question_is_answered_without_asking_and_with_less_time_left() {
+    let upstream = upstream().await;
+    upstream.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
+    let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
+    assert_eq!(bench.ask("a.net.", RecordType::A).await.answers[0].ttl, 60);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let again = bench.ask("A.Net.", RecordType::A).await;
+    assert_eq!(addresses(&again), ["192.0.2.1"]);
+    assert!((50..60).contains(&again.answers[0].ttl));
+    assert_eq!(upstream.asked("a.net", RecordType::A), 1);
+    assert_eq!(bench.server().cached().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_clients_with_one_question_are_one_question() {
+    let upstream = upstream().await;
+    upstream.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
+    let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
+    let server = bench.listeners[0];
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        clients.spawn(async move { exchange(server, &query("a.net.", RecordType::A)).await });
+    }
+    for answer in clients.join_all().await {
+        assert_eq!(addresses(&answer), ["192.0.2.1"]);
+    }
+    assert_eq!(upstream.asked("a.net", RecordType::A), 1);
+}
+
+#[tokio::test]
+async fn where_the_first_server_is_dead_the_second_answers_before_clients_give_up() {
+    let alive = upstream().await;
+    alive.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
+    let dead = raw(|_, _| Vec::new());
+    let bench = Bench::start(Names::default(), vec![dead, alive.address()], [None; 2]);
+    assert_eq!(
+        addresses(&bench.ask("a.net.", RecordType::A).await),
+        ["192.0.2.1"]
+    );
+    // It is now asked after the other.
+    alive.set("b.net", Entry::addresses(&["192.0.2.2"], 60));
+    let start = Instant::now();
+    bench.ask("b.net.", RecordType::A).await;
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn where_all_servers_are_dead_clients_are_told_and_what_held_before_holds() {
+    let upstream = upstream().await;
+    upstream.set("a.net", Entry::addresses(&["192.0.2.1"], 1));
+    let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
+    bench.ask("a.net.", RecordType::A).await;
+    upstream.set("a.net", Entry::Silence);
+    upstream.set("b.net", Entry::Silence);
+    let unknown = bench.ask("b.net.", RecordType::A).await;
+    assert_eq!(unknown.metadata.response_code, ResponseCode::ServFail);
+    let stale = bench.ask("a.net.", RecordType::A).await;
+    assert_eq!(addresses(&stale), ["192.0.2.1"]);
+    assert_eq!(stale.answers[0].ttl, 30);
+    let stats = bench.server().stats();
+    assert_eq!((stats.stale, stats.unanswered), (1, 1));
+}
+
+#[tokio::test]
+async fn what_does_not_belong_to_the_question_is_not_heard() {
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let forger = raw(move |query, _| {
+        let mut wrong_id = answer_of(query, 66);
+        wrong_id.metadata.id = query.metadata.id.wrapping_add(1);
+        let mut other = query.clone();
+        other.queries[0].set_name(Name::from_ascii("bank.net.").unwrap());
+        let wrong_question = answer_of(&other, 67);
+        let right = answer_of(query, 1);
+        let all = [wrong_id, wrong_question, right];
+        assert!(stranger.local_addr().is_ok());
+        all.map(|message| message.to_vec().unwrap()).into()
+    });
+    let bench = Bench::start(Names::default(), vec![forger], [None; 2]);
+    assert_eq!(
+        addresses(&bench.ask("a.net.", RecordType::A).await),
+        ["192.0.2.1"]
+    );
+}
+
+#[tokio::test]
+async fn a_lesson_comes_before_the_answer_which_waits_for_it_but_not_for_ever() {
+    let upstream = upstream().await;
+    for name in ["a.open.shop", "b.open.shop", "c.open.shop"] {
+        upstream.set(name, Entry::addresses(&["192.0.2.1", "127.0.0.1"], 60));
+    }
+    let names = Names::from_iter([("*.open.shop", Saying::Learned)]);
+    let mut bench = Bench::start(names, vec![upstream.address()], [None; 2]);
+    let server = bench.listeners[0];
+    let client = move |name: &'static str| async move {
+        exchange(server, &query(name, RecordType::A)).await
+    };
+    let asking = tokio::spawn(client("a.open.shop."));
+    let lesson = timeout(PATIENCE, bench.lessons.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    let Fact::Learned {
+        name,
+        addresses: learned,
+        ttl,
+    } = &lesson.fact
+    else {
+        panic!("{:?}", lesson.fact)
+    };
+    assert_eq!(&**name, "a.open.shop");
+    assert_eq!(
+        *learned,
+        [IpAddr::from([192, 0, 2, 1])],
+        "loopback stands for no host"
+    );
+    assert_eq!(*ttl, Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!asking.is_finished(), "the client waits");
+    lesson.done.send(()).unwrap();
+    assert_eq!(asking.await.unwrap().answers.len(), 2);
+
+    let start = Instant::now();
+    client("b.open.shop.").await;
+    assert!((900..2_500).contains(&start.elapsed().as_millis()));
+    assert_eq!(bench.server().stats().late, 1);
+
+    bench.lessons.close();
+    let start = Instant::now();
+    assert_eq!(client("c.open.shop.").await.answers.len(), 2);
+    assert!(start.elapsed() < Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn a_name_on_demand_is_answered_with_the_address_that_it_is_given_then() {
+    let upstream = upstream().await;
+    upstream.set(
+        "x.dynamic.shop",
+        Entry::addresses(&["192.0.2.1", "2001:db8::1"], 60),
+    );
+    let names = Names::from_iter([("*.dynamic.shop", Saying::OnDemand)]);
+    let mut bench = Bench::start(names, vec![upstream.address()], [None; 2]);
+    let server = bench.listeners[0];
+    let client =
+        tokio::spawn(
+            async move { exchange(server, &query("x.dynamic.shop.", RecordType::A)).await },
+        );
+    let lesson = timeout(PATIENCE, bench.lessons.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    let Fact::Asked { name, answer } = &lesson.fact else {
+        panic!("{:?}", lesson.fact)
+    };
+    assert_eq!(&**name, "x.dynamic.shop");
+    assert_eq!(answer.addresses.len(), 2);
+    let given = Names::from_iter([
+        ("x.dynamic.shop", saying(9)),
+        ("*.dynamic.shop", Saying::OnDemand),
+    ]);
+    *bench.names.lock().unwrap() = Arc::new(given);
+    lesson.done.send(()).unwrap();
+    assert_eq!(addresses(&client.await.unwrap()), ["240.1.0.9"]);
+    // What does not exist is given nothing.
+    let missing = bench.ask("y.dynamic.shop.", RecordType::A).await;
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn each_listener_asks_the_server_that_it_stands_for() {
+    let (one, other) = (upstream().await, upstream().await);
+    one.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
+    other.set("a.net", Entry::addresses(&["192.0.2.2"], 60));
+    let origins = [Some(one.address()), Some(other.address())];
+    let bench = Bench::start(Names::default(), Vec::new(), origins);
+    for (listener, address) in bench.listeners.into_iter().zip(["192.0.2.1", "192.0.2.2"]) {
+        let answer = exchange(listener, &query("a.net.", RecordType::A)).await;
+        assert_eq!(addresses(&answer), [address]);
+    }
+}
+
+#[tokio::test]
+async fn it_beats_while_it_works_and_is_gone_with_its_ports_when_it_is_dropped() {
+    let mut bench = Bench::start(Names::default(), Vec::new(), [None; 2]);
+    bench.wait_for_beats(5).await;
+    bench.server = None;
+    let beats = bench.beats.load(Ordering::Relaxed);
+    for listener in bench.listeners {
+        UdpSocket::bind(listener).unwrap();
+        TcpListener::bind(listener).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(bench.beats.load(Ordering::Relaxed), beats);
+}

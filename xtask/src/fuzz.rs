@@ -1,0 +1,63 @@
+//! `cargo xtask fuzz`: what reads bytes from anywhere, tried with bytes that libFuzzer finds.
+//!
+//! cargo-fuzz wants a nightly compiler for the flags that it passes; the stable one of the tree takes them when it is told to
+//! act like one. Without a sanitizer no other standard library is needed. Panics and broken promises are found all the same,
+//! and the code that is tried has no `unsafe`.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{build, process, tree};
+
+const VERSION: &str = "0.13.2";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How long each target is tried
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+
+    /// A binary of `tests/fuzz`; all of them unless given
+    target: Option<String>,
+}
+
+/// What `tests/fuzz/Cargo.toml` has.
+const TARGETS: [&str; 1] = ["answers"];
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    // The agent does not compile without the kernel programs that it embeds.
+    build::build_kernel()?;
+    install()?;
+    match &arguments.target {
+        Some(target) => try_target(target, arguments.seconds),
+        None => TARGETS
+            .iter()
+            .try_for_each(|target| try_target(target, arguments.seconds)),
+    }
+}
+
+/// Into a folder of this tree: the user's own tools stay as they are.
+fn install() -> Result<()> {
+    if tree::tools().join("bin/cargo-fuzz").exists() {
+        return Ok(());
+    }
+    let mut cargo = process::cargo();
+    cargo
+        .args(["install", "cargo-fuzz", "--locked", "--version", VERSION])
+        .args(["--root", "target/tools"]);
+    process::run_logged(&mut cargo, &tree::tools().join("setup.log"))
+}
+
+fn try_target(target: &str, seconds: u32) -> Result<()> {
+    let mut fuzz = Command::new(tree::tools().join("bin/cargo-fuzz"));
+    fuzz.current_dir(tree::root())
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none"])
+        .arg("--target-dir")
+        .arg(tree::target().join("fuzz"))
+        .args([target, "--"])
+        .arg(format!("-max_total_time={seconds}"))
+        .args(["-max_len=4096", "-timeout=5"]);
+    process::run(&mut fuzz)
+}
