@@ -40,7 +40,9 @@ async fn ask_by_datagram(server: SocketAddr, question: &Question) -> Result<DnsR
 
 async fn ask_by_stream(server: SocketAddr, question: &Question) -> Result<DnsResponse, NetError> {
     let provider = TokioRuntimeProvider::default();
-    let exchange = TcpClientStream::exchange(server, None, ATTEMPT, None, provider).await?;
+    // What drives the connection ends with the last provider.
+    let connecting = TcpClientStream::exchange(server, None, ATTEMPT, None, provider.clone());
+    let exchange = connecting.await?;
     exchange
         .send(request(question, false)?)
         .first_answer()

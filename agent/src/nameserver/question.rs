@@ -122,10 +122,6 @@ fn escaped(bytes: &mut Bytes<'_>) -> Option<u8> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "an arrangement that fails is a test that fails"
-)]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;

@@ -1,8 +1,3 @@
-#![expect(
-    clippy::unwrap_used,
-    reason = "an arrangement that fails is a test that fails"
-)]
-
 use hickory_proto::op::ResponseCode;
 
 use super::*;

@@ -1,8 +1,3 @@
-#![expect(
-    clippy::unwrap_used,
-    reason = "an arrangement that fails is a test that fails"
-)]
-
 use hickory_proto::op::Message;
 use hickory_proto::rr::Name;
 use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, Mandatory, Unknown};

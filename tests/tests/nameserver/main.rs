@@ -1,205 +1,24 @@
 //! The name server on sockets of loopback: what clients get, what other servers are asked, and what comes first.
-
 #![expect(
     clippy::unwrap_used,
     reason = "an arrangement that fails is a test that fails"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+mod bench;
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use agent::compile::{Names, Saying};
 use agent::model::Fact;
-use agent::nameserver::{Asked, Ended, Lesson, NameServer, Setup, Sockets};
-use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use tests::dns_server::{DnsServer, Entry};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tests::dns_server::Entry;
 use tokio::time::timeout;
 
-/// Far beyond any wait that a test counts on.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What a client waits, as the C library does.
-const CLIENT: Duration = Duration::from_secs(5);
-
-/// A name server with two listeners.
-struct Bench {
-    server: Option<NameServer>,
-    listeners: [SocketAddr; 2],
-    names: Arc<Mutex<Arc<Names>>>,
-    lessons: mpsc::Receiver<Lesson>,
-    beats: Arc<AtomicUsize>,
-    _ended: Ended,
-}
-
-impl Bench {
-    /// `upstreams` as the user names them; `origins` is what the listeners stand for.
-    fn start(names: Names, upstreams: Vec<SocketAddr>, origins: [Option<SocketAddr>; 2]) -> Self {
-        let (first, first_address) = sockets();
-        let (second, second_address) = sockets();
-        let names = Arc::new(Mutex::new(Arc::new(names)));
-        let known = Arc::clone(&names);
-        let beats = Arc::new(AtomicUsize::new(0));
-        let beaten = Arc::clone(&beats);
-        let (told, lessons) = mpsc::channel(16);
-        let (server, ended) = NameServer::start(Setup {
-            listeners: vec![first, second],
-            names: Arc::new(move || Arc::clone(&known.lock().unwrap())),
-            lessons: told,
-            origin: Arc::new(move |number| {
-                origins[number].map(|server| Asked { server, scope: 0 })
-            }),
-            upstreams,
-            resolv_conf: "/dev/null".into(),
-            beat: Box::new(move || {
-                beaten.fetch_add(1, Ordering::Relaxed);
-            }),
-        })
-        .unwrap();
-        Self {
-            server: Some(server),
-            listeners: [first_address, second_address],
-            names,
-            lessons,
-            beats,
-            _ended: ended,
-        }
-    }
-
-    fn server(&self) -> &NameServer {
-        self.server.as_ref().unwrap()
-    }
-
-    async fn ask(&self, name: &str, kind: RecordType) -> Message {
-        exchange(self.listeners[0], &query(name, kind)).await
-    }
-
-    async fn wait_for_beats(&self, more: usize) {
-        let before = self.beats.load(Ordering::Relaxed);
-        wait_until(|| self.beats.load(Ordering::Relaxed) >= before + more).await;
-    }
-}
-
-async fn wait_until(condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect("it comes about");
-}
-
-/// Sockets of one free port.
-fn sockets() -> (Sockets, SocketAddr) {
-    for _ in 0..16 {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if let Ok(tcp) = TcpListener::bind(address) {
-            let sockets = Sockets {
-                udp: vec![udp],
-                tcp: vec![tcp],
-            };
-            return (sockets, address);
-        }
-    }
-    panic!("no port is free")
-}
-
-fn query(name: &str, kind: RecordType) -> Message {
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
-    message
-}
-
-fn with_edns(mut message: Message, size: u16) -> Message {
-    let mut edns = Edns::new();
-    edns.set_max_payload(size);
-    message.set_edns(edns);
-    message
-}
-
-/// What comes back for a datagram, within the time of a client.
-async fn datagram(server: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
-    let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .unwrap();
-    socket.connect(server).await.unwrap();
-    socket.send(request).await.unwrap();
-    let mut buffer = vec![0; 65_535];
-    let length = timeout(CLIENT, socket.recv(&mut buffer)).await.ok()?.ok()?;
-    buffer.truncate(length);
-    Some(buffer)
-}
-
-async fn exchange(server: SocketAddr, request: &Message) -> Message {
-    let answer = datagram(server, &request.to_vec().unwrap()).await;
-    let answer = Message::from_vec(&answer.expect("it is answered in time")).unwrap();
-    assert_eq!(answer.metadata.id, request.metadata.id);
-    answer
-}
-
-async fn exchange_by_stream(server: SocketAddr, request: &Message) -> Message {
-    let mut stream = TcpStream::connect(server).await.unwrap();
-    let request = request.to_vec().unwrap();
-    stream
-        .write_u16(request.len().try_into().unwrap())
-        .await
-        .unwrap();
-    stream.write_all(&request).await.unwrap();
-    let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
-    stream.read_exact(&mut answer).await.unwrap();
-    Message::from_vec(&answer).unwrap()
-}
-
-fn addresses(message: &Message) -> Vec<String> {
-    let data = message
-        .answers
-        .iter()
-        .filter_map(|record| record.data.ip_addr());
-    data.map(|address| address.to_string()).collect()
-}
-
-fn saying(last: u8) -> Saying {
-    Saying::Addresses([IpAddr::from([240, 1, 0, last])].into())
-}
-
-/// A server that does what `answer` says with each query, any number of datagrams to send back.
-fn raw(answer: impl Fn(&Message, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 65_535];
-        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
-            let query = Message::from_vec(&buffer[..length]).unwrap();
-            for datagram in answer(&query, &buffer[..length]) {
-                socket.send_to(&datagram, client).await.unwrap();
-            }
-        }
-    });
-    address
-}
-
-/// An answer to `query` with one address.
-fn answer_of(query: &Message, last: u8) -> Message {
-    use hickory_proto::rr::{RData, Record};
-    let mut answer = Message::response(query.metadata.id, OpCode::Query);
-    answer.add_query(query.queries[0].clone());
-    let owner = query.queries[0].name().clone();
-    let data = RData::from(IpAddr::from([192, 0, 2, last]));
-    answer.add_answer(Record::from_rdata(owner, 60, data));
-    answer
-}
-
-async fn upstream() -> DnsServer {
-    DnsServer::start().await.unwrap()
-}
+use bench::*;
 
 #[tokio::test]
 async fn own_hosts_are_answered_however_many_there_are_and_nobody_else_is_asked() {
@@ -339,7 +158,7 @@ async fn a_lesson_comes_before_the_answer_which_waits_for_it_but_not_for_ever() 
         [IpAddr::from([192, 0, 2, 1])],
         "loopback stands for no host"
     );
-    assert_eq!(*ttl, Duration::from_secs(60));
+    assert_eq!(*ttl, Duration::from_mins(1));
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!asking.is_finished(), "the client waits");
     lesson.done.send(()).unwrap();
@@ -416,4 +235,64 @@ async fn it_beats_while_it_works_and_is_gone_with_its_ports_when_it_is_dropped()
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(bench.beats.load(Ordering::Relaxed), beats);
+}
+
+#[tokio::test]
+async fn answers_that_are_cut_are_fetched_by_stream_and_cut_for_clients_as_they_wish() {
+    let many: Vec<String> = (1..=60).map(|n| format!("192.0.2.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let upstream = upstream().await;
+    let entry = Entry::addresses(&many, 60);
+    upstream.set("many.net", Entry::Truncated(Box::new(entry)));
+    let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
+    let plain = query("many.net.", RecordType::A);
+    for (request, size) in [
+        (plain.clone(), 512),
+        (with_edns(plain.clone(), 600), 600),
+        (with_edns(plain.clone(), 100), 512),
+    ] {
+        let bytes = datagram(bench.listeners[0], &request.to_vec().unwrap())
+            .await
+            .unwrap();
+        assert!(bytes.len() <= size, "{} bytes", bytes.len());
+        let answer = Message::from_vec(&bytes).unwrap();
+        assert!(answer.metadata.truncation, "{answer}");
+    }
+    let roomy = exchange(bench.listeners[0], &with_edns(plain.clone(), 4096)).await;
+    assert!(!roomy.metadata.truncation);
+    assert_eq!(roomy.answers.len(), 60);
+    let whole = exchange_by_stream(bench.listeners[0], &plain).await;
+    assert_eq!(whole.answers.len(), 60);
+    assert_eq!(bench.server().stats().streams, 1);
+}
+
+#[tokio::test]
+async fn what_is_no_question_costs_nothing() {
+    let names = Names::from_iter([("a.shop", saying(1))]);
+    let bench = Bench::start(names, Vec::new(), [None; 2]);
+    let server = bench.listeners[0];
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut response = query("a.shop.", RecordType::A).to_vec().unwrap();
+    response[2] |= 0x80;
+    for datagram in [
+        vec![],
+        vec![0; 3],
+        vec![0xff; 12],
+        vec![0xff; 60_000],
+        response,
+    ] {
+        // So few that none of them, nor what follows, finds the socket full.
+        for _ in 0..3 {
+            socket.send_to(&datagram, server).unwrap();
+        }
+    }
+    assert_eq!(
+        addresses(&bench.ask("a.shop.", RecordType::A).await),
+        ["240.1.0.1"]
+    );
+    let mut update = query("a.shop.", RecordType::A);
+    update.metadata.op_code = OpCode::Status;
+    let answer = exchange(server, &update).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NotImp);
+    bench.wait_for_beats(2).await;
 }
