@@ -13,35 +13,48 @@ use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender, FirstAnswer};
 
 use super::question::Question;
 
-/// How long one server has. A client that waits five seconds, as the C library does, hears from the second and the third.
-const ATTEMPT: Duration = Duration::from_millis(1500);
+/// How often a question is sent to one server, and after which time again: datagrams get lost.
+const DATAGRAMS: u8 = 3;
+const AGAIN: Duration = Duration::from_secs(1);
 /// What we take in one datagram: it is not fragmented on any usual path (DNS flag day 2020).
 pub(super) const DATAGRAM: u16 = 1232;
 
 /// Asks over UDP, and over TCP where that does not do: an answer that is cut short, or a server that spoils the case of
 /// names.
-pub(super) async fn ask(server: SocketAddr, question: &Question) -> Result<DnsResponse, NetError> {
-    match ask_by_datagram(server, question).await {
-        Ok(answer) if answer.metadata.truncation => ask_by_stream(server, question).await,
-        Err(NetError::QueryCaseMismatch) => ask_by_stream(server, question).await,
+pub(super) async fn ask(
+    server: SocketAddr,
+    question: &Question,
+    patience: Duration,
+) -> Result<DnsResponse, NetError> {
+    match ask_by_datagram(server, question, patience).await {
+        Ok(answer) if answer.metadata.truncation => ask_by_stream(server, question, patience).await,
+        Err(NetError::QueryCaseMismatch) => ask_by_stream(server, question, patience).await,
         result => result,
     }
 }
 
-async fn ask_by_datagram(server: SocketAddr, question: &Question) -> Result<DnsResponse, NetError> {
+async fn ask_by_datagram(
+    server: SocketAddr,
+    question: &Question,
+    patience: Duration,
+) -> Result<DnsResponse, NetError> {
     let mut stream = UdpClientStream::builder(server, TokioRuntimeProvider::default())
-        .with_timeout(Some(ATTEMPT))
-        .with_max_retries(1)
+        .with_timeout(Some(patience))
+        .with_max_retries(DATAGRAMS)
         .with_os_port_selection(true)
         .build();
     let request = request(question, true)?;
     stream.send_message(request).first_answer().await
 }
 
-async fn ask_by_stream(server: SocketAddr, question: &Question) -> Result<DnsResponse, NetError> {
+async fn ask_by_stream(
+    server: SocketAddr,
+    question: &Question,
+    patience: Duration,
+) -> Result<DnsResponse, NetError> {
     let provider = TokioRuntimeProvider::default();
     // What drives the connection ends with the last provider.
-    let connecting = TcpClientStream::exchange(server, None, ATTEMPT, None, provider.clone());
+    let connecting = TcpClientStream::exchange(server, None, patience, None, provider.clone());
     let exchange = connecting.await?;
     exchange
         .send(request(question, false)?)
@@ -57,6 +70,7 @@ fn request(question: &Question, draw_case: bool) -> Result<DnsRequest, NetError>
     options.case_randomization = draw_case;
     options.recursion_desired = question.recursion;
     options.use_edns = false;
+    options.retry_interval = AGAIN;
     let mut request = DnsRequest::from_query(query, options);
     request.metadata.checking_disabled = question.unchecked;
     if let Some(signatures) = question.signatures {

@@ -25,6 +25,9 @@ const LONGEST: u32 = 3600;
 const NEGATIVE: (u32, u32) = (5, 300);
 /// How long an answer that no longer holds is kept for the case that nobody answers, and how long it then holds (RFC 8767).
 const STALE: (Duration, u32) = (Duration::from_hours(1), 30);
+/// How long all servers have together, and each at least. The C library gives up after five seconds: with one server that is
+/// as long as it would wait itself, with several it hears from the next ones.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(4500), Duration::from_millis(1500));
 /// Questions that await an answer at once; more are refused.
 const IN_FLIGHT: usize = 4096;
 
@@ -115,10 +118,12 @@ impl Forwarder {
     /// Asks one server after the other until one answers.
     async fn ask_servers(&self, key: &Key) -> Result<Arc<Said>, Unanswered> {
         let mut code = ResponseCode::ServFail;
+        let count = u32::try_from(key.servers.len()).unwrap_or(u32::MAX).max(1);
+        let patience = (PATIENCE.0 / count).max(PATIENCE.1);
         for server in self.upstreams.by_trust(&key.servers) {
             let start = Instant::now();
             bump(&self.counters.forwarded);
-            match exchange::ask(server, &key.question).await {
+            match exchange::ask(server, &key.question, patience).await {
                 Ok(answer) if is_answer(answer.metadata.response_code) => {
                     self.counters.answered_after(start.elapsed());
                     self.upstreams.answered(server);

@@ -136,7 +136,7 @@ impl Asker {
 
     /// One question at a time tells what a client waits, many at once tell how much a server can do.
     fn ask(&mut self, server: SocketAddr, what: What, effort: Effort) -> Result<Times> {
-        let count = effort.connects();
+        let count = effort.connects() / 5;
         let mut waits = self.exchange(server, what, count, 1)?;
         let start = Instant::now();
         self.exchange(server, what, count, WINDOW)?;
