@@ -21,6 +21,9 @@ use crate::sockaddr::{self, SockAddr};
 /// `BPF_F_CURRENT_NETNS`: the network namespace of the socket, as the kernel reads -1.
 const NAMESPACE_OF_SOCKET: u64 = u64::MAX;
 
+/// The first listener that stands for a name server.
+const FIRST: u32 = 1;
+
 #[inline(always)]
 pub fn listener(socket: &SockAddr<'_>, asked: &Connect) -> Option<At> {
     let capture = CAPTURE.get(0)?;
@@ -30,15 +33,14 @@ pub fn listener(socket: &SockAddr<'_>, asked: &Connect) -> Option<At> {
     }
     let address = capture.address_for(asked.address, asked.port)?;
     let server = NameServer::new(asked.address, asked.scope);
-    let found = find(&server)?;
-    let port = capture.port(found.listener)?;
+    let claimed = find(&server);
+    // The listeners come and go together: the first tells whether there are any, before one is claimed.
+    let port = capture.port(claimed.unwrap_or(FIRST))?;
     if capture.is_everywhere == 0 && !is_listening(socket, asked.protocol, (address, port)) {
         return None;
     }
-    if !found.is_claimed && !claim(found.listener, &server) {
-        return None;
-    }
-    Some((address, port))
+    let listener = claimed.or_else(|| claim(&server))?;
+    Some((address, capture.port(listener)?))
 }
 
 #[inline(always)]
@@ -49,49 +51,28 @@ fn is_alive(capture: &Capture) -> bool {
     heartbeat != 0 && Capture::is_fresh(heartbeat, unsafe { bpf_ktime_get_ns() })
 }
 
-struct Found {
-    listener: u32,
-    is_claimed: bool,
+/// The listener that stands for the server. Found and claimed in two passes: in one, verifiers would follow every listener
+/// that may be free through all that comes after it.
+#[inline(always)]
+fn find(server: &NameServer) -> Option<u32> {
+    // SAFETY: an element that is recycled meanwhile stands for another server, for one query.
+    let is_of =
+        |listener: &u32| unsafe { NAME_SERVERS.get(listener) }.is_some_and(|other| other == server);
+    (FIRST..LISTENERS).find(is_of)
 }
 
-/// The listener that stands for the server, or the first that stands for none.
+/// Of several that try at once, one succeeds; the others may have asked for the same, and then two listeners stand for it.
 #[inline(always)]
-fn find(server: &NameServer) -> Option<Found> {
-    let mut free = 0;
-    for listener in 1..LISTENERS {
-        // SAFETY: an element that is recycled meanwhile stands for another server, for one query.
-        match unsafe { NAME_SERVERS.get(&listener) } {
-            Some(other) if other == server => {
-                return Some(Found {
-                    listener,
-                    is_claimed: true,
-                });
-            }
-            None if free == 0 => free = listener,
-            _ => {}
-        }
-    }
-    if free == 0 {
+fn claim(server: &NameServer) -> Option<u32> {
+    let is_claimed = |listener: &u32| {
+        let flags = u64::from(BPF_NOEXIST);
+        NAME_SERVERS.insert(listener, server, flags).is_ok()
+    };
+    let listener = (FIRST..LISTENERS).find(is_claimed);
+    if listener.is_none() {
         maps::count_total(Total::NameServersFull);
-        return None;
     }
-    Some(Found {
-        listener: free,
-        is_claimed: false,
-    })
-}
-
-/// Of several that try at once, one succeeds; the others may have asked for the same.
-#[inline(always)]
-fn claim(listener: u32, server: &NameServer) -> bool {
-    if NAME_SERVERS
-        .insert(&listener, server, u64::from(BPF_NOEXIST))
-        .is_ok()
-    {
-        return true;
-    }
-    // SAFETY: as in `find`.
-    unsafe { NAME_SERVERS.get(&listener) }.is_some_and(|other| other == server)
+    listener
 }
 
 /// Whether there is a socket at that very address in the network namespace of this one: one of any address may be somebody
