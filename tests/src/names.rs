@@ -272,6 +272,24 @@ impl NameNode {
     }
 }
 
+impl Drop for NameNode {
+    /// An agent that was killed leaves its cgroup and its attachments.
+    fn drop(&mut self) {
+        if self.agent.is_some()
+            && let Err(error) = self
+                .signal_agent(Signal::CONT)
+                .and_then(|()| self.stop_agent())
+        {
+            eprintln!("stopping the agent: {error:#}");
+        }
+        let bpf_dir = self.bpffs.path().join("shunt").display().to_string();
+        let cleaned = binary::shunt(["cleanup", "--bpf-dir", &bpf_dir]);
+        if cleaned.status != Some(0) {
+            eprintln!("cleaning up after agents: {cleaned:?}");
+        }
+    }
+}
+
 /// Waits until it is so.
 pub fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
