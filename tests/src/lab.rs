@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use agent::compile::Program;
 use agent::dataplane::Limits;
 use agent::dataplane::{Dataplane, LoadOptions, mounts};
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cgroup::TemporaryCgroup;
 use crate::client::Client;
@@ -61,6 +61,28 @@ impl Lab {
             cgroup,
             turn,
         }))
+    }
+
+    /// Runs `check` with flow records in lines, and then with those at the sockets, which kernels before Linux 5.12 have. It
+    /// leaves nothing open.
+    pub fn with_records_anywhere(
+        client: impl AsRef<OsStr> + Copy,
+        check: impl Fn(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        for flows_at_sockets in [false, true] {
+            let options = LoadOptions {
+                limits: limits(),
+                flows_at_sockets,
+                ..LoadOptions::default()
+            };
+            let Some(mut lab) = Self::with(client, &options)? else {
+                return Ok(());
+            };
+            check(&mut lab)
+                .with_context(|| format!("flow records at sockets: {flows_at_sockets}"))?;
+            lab.expect_nothing_open();
+        }
+        Ok(())
     }
 
     /// With [`programs::services`], and no server yet.

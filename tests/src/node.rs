@@ -72,7 +72,7 @@ impl Node {
         Ok(Some(Self {
             running: None,
             client,
-            dns: runtime.block_on(DnsServer::start())?,
+            dns: runtime.block_on(async { DnsServer::start() })?,
             runtime,
             cgroup,
             bpffs: TemporaryBpffs::new()?,

@@ -29,8 +29,8 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start() -> Self {
-        let server = DnsServer::start().await.unwrap();
+    fn start() -> Self {
+        let server = DnsServer::start().unwrap();
         let (refresher, facts) = refresher(Upstream::new(&[server.address()]));
         Self {
             server,
@@ -92,7 +92,7 @@ fn texts(answer: &Answer) -> Vec<String> {
 
 #[tokio::test]
 async fn both_families_are_told_ipv4_first_in_the_order_of_the_answer() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     let all = ["192.0.2.9", "192.0.2.1", "2001:db8::9", "2001:db8::1"];
     bench.server.set("both.test", Entry::addresses(&all, 60));
     bench.want(&["both.test"]);
@@ -102,7 +102,7 @@ async fn both_families_are_told_ipv4_first_in_the_order_of_the_answer() {
 
 #[tokio::test]
 async fn a_changed_answer_is_told_when_the_old_one_has_lived() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench
         .server
         .set("a.test", Entry::addresses(&["192.0.2.1"], 1));
@@ -116,7 +116,7 @@ async fn a_changed_answer_is_told_when_the_old_one_has_lived() {
 
 #[tokio::test]
 async fn a_long_lived_answer_is_asked_for_once_and_again_on_request() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench.server.set(
         "long.test",
         Entry::addresses(&["192.0.2.1", "2001:db8::1"], 300),
@@ -146,7 +146,7 @@ async fn a_long_lived_answer_is_asked_for_once_and_again_on_request() {
 
 #[tokio::test]
 async fn an_answer_of_no_life_is_asked_for_no_more_often_than_the_floor() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench
         .server
         .set("zero.test", Entry::addresses(&["192.0.2.1"], 0));
@@ -165,7 +165,7 @@ async fn an_answer_of_no_life_is_asked_for_no_more_often_than_the_floor() {
 
 #[tokio::test]
 async fn a_server_failure_keeps_the_last_good_answer_until_it_is_over() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench
         .server
         .set("a.test", Entry::addresses(&["192.0.2.1"], 1));
@@ -187,7 +187,7 @@ async fn a_server_failure_keeps_the_last_good_answer_until_it_is_over() {
 
 #[tokio::test]
 async fn a_server_that_is_silent_is_a_failure_that_keeps_the_answer() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench
         .server
         .set("a.test", Entry::addresses(&["192.0.2.1"], 1));
@@ -202,7 +202,7 @@ async fn a_server_that_is_silent_is_a_failure_that_keeps_the_answer() {
 
 #[tokio::test]
 async fn a_name_that_ceases_to_exist_loses_its_addresses_and_gets_them_back() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench
         .server
         .set("a.test", Entry::addresses(&["192.0.2.1"], 1));
@@ -219,7 +219,7 @@ async fn a_name_that_ceases_to_exist_loses_its_addresses_and_gets_them_back() {
 
 #[tokio::test]
 async fn one_family_failing_does_not_hide_the_other() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     for (name, broken) in [
         ("servfail.test", Entry::Code(ResponseCode::ServFail)),
         ("silent.test", Entry::Silence),
@@ -239,7 +239,7 @@ async fn one_family_failing_does_not_hide_the_other() {
 
 #[tokio::test]
 async fn a_truncated_answer_is_fetched_over_tcp() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     let whole = Entry::addresses(&["192.0.2.1", "192.0.2.2"], 60);
     bench
         .server
@@ -252,7 +252,7 @@ async fn a_truncated_answer_is_fetched_over_tcp() {
 
 #[tokio::test]
 async fn an_alias_lives_as_long_as_its_shortest_lived_record() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     bench
         .server
         .set("a.test", Entry::addresses(&["192.0.2.1"], 300));
@@ -273,7 +273,7 @@ async fn an_alias_lives_as_long_as_its_shortest_lived_record() {
 #[tokio::test]
 async fn every_one_of_many_names_is_resolved_with_one_question_per_family() {
     const COUNT: usize = 500;
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     let names: Vec<String> = (0..COUNT).map(|n| format!("n{n}.test")).collect();
     for name in &names {
         bench
@@ -347,7 +347,7 @@ async fn a_system_without_a_resolver_says_so() {
 
 #[tokio::test]
 async fn the_refresher_ends_when_nobody_listens() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start();
     drop(bench.facts);
     timeout(PATIENCE, bench.refresher.ended())
         .await

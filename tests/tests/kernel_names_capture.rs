@@ -5,10 +5,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use agent::compile::{Action, Program};
-use agent::dataplane::{Heart, LISTENERS, Listeners, LoadOptions};
+use agent::dataplane::{Heart, LISTENERS, Listeners};
 use agent_common::abi::{DEFAULT_SCOPE, TCP, UDP};
-use anyhow::{Context, Result};
-use tests::lab::{Lab, limits};
+use anyhow::Result;
+use tests::lab::Lab;
 use tests::programs::{add, at, balance, frontend, ip, key, service};
 use tests::sockets::{Request, Server, Setting, Transport};
 
@@ -26,15 +26,7 @@ const SERVER6: &str = "[fd00::53]:53";
 
 /// Runs `check` in laboratories in which there are name servers, listeners, and a heart that has beaten.
 fn check(check: impl Fn(&mut Lab, &Heart) -> Result<()>) -> Result<()> {
-    for flows_at_sockets in [false, true] {
-        let options = LoadOptions {
-            limits: limits(),
-            flows_at_sockets,
-            ..LoadOptions::default()
-        };
-        let Some(mut lab) = Lab::with(CLIENT, &options)? else {
-            return Ok(());
-        };
+    Lab::with_records_anywhere(CLIENT, |lab| {
         let addresses = [ip("10.9.0.1"), ip("fd00::53"), ip(V6)];
         lab.client
             .order(&Request::AddAddresses(addresses.to_vec()))?;
@@ -48,11 +40,8 @@ fn check(check: impl Fn(&mut Lab, &Heart) -> Result<()>) -> Result<()> {
         }
         let heart = lab.dataplane.capture_names(&listeners_at(false));
         heart.beat();
-        check(&mut lab, &heart).with_context(|| format!("at sockets: {flows_at_sockets}"))?;
-        drop(heart);
-        lab.expect_nothing_open();
-    }
-    Ok(())
+        check(lab, &heart)
+    })
 }
 
 fn listeners_at(everywhere: bool) -> Listeners {

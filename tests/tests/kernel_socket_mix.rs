@@ -1,9 +1,8 @@
 //! The running kernel: sockets that fare in every way, at once. Each counts until it is closed, and nothing is left of any
 //! when the last is, nor when their process is killed.
 
-use agent::dataplane::LoadOptions;
 use anyhow::Result;
-use tests::lab::{Lab, limits};
+use tests::lab::Lab;
 use tests::programs;
 use tests::sockets::{Request, Server, Setting, Transport};
 
@@ -57,15 +56,7 @@ const ROUNDS: usize = 20;
 
 /// Runs `check` with flow records in lines and at the sockets. It is given sockets of every fate, all open.
 fn check(check: impl Fn(&mut Lab, &[u32]) -> Result<()>) -> Result<()> {
-    for flows_at_sockets in [false, true] {
-        let options = LoadOptions {
-            limits: limits(),
-            flows_at_sockets,
-            ..LoadOptions::default()
-        };
-        let Some(mut lab) = Lab::with(CLIENT, &options)? else {
-            return Ok(());
-        };
+    Lab::with_records_anywhere(CLIENT, |lab| {
         lab.apply(&programs::services(&SERVICES));
         lab.add_addresses(&[
             "10.9.0.1:0",
@@ -82,13 +73,13 @@ fn check(check: impl Fn(&mut Lab, &[u32]) -> Result<()>) -> Result<()> {
         let mut sockets = Vec::new();
         for _ in 0..ROUNDS {
             for fate in FATES {
-                sockets.push(suffer(&mut lab, fate)?);
+                sockets.push(suffer(lab, fate)?);
             }
         }
-        check(&mut lab, &sockets)?;
+        check(lab, &sockets)?;
         lab.expect_no_records();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn suffer(lab: &mut Lab, fate: Fate) -> Result<u32> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use agent::compile::{Action, Program};
 use agent::dataplane::{Limits, LoadOptions};
 use agent_common::abi::UDP;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, Lab, limits};
 use tests::programs::{add, at, balance, frontend, key, service};
 use tests::sockets::{Request, Server, Setting, Transport};
@@ -25,15 +25,7 @@ const FOUR: [&str; 4] = [
 
 /// Runs `check` in laboratories with UDP services, whose endpoints have equal shares and tell who comes to them.
 fn check(services: &[(&str, &[&str])], check: impl Fn(&mut Lab) -> Result<()>) -> Result<()> {
-    for flows_at_sockets in [false, true] {
-        let options = LoadOptions {
-            limits: limits(),
-            flows_at_sockets,
-            ..LoadOptions::default()
-        };
-        let Some(mut lab) = Lab::with(CLIENT, &options)? else {
-            return Ok(());
-        };
+    Lab::with_records_anywhere(CLIENT, |lab| {
         lab.apply(&program(services));
         let endpoints: BTreeSet<&str> = services.iter().flat_map(|(_, to)| *to).copied().collect();
         let addresses: BTreeSet<_> = endpoints.iter().map(|to| at(to).ip()).collect();
@@ -42,10 +34,8 @@ fn check(services: &[(&str, &[&str])], check: impl Fn(&mut Lab) -> Result<()>) -
         for endpoint in endpoints {
             lab.serve(endpoint, Server::Tell(Transport::Udp))?;
         }
-        check(&mut lab).with_context(|| format!("flow records at sockets: {flows_at_sockets}"))?;
-        lab.expect_nothing_open();
-    }
-    Ok(())
+        check(lab)
+    })
 }
 
 fn program(services: &[(&str, &[&str])]) -> Program {

@@ -10,6 +10,7 @@ pub mod exec;
 mod lessons;
 mod names;
 pub mod netns;
+pub mod ports;
 mod startup;
 mod vip_file;
 

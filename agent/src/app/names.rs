@@ -16,10 +16,11 @@ use crate::settings::NameServerSettings;
 
 use super::agent::Role;
 use super::control::lock;
+use super::ports::bind;
 
 /// As of Istio's agent.
 const PORT: u16 = 15053;
-/// How many ports are tried for one that is free in UDP and TCP, and at both addresses.
+/// How many ports are tried for one that is free at both addresses.
 const PORT_ATTEMPTS: usize = 32;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -114,21 +115,6 @@ fn refused(at: SocketAddr, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!(
         "the name server cannot listen on {at}; name another address or port by --dns-listen"
     ))
-}
-
-/// UDP and TCP on one port; where it is the system's to choose, one that is free in both.
-fn bind(at: SocketAddr) -> io::Result<Bound> {
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for _ in 0..PORT_ATTEMPTS {
-        let udp = UdpSocket::bind(at)?;
-        let chosen = udp.local_addr()?;
-        match TcpListener::bind(chosen) {
-            Ok(tcp) => return Ok((chosen, udp, tcp)),
-            Err(error) if at.port() != 0 => return Err(error),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// The listeners that stand for other name servers, beside our own: `count` in all.

@@ -72,11 +72,16 @@ impl Learners {
     }
 }
 
-/// Whether a learned address may lead to a service: not where it can only be a mistake or an attempt to take what is
-/// somebody else's.
-fn is_learnable(address: IpAddr, ranges: &VipRanges) -> bool {
+/// Whether an address that another server gave for a name may stand for it: not where it can only be a mistake, or an attempt
+/// to take what is somebody else's.
+pub fn may_stand(address: IpAddr) -> bool {
+    let address = address.to_canonical();
     let is_of_link = matches!(address, IpAddr::V4(v4) if v4.is_link_local());
-    is_dialable(address) && !address.is_loopback() && !is_of_link && !ranges.contains(address)
+    is_dialable(address) && !address.is_loopback() && !is_of_link
+}
+
+fn is_learnable(address: IpAddr, ranges: &VipRanges) -> bool {
+    may_stand(address) && !ranges.contains(address)
 }
 
 /// What learning added to a program.

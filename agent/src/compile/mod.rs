@@ -18,7 +18,7 @@ pub mod report;
 mod services;
 mod shares;
 
-pub use learned::{Extension, extend};
+pub use learned::{Extension, extend, may_stand};
 pub use names::{Names, Saying};
 pub use program::{
     Action, Compiled, Destination, Endpoint, Frontend, Program, RefuseReason, Service, ServiceKey,

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::compile::Names;
+use crate::compile::{Names, may_stand};
 use crate::model::{Answer, Fact};
 
 use super::forward::Forwarder;
@@ -103,7 +103,7 @@ impl Answering {
         let addresses: Arc<[IpAddr]> = found
             .addresses
             .into_iter()
-            .filter(|address| records::may_stand(*address))
+            .filter(|address| may_stand(*address))
             .collect();
         let key = (Arc::clone(&question.name), question.kind);
         if addresses.is_empty() || self.taught.get(&key).as_ref() == Some(&addresses) {

@@ -54,16 +54,6 @@ pub fn follow(question: &Question, reply: &mut Reply) -> Found {
     }
 }
 
-/// Whether an address that another server gave for a name may stand for it: not one that means another host everywhere.
-pub fn may_stand(address: IpAddr) -> bool {
-    let is_of_link = match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let address = address.to_canonical();
-    !address.is_loopback() && !address.is_unspecified() && !address.is_multicast() && !is_of_link
-}
-
 /// Takes out what would lead clients of a host of ours past its address: hints in HTTPS and SVCB records, and addresses
 /// of such hosts, which come along or are what ANY asks for. The name exists, as we say that it has addresses.
 pub fn keep_to_ours(names: &Names, reply: &mut Reply) {

@@ -1,10 +1,11 @@
 //! A name server with two listeners on loopback, its clients, and servers that misbehave.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent::app::ports;
 use agent::compile::{Names, Saying};
 use agent::nameserver::{Asked, Ended, Lesson, NameServer, Setup, Sockets};
 use hickory_proto::op::{Edns, Message, OpCode, Query};
@@ -93,18 +94,12 @@ pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
 
 /// Sockets of one free port.
 pub(crate) fn sockets() -> (Sockets, SocketAddr) {
-    for _ in 0..16 {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if let Ok(tcp) = TcpListener::bind(address) {
-            let sockets = Sockets {
-                udp: vec![udp],
-                tcp: vec![tcp],
-            };
-            return (sockets, address);
-        }
-    }
-    panic!("no port is free")
+    let (address, udp, tcp) = ports::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let sockets = Sockets {
+        udp: vec![udp],
+        tcp: vec![tcp],
+    };
+    (sockets, address)
 }
 
 pub(crate) fn query(name: &str, kind: RecordType) -> Message {
@@ -195,6 +190,6 @@ pub(crate) fn answer_of(query: &Message, last: u8) -> Message {
     answer
 }
 
-pub(crate) async fn upstream() -> DnsServer {
-    DnsServer::start().await.unwrap()
+pub(crate) fn upstream() -> DnsServer {
+    DnsServer::start().unwrap()
 }

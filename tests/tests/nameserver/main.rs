@@ -44,7 +44,7 @@ async fn own_hosts_are_answered_however_many_there_are_and_nobody_else_is_asked(
 
 #[tokio::test]
 async fn the_second_question_is_answered_without_asking_and_with_less_time_left() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     upstream.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
     let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
     assert_eq!(bench.ask("a.net.", RecordType::A).await.answers[0].ttl, 60);
@@ -58,7 +58,7 @@ async fn the_second_question_is_answered_without_asking_and_with_less_time_left(
 
 #[tokio::test]
 async fn a_hundred_clients_with_one_question_are_one_question() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     upstream.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
     let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
     let server = bench.listeners[0];
@@ -74,7 +74,7 @@ async fn a_hundred_clients_with_one_question_are_one_question() {
 
 #[tokio::test]
 async fn where_the_first_server_is_dead_the_second_answers_before_clients_give_up() {
-    let alive = upstream().await;
+    let alive = upstream();
     alive.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
     let dead = raw(|_, _| Vec::new());
     let bench = Bench::start(Names::default(), vec![dead, alive.address()], [None; 2]);
@@ -91,7 +91,7 @@ async fn where_the_first_server_is_dead_the_second_answers_before_clients_give_u
 
 #[tokio::test]
 async fn where_all_servers_are_dead_clients_are_told_and_what_held_before_holds() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     upstream.set("a.net", Entry::addresses(&["192.0.2.1"], 1));
     let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);
     bench.ask("a.net.", RecordType::A).await;
@@ -129,7 +129,7 @@ async fn what_does_not_belong_to_the_question_is_not_heard() {
 
 #[tokio::test]
 async fn a_lesson_comes_before_the_answer_which_waits_for_it_but_not_for_ever() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     for name in ["a.open.shop", "b.open.shop", "c.open.shop"] {
         upstream.set(name, Entry::addresses(&["192.0.2.1", "127.0.0.1"], 60));
     }
@@ -177,7 +177,7 @@ async fn a_lesson_comes_before_the_answer_which_waits_for_it_but_not_for_ever() 
 
 #[tokio::test]
 async fn a_name_on_demand_is_answered_with_the_address_that_it_is_given_then() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     upstream.set(
         "x.dynamic.shop",
         Entry::addresses(&["192.0.2.1", "2001:db8::1"], 60),
@@ -212,7 +212,7 @@ async fn a_name_on_demand_is_answered_with_the_address_that_it_is_given_then() {
 
 #[tokio::test]
 async fn each_listener_asks_the_server_that_it_stands_for() {
-    let (one, other) = (upstream().await, upstream().await);
+    let (one, other) = (upstream(), upstream());
     one.set("a.net", Entry::addresses(&["192.0.2.1"], 60));
     other.set("a.net", Entry::addresses(&["192.0.2.2"], 60));
     let origins = [Some(one.address()), Some(other.address())];
@@ -241,7 +241,7 @@ async fn it_beats_while_it_works_and_is_gone_with_its_ports_when_it_is_dropped()
 async fn answers_that_are_cut_are_fetched_by_stream_and_cut_for_clients_as_they_wish() {
     let many: Vec<String> = (1..=60).map(|n| format!("192.0.2.{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let upstream = upstream().await;
+    let upstream = upstream();
     let entry = Entry::addresses(&many, 60);
     upstream.set("many.net", Entry::Truncated(Box::new(entry)));
     let bench = Bench::start(Names::default(), vec![upstream.address()], [None; 2]);

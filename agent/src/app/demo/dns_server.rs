@@ -16,12 +16,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 
+use crate::app::ports;
+
 /// The life of a negative answer, in seconds.
 const NEGATIVE_TTL: u32 = 1;
 /// The longest alias chain that is followed; the zone may hold loops.
 const MAX_ALIASES: usize = 8;
-/// How many ports are tried for one that is free in UDP and TCP alike.
-const PORT_ATTEMPTS: usize = 16;
 
 /// How a name is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +72,12 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// Serves an empty zone on a free port of 127.0.0.1.
-    pub async fn start() -> io::Result<Self> {
-        let (udp, tcp) = bind().await?;
-        let address = udp.local_addr()?;
+    /// Serves an empty zone on a free port of 127.0.0.1. Must be called within a Tokio runtime.
+    pub fn start() -> io::Result<Self> {
+        let (address, udp, tcp) = ports::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        let (udp, tcp) = (UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?);
         let zone = Arc::new(Mutex::new(Zone::default()));
         let tasks = [
             tokio::spawn(serve_udp(udp, Arc::clone(&zone))),
@@ -119,19 +121,6 @@ impl Drop for DnsServer {
 
 fn lock(zone: &Mutex<Zone>) -> MutexGuard<'_, Zone> {
     zone.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The kernel picks the UDP port, which another process may hold in TCP.
-async fn bind() -> io::Result<(UdpSocket, TcpListener)> {
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for _ in 0..PORT_ATTEMPTS {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        match TcpListener::bind(udp.local_addr()?).await {
-            Ok(tcp) => return Ok((udp, tcp)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -85,9 +85,7 @@ impl Stage {
             let address = SocketAddr::new(address.into(), scene::SERVER_PORT);
             servers.start(name, address).await?;
         }
-        let dns = DnsServer::start()
-            .await
-            .context("starting the DNS server")?;
+        let dns = DnsServer::start().context("starting the DNS server")?;
         for (name, addresses) in scene::records() {
             dns.set(name, Entry::addresses(&addresses, scene::TTL));
         }

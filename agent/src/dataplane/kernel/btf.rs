@@ -42,6 +42,11 @@ impl<'a> Btf<'a> {
         })
     }
 
+    /// Where a member of a structure begins, in bytes from the structure's start.
+    pub(super) fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+        self.bit_offset(structure, member).map(|bit| bit / 8)
+    }
+
     /// The first bit of a member of a structure, counted from the structure's start.
     pub(super) fn bit_offset(&self, structure: &str, member: &str) -> Option<u32> {
         let mut rest = self.types;

@@ -69,11 +69,10 @@ pub(in crate::dataplane) struct Mptcp {
 
 impl Mptcp {
     fn find(types: &Btf<'_>) -> Option<Self> {
-        let offset = |structure, member| types.bit_offset(structure, member).map(|bit| bit / 8);
         Some(Self {
-            first: offset("mptcp_sock", "first")?,
-            cookie: offset("sock_common", "skc_cookie")?,
-            is_subflow: offset("tcp_sock", "is_mptcp")?,
+            first: types.offset("mptcp_sock", "first")?,
+            cookie: types.offset("sock_common", "skc_cookie")?,
+            is_subflow: types.offset("tcp_sock", "is_mptcp")?,
         })
     }
 }
@@ -91,11 +90,10 @@ pub(in crate::dataplane) struct UnicastDevice {
 
 impl UnicastDevice {
     fn find(types: &Btf<'_>) -> Option<Self> {
-        let offset = |structure, member| types.bit_offset(structure, member).map(|bit| bit / 8);
         Some(Self {
-            v4: offset("inet_sock", "uc_index")?,
-            of_v6: offset("inet_sock", "pinet6")?,
-            v6: offset("ipv6_pinfo", "ucast_oif")?,
+            v4: types.offset("inet_sock", "uc_index")?,
+            of_v6: types.offset("inet_sock", "pinet6")?,
+            v6: types.offset("ipv6_pinfo", "ucast_oif")?,
         })
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::passing::pass;
 use super::*;
+use crate::compile::may_stand;
 
 fn name(text: &str) -> Name {
     Name::from_ascii(format!("{text}.")).unwrap()
