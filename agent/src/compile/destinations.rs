@@ -19,6 +19,8 @@ pub(super) struct Destinations {
     addresses: BTreeSet<IpNet>,
     vips: Vec<IpAddr>,
     resolved: Vec<IpAddr>,
+    /// What the name server says of the host, where it says anything.
+    pub(super) saying: Option<Saying>,
 }
 
 impl Destinations {
@@ -26,9 +28,11 @@ impl Destinations {
         let name = host.resolvable.as_ref();
         let mut resolved = name.map_or_else(Vec::new, |n| answered(snapshot, n));
         resolved.retain(|address| is_dialable(*address) && !snapshot.vip_ranges.contains(*address));
+        let (addresses, vips) = (addresses(host), vips.of(host));
         Self {
-            addresses: addresses(host),
-            vips: vips.of(host),
+            saying: saying(host, &addresses, &vips),
+            addresses,
+            vips,
             resolved,
         }
     }
@@ -43,45 +47,13 @@ impl Destinations {
         }
     }
 
-    /// What the name server says of the host, where it says anything. Where only CIDRs lead to a host, or somebody decided
-    /// that it shall have no address, its name is left alone.
-    pub(super) fn saying(&self, host: &Host) -> Option<Saying> {
-        let entry = host.entries.first()?;
-        if host.ports.is_empty() {
-            return None;
-        }
-        let single = self.addresses.iter();
-        let declared: Vec<IpAddr> = single
-            .filter(|net| net.prefix_len() == net.max_prefix_len())
-            .map(IpNet::addr)
-            .collect();
-        if !declared.is_empty() {
-            return Some(Saying::Addresses(declared.into()));
-        }
-        if !self.vips.is_empty() {
-            return Some(Saying::Addresses(self.vips.as_slice().into()));
-        }
-        if !self.addresses.is_empty() {
-            return None;
-        }
-        match (entry.spec.resolution, &host.resolvable) {
-            (Resolution::DynamicDns, None) => {
-                let mut entries = host.entries.iter();
-                let is_eligible = entries.any(|entry| vip::is_eligible(entry.meta, entry.spec));
-                is_eligible.then_some(Saying::OnDemand)
-            }
-            (Resolution::None, _) | (_, None) => Some(Saying::Learned),
-            _ => None,
-        }
-    }
-
     /// A wildcard without addresses is reached by the names that clients asked us for.
     pub(super) fn unreachable(&self, host: &Host) -> Option<Diagnostic> {
         let entry = host.entries.first()?;
         if host.resolvable.is_some() || !self.addresses.is_empty() || host.ports.is_empty() {
             return None;
         }
-        let (severity, message) = match self.saying(host) {
+        let (severity, message) = match self.saying {
             Some(Saying::Learned) => (
                 Severity::Info,
                 format!(
@@ -104,6 +76,38 @@ impl Destinations {
                 .at("spec.hosts", 0)
                 .hint("give the entry spec.addresses, or list its hosts"),
         )
+    }
+}
+
+/// What the name server says of the host, where it says anything. Where only CIDRs lead to a host, or somebody decided
+/// that it shall have no address, its name is left alone.
+fn saying(host: &Host, addresses: &BTreeSet<IpNet>, vips: &[IpAddr]) -> Option<Saying> {
+    let entry = host.entries.first()?;
+    if host.ports.is_empty() {
+        return None;
+    }
+    let single = addresses.iter();
+    let declared: Vec<IpAddr> = single
+        .filter(|net| net.prefix_len() == net.max_prefix_len())
+        .map(IpNet::addr)
+        .collect();
+    if !declared.is_empty() {
+        return Some(Saying::Addresses(declared.into()));
+    }
+    if !vips.is_empty() {
+        return Some(Saying::Addresses(vips.into()));
+    }
+    if !addresses.is_empty() {
+        return None;
+    }
+    match (entry.spec.resolution, &host.resolvable) {
+        (Resolution::DynamicDns, None) => {
+            let mut entries = host.entries.iter();
+            let is_eligible = entries.any(|entry| vip::is_eligible(entry.meta, entry.spec));
+            is_eligible.then_some(Saying::OnDemand)
+        }
+        (Resolution::None, _) | (_, None) => Some(Saying::Learned),
+        _ => None,
     }
 }
 

@@ -60,7 +60,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut tls = TlsFindings::default();
     for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
-        let learns = matches!(destinations.saying(host), Some(Saying::Learned));
+        let learns = matches!(destinations.saying, Some(Saying::Learned));
         for declared in &host.ports {
             let age = declared.entry.age;
             let built = services::build(host, declared, &sources[age], &policies, snapshot);
@@ -119,7 +119,7 @@ fn locate(hosts: &mut Vec<Host<'_>>, snapshot: &Snapshot) -> Located {
     let mut destinations = Vec::with_capacity(hosts.len() + snapshot.asked.len());
     for (place, host) in hosts.iter().enumerate() {
         let of_host = Destinations::of(host, &vips, snapshot);
-        if let Some(saying) = of_host.saying(host) {
+        if let Some(saying) = of_host.saying.clone() {
             names.say(&hosts::resolvable(&host.name), saying, place);
         }
         destinations.push(of_host);
@@ -130,7 +130,7 @@ fn locate(hosts: &mut Vec<Host<'_>>, snapshot: &Snapshot) -> Located {
         };
         let host = hosts[place].on_demand(name);
         let of_name = Destinations::of(&host, &vips, snapshot);
-        if let Some(saying) = of_name.saying(&host) {
+        if let Some(saying) = of_name.saying.clone() {
             names.say_on_demand(name, saying, hosts.len());
         }
         hosts.push(host);
