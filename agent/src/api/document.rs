@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::str::Chars;
 
 use saphyr_parser::{Event, Parser, Span, StrInput};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -80,7 +81,7 @@ pub(super) fn parse(document: Document<'_>) -> Result<Node, ParseError> {
     let mut node = read_values(document)?;
     let mut events = Events {
         parser: Parser::new_from_str(document.text),
-        first_line: document.first_line,
+        lines: Lines::new(document),
     };
     // What cannot be placed keeps the line of the document: the values are right all the same.
     events.place_document(&mut node);
@@ -107,15 +108,15 @@ fn read_values(document: Document<'_>) -> Result<Node, ParseError> {
     }
     seed.deserialize(serde_yaml::Deserializer::from_str(document.text))
         .map_err(|error| {
-            let relative = error.location().map_or(1, |location| location.line());
-            let line = document.first_line + u32::try_from(relative.saturating_sub(1)).unwrap_or(0);
+            let index = error.location().map_or(0, |location| location.index());
+            let line = Lines::new(document).line_of(index);
             if budget.get() == 0 || error.to_string().contains("repetition limit") {
                 return ParseError::TooLarge { line };
             }
             let tab = document
                 .text
                 .lines()
-                .nth(relative.saturating_sub(1))
+                .nth((line - document.first_line) as usize)
                 .is_some_and(|text| text.trim_start_matches(' ').starts_with('\t'));
             ParseError::Syntax {
                 line,
@@ -150,18 +151,43 @@ fn set_line(node: &mut Node, line: u32) {
     }
 }
 
+/// Lines of a file by the place in a document, as editors count them: to YAML, a carriage return alone ends one as well.
+struct Lines<'a> {
+    rest: Chars<'a>,
+    index: usize,
+    line: u32,
+}
+
+impl<'a> Lines<'a> {
+    fn new(document: Document<'a>) -> Lines<'a> {
+        Lines {
+            rest: document.text.chars(),
+            index: 0,
+            line: document.first_line,
+        }
+    }
+
+    /// The line of the character at `index`, which never lies before the one that was asked for last.
+    fn line_of(&mut self, index: usize) -> u32 {
+        let passed = index.saturating_sub(self.index);
+        self.index += passed;
+        let breaks = self.rest.by_ref().take(passed).filter(|&c| c == '\n');
+        self.line += u32::try_from(breaks.count()).unwrap_or(u32::MAX);
+        self.line
+    }
+}
+
 /// The positions of a document's values, in the order in which they are written.
 struct Events<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    first_line: u32,
+    lines: Lines<'a>,
 }
 
 impl<'a> Events<'a> {
     /// `None` at an error: the two parsers do not agree on what is YAML in every corner.
     fn next(&mut self) -> Option<(Event<'a>, u32)> {
         let (event, Span { start, .. }) = self.parser.next_event()?.ok()?;
-        let line = u32::try_from(start.line()).ok()?;
-        Some((event, self.first_line + line.saturating_sub(1)))
+        Some((event, self.lines.line_of(start.index())))
     }
 
     fn place_document(&mut self, node: &mut Node) -> Option<()> {

@@ -102,6 +102,23 @@ fn documents_are_told_apart_by_lines_alone() {
 }
 
 #[test]
+fn lines_end_where_editors_end_them() {
+    // To YAML, each of these ends a line as well.
+    for lone in ["\r", "\u{85}", "\u{2028}"] {
+        let comment = format!("# é{lone}# two{lone}# three");
+        let ill_typed = format!("{comment}\n{}", SERVICE.replace("5432", "x"));
+        let broken = format!("{comment}\n{SERVICE}(");
+        assert_eq!(
+            findings(&ill_typed),
+            ["10 Error SH1011 spec.ports[0].number"],
+            "{lone:?}"
+        );
+        assert_eq!(findings(&broken), ["11 Error SH1001 "], "{lone:?}");
+    }
+    assert_eq!(findings("(:\r."), ["1 Error SH1001 "]);
+}
+
+#[test]
 fn json_is_read_as_an_object_or_a_list() {
     let object = r#"{"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "a\u00e4\/b"},
   "spec": {"hosts": ["a.example.com"], "resolution": "DNS",
