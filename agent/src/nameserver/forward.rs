@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::exchange;
 use super::question::Question;
-use super::reply::{Cached, Reply, Source};
+use super::reply::{self, Cached, Reply, Source};
 use super::stats::{Counters, bump};
 use super::upstreams::Upstreams;
 
@@ -124,7 +124,7 @@ impl Forwarder {
             let start = Instant::now();
             bump(&self.counters.forwarded);
             match exchange::ask(server, &key.question, patience).await {
-                Ok(answer) if is_answer(answer.metadata.response_code) => {
+                Ok(answer) if reply::is_answer(&answer) => {
                     self.counters.answered_after(start.elapsed());
                     self.upstreams.answered(server);
                     let said = Arc::new(Said::new(answer, server));
@@ -164,11 +164,6 @@ impl Forwarder {
         cached.sort_by(|a, b| (&a.name, &a.kind, a.server).cmp(&(&b.name, &b.kind, b.server)));
         cached
     }
-}
-
-/// Whether it says something of the name, rather than of the server.
-fn is_answer(code: ResponseCode) -> bool {
-    matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 impl Said {

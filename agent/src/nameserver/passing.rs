@@ -10,16 +10,17 @@ use crate::compile::Names;
 use super::handler;
 use super::question::Question;
 use super::records;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 
-/// The message that a client gets who asked `question`, and what was read out of the answer; `None` if that is no message.
+/// The message that a client gets who asked `question`, and what was read out of the answer; `None` if that is none.
 /// A question for addresses is treated as one whose answer is learned, any other as one for a host of ours.
 pub fn pass(
     names: &Names,
     question: &Question,
     answer: &[u8],
 ) -> Option<(Vec<u8>, records::Found)> {
-    let mut reply = Reply::of_message(Message::from_vec(answer).ok()?);
+    let answer = Message::from_vec(answer).ok().filter(reply::is_answer)?;
+    let mut reply = Reply::of_message(answer);
     let found = if question.wants_addresses() {
         records::follow(question, &mut reply)
     } else {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::Record;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,18 @@ impl Reply {
         ];
         sections.into_iter().flatten()
     }
+}
+
+/// Whether another server's message says something of the name, rather than of the server. A message that is not about a
+/// query (an update) may hold records that no answer can.
+pub(super) fn is_answer(message: &Message) -> bool {
+    let metadata = &message.metadata;
+    metadata.message_type == MessageType::Response
+        && metadata.op_code == OpCode::Query
+        && matches!(
+            metadata.response_code,
+            ResponseCode::NoError | ResponseCode::NXDomain
+        )
 }
 
 /// Where a reply comes from.

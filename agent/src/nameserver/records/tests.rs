@@ -1,4 +1,4 @@
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::Name;
 use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, Mandatory, Unknown};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS};
@@ -232,6 +232,22 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     vec(record, 0..12)
 }
 
+#[test]
+fn only_what_answers_a_query_is_passed_on() {
+    let pass_as = |spoil: fn(&mut Message)| {
+        let mut message = Message::response(1, OpCode::Query);
+        spoil(&mut message);
+        let question = Question::plain("a", RecordType::A);
+        pass(&ours(), &question, &message.to_vec().unwrap())
+    };
+    assert!(pass_as(|_| ()).is_some());
+    assert!(pass_as(|m| m.metadata.response_code = ResponseCode::NXDomain).is_some());
+    assert!(pass_as(|m| m.metadata.response_code = ResponseCode::Refused).is_none());
+    assert!(pass_as(|m| m.metadata.message_type = MessageType::Query).is_none());
+    // Records of updates may be empty, which no record of an answer is.
+    assert!(pass_as(|m| m.metadata.op_code = OpCode::Update).is_none());
+}
+
 proptest! {
     #[test]
     fn what_is_kept_is_reached_from_the_question(answers in records()) {
@@ -267,7 +283,7 @@ proptest! {
         answers in records(),
         spoiled in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)
     ) {
-        let mut message = Message::query();
+        let mut message = Message::response(1, OpCode::Query);
         message.answers = answers;
         let mut bytes = message.to_vec().unwrap();
         for (at, byte) in spoiled {
