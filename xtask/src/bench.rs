@@ -9,7 +9,7 @@ use crate::{build, privilege, process, tree};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Fewer rounds: half a minute instead of minutes
+    /// Fewer rounds: less than a minute instead of minutes
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated

@@ -27,7 +27,7 @@ use table::Table;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Fewer rounds: half a minute instead of minutes
+    /// Fewer rounds: less than a minute instead of minutes
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated
