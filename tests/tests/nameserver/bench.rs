@@ -12,7 +12,7 @@ use hickory_proto::op::{Edns, Message, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use tests::dns_server::DnsServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -138,15 +138,21 @@ pub(crate) async fn exchange(server: SocketAddr, request: &Message) -> Message {
 
 pub(crate) async fn exchange_by_stream(server: SocketAddr, request: &Message) -> Message {
     let mut stream = TcpStream::connect(server).await.unwrap();
-    let request = request.to_vec().unwrap();
-    stream
-        .write_u16(request.len().try_into().unwrap())
-        .await
-        .unwrap();
-    stream.write_all(&request).await.unwrap();
-    let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
-    stream.read_exact(&mut answer).await.unwrap();
-    Message::from_vec(&answer).unwrap()
+    write(&mut stream, request).await;
+    read(&mut stream).await
+}
+
+async fn write(stream: &mut TcpStream, message: &Message) {
+    let bytes = message.to_vec().unwrap();
+    let length = bytes.len().try_into().unwrap();
+    stream.write_u16(length).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+}
+
+async fn read(stream: &mut TcpStream) -> Message {
+    let mut bytes = vec![0; stream.read_u16().await.unwrap().into()];
+    stream.read_exact(&mut bytes).await.unwrap();
+    Message::from_vec(&bytes).unwrap()
 }
 
 pub(crate) fn addresses(message: &Message) -> Vec<String> {
@@ -161,8 +167,10 @@ pub(crate) fn saying(last: u8) -> Saying {
     Saying::Addresses([IpAddr::from([240, 1, 0, last])].into())
 }
 
-/// A server that does what `answer` says with each query, any number of datagrams to send back.
-pub(crate) fn raw(answer: impl Fn(&Message, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
+/// A server that does what `answer` says with each query and its client, any number of messages to send back.
+pub(crate) fn raw(
+    answer: impl Fn(&Message, SocketAddr) -> Vec<Message> + Send + 'static,
+) -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = socket.local_addr().unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -171,12 +179,27 @@ pub(crate) fn raw(answer: impl Fn(&Message, &[u8]) -> Vec<Vec<u8>> + Send + 'sta
         let mut buffer = vec![0; 65_535];
         while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
             let query = Message::from_vec(&buffer[..length]).unwrap();
-            for datagram in answer(&query, &buffer[..length]) {
-                socket.send_to(&datagram, client).await.unwrap();
+            for message in answer(&query, client) {
+                let bytes = message.to_vec().unwrap();
+                socket.send_to(&bytes, client).await.unwrap();
             }
         }
     });
     address
+}
+
+/// The same over TCP, at the port of a server that has only UDP.
+pub(crate) async fn raw_stream(
+    server: SocketAddr,
+    answer: impl Fn(&Message) -> Message + Send + 'static,
+) {
+    let listener = TcpListener::bind(server).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let query = read(&mut stream).await;
+            write(&mut stream, &answer(&query)).await;
+        }
+    });
 }
 
 /// An answer to `query` with one address.

@@ -9,12 +9,15 @@ mod bench;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::compile::{Names, Saying};
 use agent::model::Fact;
 use hickory_proto::op::{Message, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::rdata::svcb::{IpHint, SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{A, HTTPS};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tests::dns_server::Entry;
 use tokio::time::timeout;
 
@@ -109,22 +112,79 @@ async fn where_all_servers_are_dead_clients_are_told_and_what_held_before_holds(
 #[tokio::test]
 async fn what_does_not_belong_to_the_question_is_not_heard() {
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let forger = raw(move |query, _| {
+    let forger = raw(move |query, client| {
+        let elsewhere = answer_of(query, 68).to_vec().unwrap();
+        stranger.send_to(&elsewhere, client).unwrap();
         let mut wrong_id = answer_of(query, 66);
         wrong_id.metadata.id = query.metadata.id.wrapping_add(1);
         let mut other = query.clone();
         other.queries[0].set_name(Name::from_ascii("bank.net.").unwrap());
         let wrong_question = answer_of(&other, 67);
-        let right = answer_of(query, 1);
-        let all = [wrong_id, wrong_question, right];
-        assert!(stranger.local_addr().is_ok());
-        all.map(|message| message.to_vec().unwrap()).into()
+        vec![wrong_id, wrong_question, answer_of(query, 1)]
     });
     let bench = Bench::start(Names::default(), vec![forger], [None; 2]);
     assert_eq!(
         addresses(&bench.ask("a.net.", RecordType::A).await),
         ["192.0.2.1"]
     );
+}
+
+#[tokio::test]
+async fn a_server_that_spoils_the_case_of_names_is_heard_by_stream_alone() {
+    let spoiler = raw(|query, _| {
+        let mut spoiled = query.clone();
+        spoiled.queries[0].set_name(query.queries[0].name().to_lowercase());
+        vec![answer_of(&spoiled, 66)]
+    });
+    raw_stream(spoiler, |query| answer_of(query, 1)).await;
+    let bench = Bench::start(Names::default(), vec![spoiler], [None; 2]);
+    // So many letters that their case is never drawn as it came.
+    let answer = bench
+        .ask(
+            "abcdefghijklmnopqrstuvwxyz.abcdefghijkl.net.",
+            RecordType::A,
+        )
+        .await;
+    assert_eq!(addresses(&answer), ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn service_records_of_own_hosts_come_without_addresses_that_lead_past_them() {
+    let hinting = raw(|query, _| {
+        let mut answer = answer_of(query, 66);
+        let owner = query.queries[0].name().clone();
+        let hint = SvcParamValue::Ipv4Hint(IpHint(vec![A::new(192, 0, 2, 66)]));
+        let port = (SvcParamKey::Port, SvcParamValue::Port(8443));
+        let params = vec![port, (SvcParamKey::Ipv4Hint, hint)];
+        let service = RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params)));
+        answer.additionals.append(&mut answer.answers);
+        answer.add_answer(Record::from_rdata(owner, 60, service));
+        vec![answer]
+    });
+    let names = Names::from_iter([("a.shop", saying(1))]);
+    let bench = Bench::start(names, vec![hinting], [None; 2]);
+    let own = bench.ask("a.shop.", RecordType::HTTPS).await.to_string();
+    assert!(own.contains("8443") && !own.contains("192.0.2.66"), "{own}");
+    let other = bench.ask("a.net.", RecordType::HTTPS).await.to_string();
+    assert_eq!(other.matches("192.0.2.66").count(), 2, "{other}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_beats_no_more_until_it_goes_on() {
+    let bench = Bench::start(Names::default(), Vec::new(), [None; 2]);
+    bench.wait_for_beats(2).await;
+    let hung = {
+        let _held = bench.names.lock().unwrap();
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let question = query("a.net.", RecordType::A).to_vec().unwrap();
+        client.send_to(&question, bench.listeners[0]).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        let before = bench.beats.load(Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(500));
+        (before, bench.beats.load(Ordering::Relaxed))
+    };
+    assert_eq!(hung.0, hung.1);
+    bench.wait_for_beats(2).await;
 }
 
 #[tokio::test]
