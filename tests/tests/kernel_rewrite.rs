@@ -4,7 +4,7 @@ use agent::compile::{Action, Destination, Program};
 use agent_common::abi::TCP;
 use anyhow::Result;
 use tests::client::Outcome;
-use tests::lab::{ENETUNREACH, Lab};
+use tests::lab::{self, ENETUNREACH, Lab};
 use tests::programs::{add, at, balance, frontend, ip, key, service, tcp80};
 use tests::sockets::{Request, Transport};
 
@@ -138,6 +138,11 @@ fn resolution_none_keeps_the_address_and_may_change_the_port() -> Result<()> {
     let moved = lab.client.connect(Transport::Tcp, at("10.9.0.1:81"))?;
     assert_eq!(reached(&moved).1, at("10.9.0.1:81"));
     assert_eq!(lab.open(), 2);
+    if lab::has_compare_and_swap() {
+        // By this, an address that was learned stays so for as long as a socket uses it.
+        let originals: Vec<_> = lab.dataplane.originals().collect();
+        assert_eq!(originals, [ip("10.9.0.1"); 2]);
+    }
     let counts = lab.dataplane.counts();
     assert!(
         counts
