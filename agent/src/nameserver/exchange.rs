@@ -12,6 +12,7 @@ use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender, FirstAnswer};
 
 use super::question::Question;
+use super::reply;
 
 /// How often a question is sent to one server, and after which time again: datagrams get lost.
 const DATAGRAMS: u8 = 3;
@@ -26,10 +27,15 @@ pub(super) async fn ask(
     question: &Question,
     patience: Duration,
 ) -> Result<DnsResponse, NetError> {
-    match ask_by_datagram(server, question, patience).await {
+    let answer = match ask_by_datagram(server, question, patience).await {
         Ok(answer) if answer.metadata.truncation => ask_by_stream(server, question, patience).await,
         Err(NetError::QueryCaseMismatch) => ask_by_stream(server, question, patience).await,
         result => result,
+    }?;
+    if reply::answers_query(&answer) {
+        Ok(answer)
+    } else {
+        Err(NetError::from("what came back answers no query"))
     }
 }
 

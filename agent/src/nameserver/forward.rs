@@ -124,7 +124,7 @@ impl Forwarder {
             let start = Instant::now();
             bump(&self.counters.forwarded);
             match exchange::ask(server, &key.question, patience).await {
-                Ok(answer) if reply::is_answer(&answer) => {
+                Ok(answer) if reply::is_of_name(answer.metadata.response_code) => {
                     self.counters.answered_after(start.elapsed());
                     self.upstreams.answered(server);
                     let said = Arc::new(Said::new(answer, server));

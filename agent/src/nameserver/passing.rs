@@ -19,7 +19,10 @@ pub fn pass(
     question: &Question,
     answer: &[u8],
 ) -> Option<(Vec<u8>, records::Found)> {
-    let answer = Message::from_vec(answer).ok().filter(reply::is_answer)?;
+    let answer = Message::from_vec(answer).ok()?;
+    if !reply::answers_query(&answer) || !reply::is_of_name(answer.metadata.response_code) {
+        return None;
+    }
     let mut reply = Reply::of_message(answer);
     let found = if question.wants_addresses() {
         records::follow(question, &mut reply)

@@ -62,16 +62,15 @@ impl Reply {
     }
 }
 
-/// Whether another server's message says something of the name, rather than of the server. A message that is not about a
-/// query (an update) may hold records that no answer can.
-pub(super) fn is_answer(message: &Message) -> bool {
+/// Whether another server's message answers a query at all: one about an update may hold records that no answer can.
+pub(super) fn answers_query(message: &Message) -> bool {
     let metadata = &message.metadata;
-    metadata.message_type == MessageType::Response
-        && metadata.op_code == OpCode::Query
-        && matches!(
-            metadata.response_code,
-            ResponseCode::NoError | ResponseCode::NXDomain
-        )
+    metadata.message_type == MessageType::Response && metadata.op_code == OpCode::Query
+}
+
+/// Whether it says something of the name, rather than of the server.
+pub(super) fn is_of_name(code: ResponseCode) -> bool {
+    matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 /// Where a reply comes from.

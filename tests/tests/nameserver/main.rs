@@ -130,6 +130,19 @@ async fn what_does_not_belong_to_the_question_is_not_heard() {
 }
 
 #[tokio::test]
+async fn a_server_that_answers_no_query_has_not_answered() {
+    let updating = raw(|query, _| {
+        let mut answer = answer_of(query, 66);
+        answer.metadata.op_code = OpCode::Update;
+        vec![answer]
+    });
+    let bench = Bench::start(Names::default(), vec![updating], [None; 2]);
+    let answer = bench.ask("a.net.", RecordType::A).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    assert!(answer.answers.is_empty());
+}
+
+#[tokio::test]
 async fn a_server_that_spoils_the_case_of_names_is_heard_by_stream_alone() {
     let spoiler = raw(|query, _| {
         let mut spoiled = query.clone();
