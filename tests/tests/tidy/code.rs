@@ -62,12 +62,6 @@ const UNSAFE: &[(&str, &str)] = &[
 /// A file answers one question; more lines than this are mostly two.
 const LINES: usize = 450;
 
-/// Longer files, and why they are one.
-const LONG: &[(&str, &str)] = &[(
-    "agent/src/api/decode/tests.rs",
-    "a table of documents, with the diagnostics that each must get",
-)];
-
 #[test]
 fn no_file_says_unsafe_but_those_that_must() {
     let mut findings = Vec::new();
@@ -97,17 +91,8 @@ fn no_file_answers_two_questions() {
     let mut findings = Vec::new();
     for file in rust_files("") {
         let lines = file.text.lines().count();
-        let allowed = LONG.iter().any(|(path, _)| *path == file.path);
-        if lines > LINES && !allowed {
-            let path = file.path;
-            findings.push(format!(
-                "{path} has {lines} lines: split it, or give the reason here"
-            ));
-        } else if lines <= LINES && allowed {
-            findings.push(format!(
-                "{} no longer needs its leave to be long",
-                file.path
-            ));
+        if lines > LINES {
+            findings.push(format!("{} has {lines} lines: split it", file.path));
         }
     }
     assert_none(&findings);
