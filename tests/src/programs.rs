@@ -4,7 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use agent::api::{Kind, ObjectId, Origin, Protocol, Resolution};
-use agent::compile::{Action, Destination, Endpoint, Frontend, Program, Service, ServiceKey};
+use agent::compile::{
+    Action, Cluster, Destination, Endpoint, Frontend, Program, Service, ServiceKey,
+};
+use agent::model::Vital;
 use agent_common::abi::{DEFAULT_SCOPE, TCP};
 
 use crate::sockets::Transport;
@@ -49,11 +52,24 @@ pub fn endpoint(at: SocketAddr, share: u64) -> Endpoint {
         share,
         priority: 0,
         locality: agent::api::Locality::default(),
-        healthy: true,
+        vital: Vital::default(),
+        locality_group: 0,
+        cluster: 0,
+        weight: 1,
         labels: Arc::default(),
         object: object(),
         origin: origin(),
         hostname: None,
+    }
+}
+
+fn cluster() -> Cluster {
+    Cluster {
+        host: "a.example".into(),
+        subset: None,
+        weight: 1,
+        localities: None,
+        policy: Arc::default(),
     }
 }
 
@@ -64,6 +80,8 @@ pub fn service(action: Action, endpoints: Vec<Endpoint>) -> Arc<Service> {
         resolution: Resolution::Static,
         action,
         endpoints,
+        clusters: vec![cluster()],
+        unserved: 0,
         object: object(),
         origin: origin(),
         reasons: Vec::new(),

@@ -107,7 +107,11 @@ impl Bench {
                 };
                 self.history.push((name, told));
             }
-            Fact::Resolved { .. } | Fact::Mesh(_) | Fact::Learned { .. } | Fact::Asked { .. } => {
+            Fact::Resolved { .. }
+            | Fact::Vitals { .. }
+            | Fact::Mesh(_)
+            | Fact::Learned { .. }
+            | Fact::Asked { .. } => {
                 panic!("not a directory's to tell")
             }
         }

@@ -3,11 +3,17 @@
 mod connection_pool;
 mod load_balancer;
 mod locality_setting;
+mod policy;
 mod read;
 mod schema;
 mod tls;
 
 use std::collections::BTreeMap;
+
+pub use policy::{
+    Algorithm, ConnectionPool, HashTable, Keepalive, LoadBalancer, OutlierDetection, TrafficPolicy,
+    Warmup,
+};
 
 pub(super) use locality_setting::read as read_locality_setting;
 pub(super) use read::read;
@@ -53,12 +59,14 @@ impl Default for LocalityLbSetting {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrafficPolicy {
-    pub locality_lb: Option<LocalityLbSetting>,
-    /// Whether `outlierDetection` is present, which is what turns failover on.
-    pub outlier_detection: bool,
-    pub tls: Option<TlsMode>,
+/// Endpoints with certain labels, which routes name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subset {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub traffic_policy: Option<TrafficPolicy>,
+    pub port_policies: BTreeMap<u16, TrafficPolicy>,
+    pub line: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +76,8 @@ pub struct DestinationRule {
     pub traffic_policy: Option<TrafficPolicy>,
     /// `trafficPolicy.portLevelSettings`: each replaces the whole policy for its port.
     pub port_policies: BTreeMap<u16, TrafficPolicy>,
+    /// In the order of the rule.
+    pub subsets: Vec<Subset>,
     pub export_to: Vec<String>,
     /// `None` when absent.
     pub workload_selector: Option<BTreeMap<String, String>>,

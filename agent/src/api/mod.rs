@@ -22,7 +22,10 @@ mod tree;
 pub mod workload_entry;
 
 pub use decode::{Broken, Decoded, decode};
-pub use destination_rule::{DestinationRule, LocalityLbSetting, TlsMode, TrafficPolicy};
+pub use destination_rule::{
+    Algorithm, ConnectionPool, DestinationRule, HashTable, Keepalive, LoadBalancer,
+    LocalityLbSetting, OutlierDetection, Subset, TlsMode, TrafficPolicy, Warmup,
+};
 pub use diagnostic::{Diagnostic, Severity};
 pub use locality::Locality;
 pub use mesh_config::MeshConfig;

@@ -37,7 +37,7 @@ pub(super) struct Arrangement {
     /// Of each endpoint; from 0 (first choice) without gaps.
     pub(super) priorities: Vec<u32>,
     /// Of each endpoint, into `weights`; empty unless localities are weighted.
-    pub(super) groups: Vec<usize>,
+    pub(super) groups: Vec<u32>,
     /// Of each locality; 0 for one that is to get nothing. `None`: localities are not weighted, and the weights of
     /// the endpoints alone decide within a priority.
     pub(super) weights: Option<Vec<u64>>,
@@ -84,17 +84,17 @@ pub(super) fn arrange(places: &[Place], setting: Option<&Setting>, node: &Node) 
 }
 
 /// The endpoints by locality and priority, and the sum of weights of each such group.
-fn group(places: &[Place], priorities: &[u32]) -> (Vec<usize>, Vec<u64>) {
+fn group(places: &[Place], priorities: &[u32]) -> (Vec<u32>, Vec<u64>) {
     let keys = places
         .iter()
         .zip(priorities)
         .map(|(p, priority)| (p.locality, *priority));
     let distinct: BTreeSet<_> = keys.clone().collect();
-    let index: BTreeMap<_, usize> = distinct.into_iter().zip(0..).collect();
-    let groups: Vec<usize> = keys.map(|key| index[&key]).collect();
+    let index: BTreeMap<_, u32> = distinct.into_iter().zip(0..).collect();
+    let groups: Vec<u32> = keys.map(|key| index[&key]).collect();
     let mut weights = vec![0; index.len()];
     for (place, group) in places.iter().zip(&groups) {
-        weights[*group] += u64::from(place.weight);
+        weights[*group as usize] += u64::from(place.weight);
     }
     (groups, weights)
 }
@@ -108,7 +108,7 @@ fn distribute(places: &[Place], entries: &[Distribute], node: &Node) -> Arrangem
     if let Some(entry) = entry {
         let mut localities = vec![&node.locality; weights.len()];
         for (place, group) in places.iter().zip(&groups) {
-            localities[*group] = place.locality;
+            localities[*group as usize] = place.locality;
         }
         weights = distributed(entry, &localities, &weights);
     }

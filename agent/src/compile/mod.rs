@@ -17,6 +17,7 @@ pub mod program;
 pub mod report;
 mod services;
 mod shares;
+mod spread;
 
 pub use learned::{Extension, extend, may_stand};
 pub use names::{Names, Saying};
@@ -24,6 +25,7 @@ pub use program::{
     Action, Compiled, Destination, Endpoint, Frontend, Program, RefuseReason, Service, ServiceKey,
 };
 pub use report::{Report, report};
+pub use spread::{Cluster, Policy};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -64,21 +66,15 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         for declared in &host.ports {
             let age = declared.entry.age;
             let built = services::build(host, declared, &sources[age], &policies, snapshot);
-            let key = ServiceKey {
-                namespace: Arc::clone(&host.namespace),
-                host: Arc::clone(&host.name),
-                port: declared.port.number,
-                transport: declared.transport(),
-            };
             if let Some(rule) = built.tls_rule {
-                tls.add(&rule.meta.id, &rule.meta.origin, &key);
+                tls.add(&rule.meta.id, &rule.meta.origin, &built.key);
             }
             destinations.claim(&mut claims, claimants.len(), age);
             if learns {
-                learners.add(place, age, claimants.len(), &key);
+                learners.add(place, age, claimants.len(), &built.key);
             }
             claimants.push(Claimant {
-                key,
+                key: built.key,
                 service: Arc::new(built.service),
             });
         }

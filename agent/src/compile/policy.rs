@@ -1,10 +1,12 @@
 //! Which `DestinationRule` applies to a service (Istio's `PushContext.destinationRule`), and which of its policies.
 
 use std::collections::{BTreeSet, HashMap, hash_map};
+use std::sync::Arc;
 
 use crate::api::{DestinationRule, Diagnostic, MeshConfig, Meta, Severity, TrafficPolicy};
 
 use super::codes;
+use super::spread::Policy;
 
 /// Clients of a node have no namespace, and look from this one.
 const CLIENT_NAMESPACE: &str = "default";
@@ -21,6 +23,8 @@ pub(super) struct Applied<'a> {
 /// All rules, found by host without looking at each.
 pub(super) struct Policies<'a> {
     mesh: &'a MeshConfig,
+    /// Where no rule says anything.
+    default: Arc<Policy>,
     /// Those of the clients' namespace that are for it.
     local: Rules<'a>,
     by_namespace: HashMap<&'a str, Rules<'a>>,
@@ -51,6 +55,7 @@ impl<'a> Policies<'a> {
     ) -> Self {
         let mut policies = Self {
             mesh,
+            default: Arc::default(),
             local: Rules::default(),
             by_namespace: HashMap::new(),
         };
@@ -88,6 +93,20 @@ impl<'a> Policies<'a> {
             meta: rule.meta,
             policy,
             of_port: false,
+        })
+    }
+
+    /// What the policy says of a cluster's endpoints.
+    pub(super) fn policy(&self, applied: Option<Applied<'a>>) -> Arc<Policy> {
+        let Some(applied) = applied else {
+            return Arc::clone(&self.default);
+        };
+        let balancer = applied.policy.load_balancer.clone().unwrap_or_default();
+        Arc::new(Policy {
+            algorithm: balancer.algorithm,
+            connection_pool: applied.policy.connection_pool.unwrap_or_default(),
+            outlier_detection: applied.policy.outlier_detection,
+            warmup: balancer.warmup,
         })
     }
 

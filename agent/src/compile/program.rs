@@ -8,20 +8,13 @@ use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 
 use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
-use crate::model::VipRanges;
+use crate::model::{VipRanges, Vital};
 
 use super::learned::Learners;
 use super::names::Names;
+use super::spread::Cluster;
 
-/// Identifies a service for as long as it exists, whatever else changes about it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceKey {
-    pub namespace: Arc<str>,
-    pub host: Arc<str>,
-    pub port: u16,
-    /// `agent_common::abi::{TCP, UDP}`.
-    pub transport: u8,
-}
+pub use crate::model::ServiceKey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
@@ -45,12 +38,18 @@ pub struct Frontend {
 pub struct Endpoint {
     pub address: IpAddr,
     pub port: u16,
+    /// At least 1.
+    pub weight: u32,
     /// Part of the service's new connections, in units of which all endpoints of the service together have
     /// `Service::total()`; 0 for an endpoint that gets none (another priority, `distribute`).
     pub share: u64,
     pub priority: u32,
+    /// Index into the localities of its cluster; 0 where those have no weights.
+    pub locality_group: u32,
+    /// Index into `Service::clusters`.
+    pub cluster: u32,
     pub locality: Locality,
-    pub healthy: bool,
+    pub vital: Vital,
     pub labels: Arc<BTreeMap<String, String>>,
     /// The object and line that it comes from.
     pub object: Arc<ObjectId>,
@@ -86,6 +85,10 @@ pub struct Service {
     pub action: Action,
     /// Ordered by priority, then as the objects list them. Empty unless the action is `Balance`.
     pub endpoints: Vec<Endpoint>,
+    /// What the endpoints belong to. The first decides what the whole service has one of.
+    pub clusters: Vec<Cluster>,
+    /// Part of the connects that go to clusters without an endpoint, and fail.
+    pub unserved: u64,
     /// The `ServiceEntry` that declares it, and the line of the port.
     pub object: Arc<ObjectId>,
     pub origin: Origin,
@@ -96,7 +99,7 @@ pub struct Service {
 impl Service {
     /// What the shares of the endpoints are parts of.
     pub fn total(&self) -> u64 {
-        self.endpoints.iter().map(|e| e.share).sum()
+        self.endpoints.iter().map(|e| e.share).sum::<u64>() + self.unserved
     }
 }
 

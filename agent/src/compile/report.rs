@@ -106,7 +106,7 @@ fn reported_endpoint(endpoint: &Endpoint, total: u64) -> ReportedEndpoint {
         share,
         priority: endpoint.priority,
         locality: endpoint.locality.to_string(),
-        healthy: endpoint.healthy,
+        healthy: endpoint.vital.is_healthy(),
         labels: (*endpoint.labels).clone(),
     }
 }

@@ -5,21 +5,22 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::api::{LocalityLbSetting, Origin, Resolution, TlsMode};
-use crate::model::Snapshot;
+use crate::model::{ServiceVitals, Snapshot, Vital};
 
 use super::catalog::Entry;
 use super::endpoints::{Candidate, Sources, answered};
 use super::hosts::{Declared, Host};
-use super::locality::{self, Arrangement, Place, Setting};
+use super::locality::{self, Place, Setting};
 use super::policy::{Applied, Policies};
-use super::program::{Action, Endpoint, RefuseReason, Service};
-use super::shares::{self, Part};
+use super::program::{Action, Endpoint, RefuseReason, Service, ServiceKey};
+use super::spread::Cluster;
 
 /// Istio's annotation that prefers endpoints which are near.
 pub(super) const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// A service, and the rule that asked for what cannot be done.
 pub(super) struct Built<'a> {
+    pub(super) key: ServiceKey,
     pub(super) service: Service,
     pub(super) tls_rule: Option<Applied<'a>>,
 }
@@ -34,6 +35,12 @@ pub(super) fn build<'a>(
 ) -> Built<'a> {
     let entry = declared.entry;
     let port = declared.port;
+    let key = ServiceKey {
+        namespace: Arc::clone(&host.namespace),
+        host: Arc::clone(&host.name),
+        port: port.number,
+        transport: declared.transport(),
+    };
     let applied = policies.find(&host.namespace, &host.name, port.number);
     let asks_for_tls = |applied: &Applied| {
         let tls = applied.policy.tls;
@@ -52,24 +59,33 @@ pub(super) fn build<'a>(
     } else {
         action(entry, port.target_port, sources)
     };
-    let endpoints = if action == Action::Balance {
+    let arranged = if action == Action::Balance {
         let own = sources.of_host(host, entry);
         let resolution = entry.spec.resolution;
         let candidates = sources.candidates(own.as_ref(), resolution, port, snapshot);
         reasons.extend(name_reasons(host, sources, own.is_some(), snapshot));
         let (setting, why) = effective_setting(applied, entry, snapshot);
         reasons.push(why);
-        balance(&candidates, setting.as_ref(), snapshot, &mut reasons)
+        arrange(&candidates, setting.as_ref(), snapshot)
     } else {
         reasons.push(action_reason(&action));
-        Vec::new()
+        Arranged::default()
     };
-    let service = Service {
+    let cluster = Cluster {
+        host: Arc::clone(&host.name),
+        subset: None,
+        weight: 1,
+        localities: arranged.localities,
+        policy: policies.policy(applied),
+    };
+    let mut service = Service {
         protocol: port.protocol,
         port_name: port.name.clone(),
         resolution: entry.spec.resolution,
         action,
-        endpoints,
+        endpoints: arranged.endpoints,
+        clusters: vec![cluster],
+        unserved: 0,
         object: Arc::clone(&entry.id),
         origin: Origin {
             file: Arc::clone(&entry.meta.origin.file),
@@ -77,7 +93,13 @@ pub(super) fn build<'a>(
         },
         reasons,
     };
-    Built { service, tls_rule }
+    let vitals = snapshot.vitals.get(&key);
+    service.examine(vitals.map_or(&ServiceVitals::new(), |vitals| vitals));
+    Built {
+        key,
+        service,
+        tls_rule,
+    }
 }
 
 fn action(entry: &Entry, target_port: Option<u16>, sources: &Sources) -> Action {
@@ -90,35 +112,32 @@ fn action(entry: &Entry, target_port: Option<u16>, sources: &Sources) -> Action 
     }
 }
 
-/// Gives every candidate its priority and share. An address that several of them have is one endpoint.
-fn balance(
-    candidates: &[Candidate],
-    setting: Option<&Setting>,
-    snapshot: &Snapshot,
-    reasons: &mut Vec<String>,
-) -> Vec<Endpoint> {
+/// The endpoints of a cluster, in the order of their priorities, without their shares.
+#[derive(Default)]
+struct Arranged {
+    endpoints: Vec<Endpoint>,
+    localities: Option<Arc<[u64]>>,
+}
+
+/// Gives every candidate its priority. An address that several of them have is one endpoint.
+fn arrange(candidates: &[Candidate], setting: Option<&Setting>, snapshot: &Snapshot) -> Arranged {
     let places: Vec<Place> = candidates.iter().map(place).collect();
     let arrangement = locality::arrange(&places, setting, &snapshot.node);
-    let parts: Vec<Part> = candidates
-        .iter()
-        .enumerate()
-        .map(|(i, candidate)| Part {
-            weight: candidate.source.weight,
-            healthy: true,
-            priority: arrangement.priorities[i],
-            group: arrangement.groups.get(i).copied().unwrap_or(0),
-        })
-        .collect();
-    let shares = shares::divide(&parts, arrangement.weights.as_deref());
     let mut endpoints: Vec<Endpoint> = candidates
         .iter()
-        .zip(parts.iter().zip(shares))
-        .map(|(candidate, (part, share))| endpoint(candidate, part, share))
+        .enumerate()
+        .map(|(i, candidate)| Endpoint {
+            priority: arrangement.priorities[i],
+            locality_group: arrangement.groups.get(i).copied().unwrap_or(0),
+            ..endpoint(candidate)
+        })
         .collect();
-    reasons.push(share_reason(&endpoints, &arrangement));
     endpoints.sort_by_key(|endpoint| endpoint.priority);
     join_equal(&mut endpoints);
-    endpoints
+    Arranged {
+        endpoints,
+        localities: arrangement.weights.map(Arc::from),
+    }
 }
 
 fn place<'s>(candidate: &Candidate<'s, 's>) -> Place<'s> {
@@ -130,15 +149,18 @@ fn place<'s>(candidate: &Candidate<'s, 's>) -> Place<'s> {
     }
 }
 
-fn endpoint(candidate: &Candidate, part: &Part, share: u64) -> Endpoint {
+fn endpoint(candidate: &Candidate) -> Endpoint {
     let source = candidate.source;
     Endpoint {
         address: candidate.address,
         port: candidate.port,
-        share,
-        priority: part.priority,
+        weight: source.weight,
+        share: 0,
+        priority: 0,
+        locality_group: 0,
+        cluster: 0,
         locality: source.locality.clone(),
-        healthy: part.healthy,
+        vital: Vital::default(),
         labels: Arc::clone(&source.labels),
         object: Arc::clone(&source.object),
         origin: source.origin.clone(),
@@ -146,11 +168,11 @@ fn endpoint(candidate: &Candidate, part: &Part, share: u64) -> Endpoint {
     }
 }
 
-/// Joins endpoints of the same address and port to the first of them, with the sum of their shares: names may share
-/// addresses, and counters are kept by address and port.
+/// Joins endpoints of the same address, port and place to the first of them, with the sum of their weights: names may share
+/// addresses.
 fn join_equal(endpoints: &mut Vec<Endpoint>) {
     let mut order: Vec<usize> = (0..endpoints.len()).collect();
-    let key = |e: &Endpoint| (e.address, e.port);
+    let key = |e: &Endpoint| (e.address, e.port, e.priority, e.locality_group);
     order.sort_by_key(|i| (key(&endpoints[*i]), *i));
     let mut keep = vec![true; endpoints.len()];
     let Some(mut first) = order.first().copied() else {
@@ -158,7 +180,10 @@ fn join_equal(endpoints: &mut Vec<Endpoint>) {
     };
     for next in order.into_iter().skip(1) {
         if key(&endpoints[next]) == key(&endpoints[first]) {
-            endpoints[first].share += endpoints[next].share;
+            let joined = endpoints[first]
+                .weight
+                .saturating_add(endpoints[next].weight);
+            endpoints[first].weight = joined;
             keep[next] = false;
         } else {
             first = next;
@@ -174,9 +199,10 @@ fn effective_setting<'a>(
     entry: &Entry<'a>,
     snapshot: &'a Snapshot,
 ) -> (Option<Setting<'a>>, String) {
-    let detects = applied.is_some_and(|applied| applied.policy.outlier_detection);
+    let detects = applied.is_some_and(|applied| applied.policy.outlier_detection.is_some());
     let (locality_lb, forced, whose) = if let Some(applied) = applied
-        && let Some(locality_lb) = &applied.policy.locality_lb
+        && let Some(balancer) = &applied.policy.load_balancer
+        && let Some(locality_lb) = &balancer.locality_lb
     {
         let whose = format!("{} ({})", applied.meta.id, applied.meta.origin);
         (Cow::Borrowed(locality_lb), false, whose)
@@ -297,27 +323,4 @@ fn name_reasons(
         text
     };
     names.into_iter().map(sentence).collect()
-}
-
-/// Why the shares are what they are.
-fn share_reason(endpoints: &[Endpoint], arrangement: &Arrangement) -> String {
-    if endpoints.is_empty() {
-        return "there is no endpoint; connects are refused".to_owned();
-    }
-    let last = arrangement.priorities.iter().max().copied().unwrap_or(0);
-    let in_use = endpoints.iter().filter(|e| e.share > 0).count();
-    let by = if arrangement.weights.is_some() {
-        "by the weights of localities, then by their own"
-    } else {
-        "by their weights"
-    };
-    let mut text = format!(
-        "{in_use} of {} endpoints share the connects {by}",
-        endpoints.len()
-    );
-    if last > 0 {
-        write!(text, "; priority 0 of 0 to {last} can take all of the load")
-            .expect("writing to a string does not fail");
-    }
-    text
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::Vital;
+
 use super::load::{Health, effective_weights, priority_loads};
 
 /// What decides the share of one endpoint.
@@ -10,11 +12,18 @@ use super::load::{Health, effective_weights, priority_loads};
 pub(super) struct Part {
     /// At least 1.
     pub(super) weight: u32,
-    pub(super) healthy: bool,
+    pub(super) vital: Vital,
     /// From 0, without gaps.
     pub(super) priority: u32,
     /// Index of its locality among the weights given; of no meaning without them.
-    pub(super) group: usize,
+    pub(super) group: u32,
+}
+
+impl Part {
+    /// What it counts among the healthy of its pool: its weight in thousandths, less while it warms up.
+    fn drawn(&self) -> u64 {
+        u64::from(self.weight) * u64::from(self.vital.thousandths())
+    }
 }
 
 /// The kernel's totals are 32 bits wide.
@@ -28,32 +37,72 @@ pub(super) fn divide(parts: &[Part], groups: Option<&[u64]>) -> Vec<u64> {
     let pools = pools(parts, groups);
     let in_pool = |part: &Part| {
         let key = (part.priority, groups.map_or(0, |_| part.group));
-        let pool = pools.get(&key).filter(|_| part.healthy);
-        pool.map_or((0, Ratio::ZERO), |pool| (part.weight, pool.unit))
+        let pool = pools.get(&key).filter(|_| part.vital.is_healthy());
+        pool.map_or((0, Ratio::ZERO), |pool| (part.drawn(), pool.unit))
     };
-    let drawn: Vec<(u32, Ratio)> = parts.iter().map(in_pool).collect();
+    let drawn: Vec<(u64, Ratio)> = parts.iter().map(in_pool).collect();
     let wide = exact(&drawn).unwrap_or_else(|| {
-        let near = |(weight, unit): &(u32, Ratio)| u128::from(*weight) * unit.fixed();
+        let near = |(weight, unit): &(u64, Ratio)| u128::from(*weight) * unit.fixed();
         drawn.iter().map(near).collect()
     });
     fit(wide)
 }
 
+/// The shares of several pools of endpoints as parts of one whole: each pool comes with its weight and the shares within it.
+/// What falls to pools in which nobody has a share is the second that is returned.
+pub(super) fn join(pools: Vec<(u64, Vec<u64>)>) -> (Vec<Vec<u64>>, u64) {
+    let sums: Vec<u64> = pools
+        .iter()
+        .map(|(_, shares)| shares.iter().sum())
+        .collect();
+    if let [_] | [] = pools[..] {
+        return (pools.into_iter().map(|(_, shares)| shares).collect(), 0);
+    }
+    let served = || {
+        sums.iter()
+            .filter(|sum| **sum > 0)
+            .map(|sum| u128::from(*sum))
+    };
+    let multiple = |unit: u128, sum: u128| (unit / gcd(unit, sum)).checked_mul(sum);
+    let unit = served()
+        .try_fold(1, multiple)
+        .filter(|unit| *unit < 1 << 90)
+        .unwrap_or(1 << 90);
+    let mut wide = Vec::new();
+    let mut unserved = 0;
+    for ((weight, shares), sum) in pools.iter().zip(&sums) {
+        if *sum == 0 {
+            unserved += u128::from(*weight) * unit;
+        }
+        // Exact where `unit` is a multiple of the sum; else off by less than 2^-58.
+        let factor = u128::from(*weight) * (unit / u128::from((*sum).max(1)));
+        wide.extend(shares.iter().map(|share| u128::from(*share) * factor));
+    }
+    wide.push(unserved);
+    let mut fitted = fit(wide);
+    let unserved = fitted.pop().unwrap_or(0);
+    let mut fitted = fitted.into_iter();
+    let shares = pools
+        .iter()
+        .map(|(_, shares)| fitted.by_ref().take(shares.len()).collect());
+    (shares.collect(), unserved)
+}
+
 /// Endpoints among which only weights decide: one priority, or one locality of it.
 struct Pool {
     health: Health,
-    /// Weights of the healthy.
+    /// What the healthy count.
     weight: u64,
     /// The share of one unit of weight.
     unit: Ratio,
 }
 
-fn pools(parts: &[Part], groups: Option<&[u64]>) -> BTreeMap<(u32, usize), Pool> {
-    let mut pools: BTreeMap<(u32, usize), Pool> = BTreeMap::new();
+fn pools(parts: &[Part], groups: Option<&[u64]>) -> BTreeMap<(u32, u32), Pool> {
+    let mut pools: BTreeMap<(u32, u32), Pool> = BTreeMap::new();
     let last = parts.iter().map(|part| part.priority).max().unwrap_or(0);
     let mut priorities = vec![Health::default(); last as usize + 1];
     for part in parts {
-        if groups.is_some_and(|weights| weights[part.group] == 0) {
+        if groups.is_some_and(|weights| weights[part.group as usize] == 0) {
             continue;
         }
         let key = (part.priority, groups.map_or(0, |_| part.group));
@@ -65,19 +114,19 @@ fn pools(parts: &[Part], groups: Option<&[u64]>) -> BTreeMap<(u32, usize), Pool>
         let priority = &mut priorities[part.priority as usize];
         priority.total += u64::from(part.weight);
         pool.health.total += 1;
-        if part.healthy {
+        if part.vital.is_healthy() {
             priority.healthy += u64::from(part.weight);
             pool.health.healthy += 1;
-            pool.weight += u64::from(part.weight);
+            pool.weight += part.drawn();
         }
     }
     for (priority, load) in (0..).zip(priority_loads(&priorities)) {
-        let mut of_priority: Vec<(usize, &mut Pool)> = pools
-            .range_mut((priority, 0)..=(priority, usize::MAX))
+        let mut of_priority: Vec<(u32, &mut Pool)> = pools
+            .range_mut((priority, 0)..=(priority, u32::MAX))
             .map(|((_, group), pool)| (*group, pool))
             .collect();
         let weighted = of_priority.iter().map(|(group, pool)| {
-            let weight = groups.map_or(1, |weights| weights[*group]);
+            let weight = groups.map_or(1, |weights| weights[*group as usize]);
             (weight, pool.health)
         });
         let effective = effective_weights(&weighted.collect::<Vec<_>>());
@@ -140,7 +189,7 @@ impl Ratio {
 }
 
 /// The shares in their least common unit, if that leaves room to go on with.
-fn exact(drawn: &[(u32, Ratio)]) -> Option<Vec<u128>> {
+fn exact(drawn: &[(u64, Ratio)]) -> Option<Vec<u128>> {
     let mut unit: u128 = 1;
     let mut last = 1;
     for (_, ratio) in drawn.iter().filter(|(weight, _)| *weight > 0) {
@@ -152,7 +201,7 @@ fn exact(drawn: &[(u32, Ratio)]) -> Option<Vec<u128>> {
     // The whole is one, so `unit` is also what the shares sum up to.
     (unit < 1 << 90).then(|| {
         let mut factor = (Ratio::ZERO, 0);
-        let share = |(weight, ratio): &(u32, Ratio)| {
+        let share = |(weight, ratio): &(u64, Ratio)| {
             // Neighbours are mostly of one pool: wide divisions are slow.
             if factor.0 != *ratio {
                 factor = (*ratio, ratio.numerator * (unit / ratio.denominator));

@@ -3,7 +3,8 @@ use std::net::IpAddr;
 
 use crate::api::destination_rule::Distribute;
 use crate::api::{
-    LocalityLbSetting, MeshConfig, Object, Protocol, Resolution, TlsMode, TrafficPolicy,
+    LoadBalancer, LocalityLbSetting, MeshConfig, Object, OutlierDetection, Protocol, Resolution,
+    TlsMode, TrafficPolicy,
 };
 use crate::model::fixtures::{
     endpoint, entry, ip, labels, port, read, resolved, rule, snapshot, workload,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::api::{Decoded, MeshConfig};
 
+use super::health::{ServiceKey, ServiceVitals};
+
 /// Names one source of objects, such as a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub Arc<str>);
@@ -55,6 +57,11 @@ pub enum Fact {
     Asked {
         name: Arc<str>,
         answer: Answer,
+    },
+    /// Which endpoints of a service are not simply healthy now.
+    Vitals {
+        service: ServiceKey,
+        vitals: ServiceVitals,
     },
     Mesh(MeshConfig),
 }

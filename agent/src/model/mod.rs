@@ -6,6 +6,7 @@ pub mod fact;
 mod file;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod health;
 mod learned;
 mod recent;
 pub mod registry;
@@ -14,6 +15,7 @@ mod time;
 pub mod vip;
 
 pub use fact::{Answer, Fact, FileFact, SourceId};
+pub use health::{ServiceKey, ServiceVitals, Vital, Vitals};
 pub use learned::LearnedLimits;
 pub use registry::Registry;
 pub use snapshot::{Node, Snapshot};

@@ -10,6 +10,7 @@ use crate::api::{Diagnostic, MeshConfig, Object, ObjectId, Severity};
 use super::codes;
 use super::fact::{Answer, Fact, FileFact, SourceId};
 use super::file::HeldFile;
+use super::health::Vitals;
 use super::learned::{Expired, Learned};
 use super::recent::Told;
 use super::snapshot::{Node, Snapshot};
@@ -30,6 +31,7 @@ pub struct Registry {
     synced: BTreeSet<SourceId>,
     answers: BTreeMap<Arc<str>, Answer>,
     now: UnixTime,
+    vitals: Vitals,
     learned: Learned,
     /// What was learned is less than it was at the last snapshot.
     lost: bool,
@@ -71,6 +73,18 @@ impl Registry {
                 self.unallocated |= told.new;
                 self.answers.entry(name).or_insert(answer);
                 self.was_told(told)
+            }
+            Fact::Vitals { service, vitals } => {
+                let known = self.vitals.get(&service);
+                if known.map_or(vitals.is_empty(), |known| **known == vitals) {
+                    return false;
+                }
+                if vitals.is_empty() {
+                    self.vitals.remove(&service);
+                } else {
+                    self.vitals.insert(service, Arc::new(vitals));
+                }
+                true
             }
             Fact::Mesh(mesh) => {
                 let changed = self.mesh != mesh;
@@ -191,6 +205,7 @@ impl Registry {
             asked,
             vips: self.vips.clone(),
             vip_ranges: self.ranges,
+            vitals: self.vitals.clone(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::api::{Locality, MeshConfig, Object};
 
 use super::fact::Answer;
+use super::health::Vitals;
 use super::vip::{VipRanges, VipTable};
 
 /// What is particular to the node that shunt runs on.
@@ -32,4 +33,5 @@ pub struct Snapshot {
     /// Covers every host of `objects` that needs one, and every name of `asked`, unless the ranges are exhausted. Holds hosts of the past too.
     pub vips: VipTable,
     pub vip_ranges: VipRanges,
+    pub vitals: Vitals,
 }

@@ -9,7 +9,10 @@ use super::super::host::{is_dns_label, validate_fqdn, validate_wildcard_domain};
 use super::super::object::Meta;
 use super::super::rules::{self, Exports};
 use super::super::tree::Cursor;
-use super::{DestinationRule, TrafficPolicy, connection_pool, load_balancer, tls};
+use super::{
+    DestinationRule, LoadBalancer, OutlierDetection, TrafficPolicy, connection_pool, load_balancer,
+    tls,
+};
 
 /// Reads a spec that conforms to the schema.
 pub(in crate::api) fn read(
@@ -48,6 +51,7 @@ pub(in crate::api) fn read(
             .as_ref()
             .map(|policy| read_port_policies(policy, findings))
             .unwrap_or_default(),
+        subsets: Vec::new(),
         export_to: rules::export_to(spec, "exportTo", &meta.id.namespace, exports, findings),
         workload_selector: rules::selector(spec, "matchLabels", findings),
     }
@@ -135,10 +139,12 @@ fn read_blocks(policy: &Cursor<'_>, findings: &mut Findings) -> TrafficPolicy {
     }
     let load_balancer = policy.field("loadBalancer");
     TrafficPolicy {
-        locality_lb: load_balancer.and_then(|balancer| {
-            load_balancer::read(&balancer, outlier_detection.is_some(), findings)
+        load_balancer: load_balancer.map(|balancer| LoadBalancer {
+            locality_lb: load_balancer::read(&balancer, outlier_detection.is_some(), findings),
+            ..LoadBalancer::default()
         }),
-        outlier_detection: outlier_detection.is_some(),
+        connection_pool: None,
+        outlier_detection: outlier_detection.map(|_| OutlierDetection::default()),
         tls: policy
             .field("tls")
             .map(|settings| tls::read(&settings, findings)),

@@ -422,14 +422,15 @@ fn a_valid_rule_is_read_as_it_is_written() {
         panic!("{decoded:?}")
     };
     let policy = rule.traffic_policy.as_ref().unwrap();
-    assert!(policy.outlier_detection);
+    assert!(policy.outlier_detection.is_some());
     assert_eq!(policy.tls, None);
-    let setting = policy.locality_lb.as_ref().unwrap();
+    let setting = policy.load_balancer.as_ref().unwrap();
+    let setting = setting.locality_lb.as_ref().unwrap();
     assert!(setting.enabled);
     assert_eq!(setting.distribute[0].to["b"], 100);
     assert_eq!(rule.port_policies[&80].tls, Some(TlsMode::Mutual));
     assert!(
-        !rule.port_policies[&80].outlier_detection,
+        rule.port_policies[&80].outlier_detection.is_none(),
         "a port's policy inherits nothing"
     );
     assert_eq!(rule.workload_selector.as_ref().unwrap()["app"], "x");

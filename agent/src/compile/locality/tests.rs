@@ -86,7 +86,7 @@ fn parts_of(arrangement: &Arrangement) -> Vec<u64> {
     arrangement
         .groups
         .iter()
-        .map(|group| weights[*group])
+        .map(|group| weights[*group as usize])
         .collect()
 }
 

@@ -10,25 +10,33 @@ use super::*;
 fn part(weight: u32) -> Part {
     Part {
         weight,
-        healthy: true,
+        vital: Vital::Healthy,
         priority: 0,
         group: 0,
+    }
+}
+
+fn vital(healthy: bool) -> Vital {
+    if healthy {
+        Vital::Healthy
+    } else {
+        Vital::Ejected
     }
 }
 
 fn at(priority: u32, weight: u32, healthy: bool) -> Part {
     Part {
         weight,
-        healthy,
+        vital: vital(healthy),
         priority,
         group: 0,
     }
 }
 
-fn within(group: usize, weight: u32, healthy: bool) -> Part {
+fn within(group: u32, weight: u32, healthy: bool) -> Part {
     Part {
         weight,
-        healthy,
+        vital: vital(healthy),
         priority: 0,
         group,
     }
@@ -109,10 +117,10 @@ fn the_sum_of_lifted_shares_stays_within_the_kernels_width() {
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     let weight = prop_oneof![1u32..8, 1u32..5000, any::<u32>().prop_map(|w| w.max(1))];
-    let part = (weight, any::<bool>(), 0u32..4, 0usize..5);
+    let part = (weight, any::<bool>(), 0u32..4, 0u32..5);
     let part = part.prop_map(|(weight, healthy, priority, group)| Part {
         weight,
-        healthy,
+        vital: vital(healthy),
         priority,
         group,
     });
@@ -121,13 +129,13 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 
 /// The formulas as they stand in Envoy's documentation, in floating point.
 fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
-    let counted = |p: &&Part| groups.is_none_or(|g| g[p.group] > 0);
+    let counted = |p: &&Part| groups.is_none_or(|g| g[p.group as usize] > 0);
     let weight = |priority: u32, only_healthy: bool| -> u64 {
         let of = parts
             .iter()
             .filter(counted)
             .filter(|p| p.priority == priority);
-        let of = of.filter(|p| p.healthy || !only_healthy);
+        let of = of.filter(|p| p.vital.is_healthy() || !only_healthy);
         of.map(|p| u64::from(p.weight)).sum()
     };
     let health: Vec<Health> = (0..4)
@@ -138,7 +146,7 @@ fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
         .collect();
     let loads = priority_loads(&health);
     let groups_of = |part: &Part| groups.map_or(0, |_| part.group);
-    let effective = |priority: u32, group: usize| -> f64 {
+    let effective = |priority: u32, group: u32| -> f64 {
         let of = parts.iter().filter(counted);
         let of: Vec<&Part> = of
             .filter(|p| p.priority == priority && groups_of(p) == group)
@@ -146,19 +154,21 @@ fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
         if of.is_empty() {
             return 0.0;
         }
-        let healthy = of.iter().filter(|p| p.healthy).count();
-        let weight = groups.map_or(1.0, |g| g[group] as f64);
+        let healthy = of.iter().filter(|p| p.vital.is_healthy()).count();
+        let weight = groups.map_or(1.0, |g| g[group as usize] as f64);
         weight * (1.4 * healthy as f64 / of.len() as f64).min(1.0)
     };
     let share = |part: &Part| {
-        if !part.healthy || !counted(&part) {
+        if !part.vital.is_healthy() || !counted(&part) {
             return 0.0;
         }
         let all: f64 = (0..5).map(|group| effective(part.priority, group)).sum();
         let group = groups_of(part);
         let weights: u64 = parts
             .iter()
-            .filter(|p| p.healthy && p.priority == part.priority && groups_of(p) == group)
+            .filter(|p| {
+                p.vital.is_healthy() && p.priority == part.priority && groups_of(p) == group
+            })
             .map(|p| u64::from(p.weight))
             .sum();
         loads[part.priority as usize] as f64 / 100.0 * effective(part.priority, group) / all

@@ -15,7 +15,7 @@ fn tls(mode: TlsMode) -> TrafficPolicy {
 
 fn detecting() -> TrafficPolicy {
     TrafficPolicy {
-        outlier_detection: true,
+        outlier_detection: Some(OutlierDetection::default()),
         ..policy()
     }
 }
@@ -235,7 +235,10 @@ fn outlier_detection_turns_failover_on_unless_the_mesh_turns_it_off() {
 fn the_setting_of_the_rule_stands_in_place_of_the_meshs_whole() {
     let own = |setting| {
         let own = TrafficPolicy {
-            locality_lb: Some(setting),
+            load_balancer: Some(LoadBalancer {
+                locality_lb: Some(setting),
+                ..LoadBalancer::default()
+            }),
             ..detecting()
         };
         [near_and_far(), with(rule("r", "a.example"), own)]
@@ -298,5 +301,5 @@ fn the_reasons_name_the_rule_the_setting_and_the_shares() {
         trafficPolicy of DestinationRule default/r (r.yaml:1) applies
         localityLbSetting of the mesh gives priorities by region, zone and subzone; this node's locality is r1/z1
         1 of 2 endpoints share the connects by their weights; priority 0 of 0 to 1 can take all of the load"]]
-    .assert_eq(&service(&compiled, "a.example", 80).reasons.join("\n"));
+    .assert_eq(&service(&compiled, "a.example", 80).explanation().join("\n"));
 }

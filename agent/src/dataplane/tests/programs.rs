@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::api::{Kind, Locality, ObjectId, Origin, Protocol, Resolution};
-use crate::compile::{Action, Destination, Endpoint, Frontend, Program, Service, ServiceKey};
+use crate::compile::{
+    Action, Cluster, Destination, Endpoint, Frontend, Program, Service, ServiceKey,
+};
+use crate::model::Vital;
 
 pub(super) fn key(host: &str) -> ServiceKey {
     ServiceKey {
@@ -51,7 +54,10 @@ pub(super) fn service(endpoints: &[(&str, u64)]) -> Arc<Service> {
             share,
             priority: 0,
             locality: Locality::default(),
-            healthy: true,
+            vital: Vital::default(),
+            locality_group: 0,
+            cluster: 0,
+            weight: 1,
             labels: Arc::default(),
             object: Arc::clone(&object),
             origin: origin.clone(),
@@ -64,6 +70,14 @@ pub(super) fn service(endpoints: &[(&str, u64)]) -> Arc<Service> {
         resolution: Resolution::Static,
         action: Action::Balance,
         endpoints: endpoints.iter().map(endpoint).collect(),
+        clusters: vec![Cluster {
+            host: "a.example".into(),
+            subset: None,
+            weight: 1,
+            localities: None,
+            policy: Arc::default(),
+        }],
+        unserved: 0,
         object: Arc::clone(&object),
         origin: origin.clone(),
         reasons: Vec::new(),

@@ -76,7 +76,7 @@ pub(super) fn service_steps(service: &Service) -> Vec<String> {
         }
         Action::Refuse(reason) => format!("refused: {}", refusal(*reason)),
     });
-    steps.extend(service.reasons.iter().cloned());
+    steps.extend(service.explanation());
     steps
 }
 

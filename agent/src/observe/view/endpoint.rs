@@ -78,7 +78,7 @@ fn view(key: &ServiceKey, endpoint: &Endpoint, total: u64, counts: &Counts) -> E
         total,
         priority: endpoint.priority,
         locality: endpoint.locality.to_string(),
-        healthy: endpoint.healthy,
+        healthy: endpoint.vital.is_healthy(),
         labels: BTreeMap::clone(&endpoint.labels),
         hostname: endpoint.hostname.as_deref().map(str::to_owned),
         connects: counted.connects,

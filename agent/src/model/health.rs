@@ -1,0 +1,48 @@
+//! What is known of endpoints beyond what objects say: which are ejected, which fail their probes, which are new.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Identifies a service for as long as it exists, whatever else changes about it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    pub namespace: Arc<str>,
+    pub host: Arc<str>,
+    pub port: u16,
+    /// `agent_common::abi::{TCP, UDP}`.
+    pub transport: u8,
+}
+
+/// How an endpoint is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Vital {
+    #[default]
+    Healthy,
+    /// It joined a while ago and gets this part of its weight, in thousandths; at most 1000.
+    Warming(u16),
+    /// Connects to it failed, and it is left out for a time.
+    Ejected,
+    /// Its object says that it is unhealthy, or it fails its probes.
+    Failing,
+}
+
+impl Vital {
+    pub const fn is_healthy(self) -> bool {
+        matches!(self, Self::Healthy | Self::Warming(_))
+    }
+
+    /// The part of its weight that an endpoint gets, in thousandths, if it gets any.
+    pub const fn thousandths(self) -> u16 {
+        match self {
+            Self::Warming(part) => part,
+            Self::Healthy | Self::Ejected | Self::Failing => 1000,
+        }
+    }
+}
+
+/// The endpoints of one service that are not simply healthy.
+pub type ServiceVitals = BTreeMap<SocketAddr, Vital>;
+
+/// All services with such endpoints. Copies share their content.
+pub type Vitals = imbl::OrdMap<ServiceKey, Arc<ServiceVitals>>;
