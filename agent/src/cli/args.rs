@@ -416,6 +416,14 @@ pub enum Switch {
     Off,
 }
 
+/// Of `--close-removed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Closing {
+    Udp,
+    All,
+    None,
+}
+
 /// How the agent is reached.
 #[derive(Args, Debug)]
 pub struct SocketArgs {

@@ -43,6 +43,8 @@ pub struct Target {
     pub protocol: u8,
     /// Where it is connected.
     pub remote: (Address, Port),
+    /// When it was connected, in ticks: a later connect of the same socket is another.
+    pub since: u64,
     /// Only where no data has been sent or received for so long; of TCP alone.
     pub idle: Option<Duration>,
 }
@@ -53,6 +55,7 @@ impl Target {
             cookie: flow.cookie,
             protocol: flow.protocol,
             remote: (flow.rewritten, flow.rewritten_port),
+            since: flow.sent,
             idle: None,
         }
     }
@@ -94,7 +97,7 @@ pub fn close(targets: &[Target], cgroups: &[PathBuf], stop: &AtomicBool) -> Outc
 }
 
 /// Whether this kernel can end sockets of either protocol.
-pub(super) fn is_possible() -> io::Result<bool> {
+pub fn is_possible() -> io::Result<bool> {
     let mut diag = Diag::open()?;
     for protocol in [TCP, UDP] {
         // Without the module that lists sockets, ending one fails as where there is none.

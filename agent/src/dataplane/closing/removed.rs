@@ -14,8 +14,6 @@ use super::Target;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     pub target: Target,
-    /// When it was connected, in ticks: a later connect of the same socket is another.
-    pub since: u64,
     pub service: ServiceKey,
     pub endpoint: (IpAddr, u16),
 }
@@ -39,7 +37,6 @@ pub(in crate::dataplane) fn removed(
         // What was half written when it was read names two.
         (target.endpoint() == (*address, *port)).then(|| Leftover {
             target,
-            since: flow.sent,
             service: service.clone(),
             endpoint: (*address, *port),
         })

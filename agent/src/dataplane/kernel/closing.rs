@@ -27,9 +27,4 @@ impl Dataplane {
         let flows = self.engine.tables().flows();
         Ok(closing::expired(flows, &Ticks::get()?, rules))
     }
-
-    /// Whether this kernel can end sockets (`CONFIG_INET_DIAG_DESTROY`).
-    pub fn can_close() -> io::Result<bool> {
-        closing::is_possible()
-    }
 }

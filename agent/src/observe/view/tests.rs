@@ -191,6 +191,7 @@ fn input<'a>(state: &'a State, counts: &'a Counts, fill: &'a [Fill]) -> StatusIn
         }],
         names: Vec::new(),
         name_server: Stats::default(),
+        closed: ClosedView::default(),
         counts,
         programs: &[],
         fill,
