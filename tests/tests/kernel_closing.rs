@@ -142,6 +142,34 @@ fn sockets_of_every_family_are_found() -> Result<()> {
 }
 
 #[test]
+fn sockets_are_found_among_more_than_the_kernel_lists_at_once() -> Result<()> {
+    let Some(mut lab) = two_services(Transport::Udp)? else {
+        return Ok(());
+    };
+    let (mut ours, mut direct) = (Vec::new(), Vec::new());
+    for number in 0..800 {
+        let (to, sockets) = if number % 20 == 0 {
+            (VIP, &mut ours)
+        } else {
+            (ENDPOINT, &mut direct)
+        };
+        sockets.push(connected(&mut lab.client, Transport::Udp, to)?);
+    }
+
+    let outcome = replace(&mut lab, &the_other(Transport::Udp));
+
+    assert_eq!(outcome.closed.len(), ours.len());
+    for socket in ours {
+        let error = lab.client.pending_error(socket)?;
+        assert_eq!(error, Some(libc::ECONNABORTED));
+    }
+    for socket in direct {
+        assert_eq!(lab.client.pending_error(socket)?, None);
+    }
+    Ok(())
+}
+
+#[test]
 fn an_endpoint_without_a_share_keeps_its_sockets() -> Result<()> {
     let Some(mut lab) = two_services(Transport::Udp)? else {
         return Ok(());

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{BpfDirArgs, Closing, NodeArgs, SocketArgs, Switch, parse};
+use super::{BpfDirArgs, NodeArgs, SocketArgs, Switch, parse};
 
 #[derive(Args, Debug)]
 pub struct AgentArgs {
@@ -73,6 +73,14 @@ pub struct AgentArgs {
     /// Load the kernel programs with traces, and log every decision on a connect (slow; to debug the kernel side)
     #[arg(long, env = "SHUNT_BPF_LOG", value_parser = FalseyValueParser::new())]
     pub bpf_log: bool,
+}
+
+/// Of `--close-removed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Closing {
+    Udp,
+    All,
+    None,
 }
 
 /// The name server.

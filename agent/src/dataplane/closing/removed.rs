@@ -1,6 +1,6 @@
 //! Which sockets are still connected to endpoints that are gone?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use agent_common::abi::Flow;
@@ -18,39 +18,55 @@ pub struct Leftover {
     pub endpoint: (IpAddr, u16),
 }
 
-/// The sockets among `flows` whose endpoint is not in `program`. Only ids for which `is_lingering` holds are looked at: a
-/// group that could not be replaced keeps its endpoints.
+/// The sockets among `flows` whose endpoint is not in `program`. Endpoints for which `is_lingering` does not hold are in the
+/// tables as ever, and are not looked at.
 pub(in crate::dataplane) fn removed(
     flows: impl Iterator<Item = Flow>,
     names: &Names,
     is_lingering: impl Fn(u32) -> bool,
     program: &Program,
 ) -> Vec<Leftover> {
-    let mut gone: BTreeMap<u32, Option<(ServiceKey, IpAddr, u16)>> = BTreeMap::new();
+    let mut present = Present::new(program);
     let connected = flows.filter(|flow| flow.is_connected == 1);
     let lingering = connected.filter(|flow| is_lingering(flow.endpoint));
     let leftovers = lingering.filter_map(|flow| {
-        let entry = gone.entry(flow.endpoint);
-        let found = entry.or_insert_with(|| gone_endpoint(flow.endpoint, names, program));
-        let (service, address, port) = found.as_ref()?;
-        let target = Target::of(&flow);
+        let (service, address, port) = names.endpoint(flow.endpoint)?;
+        let (target, endpoint) = (Target::of(&flow), (address, port));
         // What was half written when it was read names two.
-        (target.endpoint() == (*address, *port)).then(|| Leftover {
+        let is_gone = target.endpoint() == endpoint && !present.has(service, endpoint);
+        is_gone.then(|| Leftover {
             target,
             service: service.clone(),
-            endpoint: (*address, *port),
+            endpoint,
         })
     });
     leftovers.collect()
 }
 
-fn gone_endpoint(id: u32, names: &Names, program: &Program) -> Option<(ServiceKey, IpAddr, u16)> {
-    let (key, address, port) = names.endpoint(id)?;
-    let is_there = program.services.get(key).is_some_and(|service| {
-        let mut endpoints = service.endpoints.iter();
-        endpoints.any(|endpoint| (endpoint.address, endpoint.port) == (address, port))
-    });
-    (!is_there).then(|| (key.clone(), address, port))
+/// The endpoints of the services that were asked about.
+struct Present<'a> {
+    program: &'a Program,
+    endpoints: BTreeMap<&'a ServiceKey, BTreeSet<(IpAddr, u16)>>,
+}
+
+impl<'a> Present<'a> {
+    fn new(program: &'a Program) -> Self {
+        Self {
+            program,
+            endpoints: BTreeMap::new(),
+        }
+    }
+
+    fn has(&mut self, service: &ServiceKey, endpoint: (IpAddr, u16)) -> bool {
+        let Some((key, service)) = self.program.services.get_key_value(service) else {
+            return false;
+        };
+        let endpoints = self.endpoints.entry(key).or_insert_with(|| {
+            let endpoints = service.endpoints.iter();
+            endpoints.map(|e| (e.address, e.port)).collect()
+        });
+        endpoints.contains(&endpoint)
+    }
 }
 
 #[cfg(test)]

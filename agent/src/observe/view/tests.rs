@@ -263,6 +263,10 @@ fn a_healthy_agent_is_not_degraded() {
             "meanWait": 0,
             "longestWait": 0
           },
+          "closed": {
+            "udp": 0,
+            "tcp": 0
+          },
           "programs": [
             {
               "name": "connect4",
