@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use agent::compile::Program;
 use agent::dataplane::Limits;
-use agent::dataplane::{Dataplane, LoadOptions, mounts};
+use agent::dataplane::{Dataplane, LoadOptions, closing, mounts};
 use anyhow::{Context, Result};
 
 use crate::cgroup::TemporaryCgroup;
@@ -243,6 +243,15 @@ pub fn can_run() -> bool {
     );
     skip(reason);
     false
+}
+
+/// Whether this kernel can close sockets of others, by `sock_diag`. Says so where it cannot.
+pub fn can_close() -> bool {
+    let can = closing::is_possible().is_ok_and(|is| is);
+    if !can {
+        skip("this kernel cannot close sockets");
+    }
+    can
 }
 
 /// Whether flow records can be lines of a map (Linux 5.12).

@@ -1,21 +1,16 @@
 //! The running kernel: which sockets end, and which do not, when those of removed endpoints are closed.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use agent::app::closing::Closing;
 use agent::compile::Program;
-use agent::dataplane::closing::{self, CloseRule, Outcome, Target};
-use agent::settings::CloseRemoved;
-use agent_common::abi::{TCP, UDP};
-use anyhow::{Result, ensure};
+use agent::dataplane::closing::{self, Outcome, Target};
+use agent_common::abi::UDP;
+use anyhow::Result;
 use tests::client::{Client, Outcome as Connected};
 use tests::lab::{self, Lab};
 use tests::netns;
 use tests::programs::{self, at};
-use tests::sockets::{Request, Server, Transport};
+use tests::sockets::{Reply, Request, Server, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
@@ -31,15 +26,7 @@ fn two_services(transport: Transport) -> Result<Option<Lab>> {
         (OTHER_VIP, transport, OTHER_ENDPOINT),
     ];
     let lab = Lab::serving(CLIENT, &services)?;
-    Ok(lab.filter(|_| can_close()))
-}
-
-fn can_close() -> bool {
-    let can = closing::is_possible().is_ok_and(|is| is);
-    if !can {
-        lab::skip("this kernel cannot close sockets");
-    }
-    can
+    Ok(lab.filter(|_| lab::can_close()))
 }
 
 /// The second service alone.
@@ -80,6 +67,8 @@ fn a_connected_udp_socket_of_a_removed_endpoint_ends_and_its_neighbours_live() -
     assert_eq!((outcome.closed.len(), outcome.is_impossible), (1, false));
     assert_eq!(lab.client.pending_error(ours)?, Some(libc::ECONNABORTED));
     assert_eq!(lab.client.peer_error(ours)?, libc::ENOTCONN);
+    let sent = lab.client.ask(&Request::Ask(ours))?;
+    assert_eq!(sent, Reply::Errno(libc::EDESTADDRREQ));
     lab.client
         .expect_connected(other, OTHER_VIP, OTHER_ENDPOINT)?;
     lab.client.expect_connected(direct, ENDPOINT, ENDPOINT)?;
@@ -128,7 +117,7 @@ fn sockets_of_every_family_are_found() -> Result<()> {
             let Some(mut lab) = Lab::serving(CLIENT, &[(vip, transport, endpoint)])? else {
                 return Ok(());
             };
-            if !can_close() {
+            if !lab::can_close() {
                 return Ok(());
             }
             let socket = connected(&mut lab.client, transport, asked)?;
@@ -216,7 +205,7 @@ fn the_same_place_as_an_endpoint_of_another_service_keeps_its_sockets() -> Resul
     let Some(mut lab) = Lab::serving(CLIENT, &services)? else {
         return Ok(());
     };
-    if !can_close() {
+    if !lab::can_close() {
         return Ok(());
     }
     let ours = connected(&mut lab.client, Transport::Udp, VIP)?;
@@ -297,7 +286,7 @@ fn an_mptcp_connection_to_a_removed_endpoint_ends() -> Result<()> {
     let Some(mut lab) = Lab::with_services(CLIENT, &[(VIP, Transport::Mptcp, ENDPOINT)])? else {
         return Ok(());
     };
-    if !can_close() {
+    if !lab::can_close() {
         return Ok(());
     }
     lab.serve(ENDPOINT, Server::Tell(Transport::Tcp))?;
@@ -312,121 +301,5 @@ fn an_mptcp_connection_to_a_removed_endpoint_ends() -> Result<()> {
     assert_eq!(outcome.closed.len(), 1);
     let error = lab.client.pending_error(socket)?;
     assert_eq!(error, Some(libc::ECONNABORTED));
-    Ok(())
-}
-
-/// Sweeps as an agent does, until `socket` has ended. Returns how long that took.
-fn sweep(
-    closing: &mut Closing,
-    (client, dataplane): (&mut Client, &Mutex<agent::dataplane::Dataplane>),
-    rules: &[CloseRule],
-    socket: u32,
-    mut meanwhile: impl FnMut(&mut Client) -> Result<()>,
-) -> Result<Duration> {
-    let start = Instant::now();
-    loop {
-        closing.close_where(dataplane, rules);
-        meanwhile(client)?;
-        if let Some(error) = client.pending_error(socket)? {
-            assert_eq!(error, libc::ECONNABORTED);
-            return Ok(start.elapsed());
-        }
-        ensure!(start.elapsed() < Duration::from_secs(20), "it stays open");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The rule for the service of `vip`.
-fn rule(dataplane: &agent::dataplane::Dataplane, vip: &str, transport: u8) -> CloseRule {
-    let key = programs::key(vip, at(vip).port(), transport);
-    CloseRule {
-        service: dataplane.names().service_id(&key).expect("it is live"),
-        max_age: None,
-        max_idle: None,
-    }
-}
-
-#[test]
-fn an_idle_connection_ends_and_a_busy_one_lives_until_its_age() -> Result<()> {
-    let Some(lab) = two_services(Transport::Tcp)? else {
-        return Ok(());
-    };
-    let runtime = tokio::runtime::Runtime::new()?;
-    let _context = runtime.enter();
-    let Lab {
-        mut client,
-        dataplane,
-        cgroup,
-        turn,
-    } = lab;
-    let limit = Some(Duration::from_millis(400));
-    let none = rule(&dataplane, VIP, TCP);
-    let dataplane = Mutex::new(dataplane);
-    let mut closing = Closing::new(CloseRemoved::None, vec![cgroup.path().to_owned()]);
-    let begun = Instant::now();
-    let idle = connected(&mut client, Transport::Tcp, VIP)?;
-    let busy = connected(&mut client, Transport::Tcp, VIP)?;
-    let unlimited = connected(&mut client, Transport::Tcp, OTHER_VIP)?;
-
-    let idle_rule = CloseRule {
-        max_idle: limit,
-        ..none
-    };
-    let both = (&mut client, &dataplane);
-    sweep(&mut closing, both, &[idle_rule], idle, |client| {
-        client.told(busy).map(drop)
-    })?;
-    assert!(Some(begun.elapsed()) >= limit, "{:?}", begun.elapsed());
-    client.expect_connected(busy, VIP, ENDPOINT)?;
-
-    let age_rule = CloseRule {
-        max_age: limit,
-        ..none
-    };
-    let both = (&mut client, &dataplane);
-    let took = sweep(&mut closing, both, &[age_rule], busy, |_| Ok(()))?;
-    // One sweep a second: that of the idle one has just been.
-    assert!(took > Duration::from_millis(500), "{took:?}");
-    client.expect_connected(unlimited, OTHER_VIP, OTHER_ENDPOINT)?;
-    closing.close_where(&dataplane, &[]);
-    assert_eq!(
-        (closing.tally().view().tcp, closing.tally().view().udp),
-        (2, 0)
-    );
-    drop((client, dataplane, cgroup, turn));
-    Ok(())
-}
-
-#[test]
-fn a_udp_socket_ends_at_its_age() -> Result<()> {
-    let Some(lab) = two_services(Transport::Udp)? else {
-        return Ok(());
-    };
-    let runtime = tokio::runtime::Runtime::new()?;
-    let _context = runtime.enter();
-    let Lab {
-        mut client,
-        dataplane,
-        cgroup,
-        turn,
-    } = lab;
-    let limit = Some(Duration::from_millis(300));
-    let rule = CloseRule {
-        max_age: limit,
-        max_idle: Some(Duration::ZERO),
-        ..rule(&dataplane, VIP, UDP)
-    };
-    let dataplane = Mutex::new(dataplane);
-    let mut closing = Closing::new(CloseRemoved::None, vec![cgroup.path().to_owned()]);
-    let begun = Instant::now();
-    let limited = connected(&mut client, Transport::Udp, VIP)?;
-    let unlimited = connected(&mut client, Transport::Udp, OTHER_VIP)?;
-
-    let both = (&mut client, &dataplane);
-    sweep(&mut closing, both, &[rule], limited, |_| Ok(()))?;
-
-    assert!(Some(begun.elapsed()) >= limit, "{:?}", begun.elapsed());
-    client.expect_connected(unlimited, OTHER_VIP, OTHER_ENDPOINT)?;
-    drop((client, dataplane, cgroup, turn));
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use agent::dataplane::closing;
 use agent::observe::view::ClosedView;
 use agent::observe::{Request as Question, Response, ask};
 use agent::settings::CloseRemoved;
@@ -48,8 +47,7 @@ fn node(close_removed: CloseRemoved) -> Result<Option<(Node, Open)>> {
     let Some(mut node) = Node::new(CLIENT)? else {
         return Ok(None);
     };
-    if !closing::is_possible().is_ok_and(|is| is) {
-        lab::skip("this kernel cannot close sockets");
+    if !lab::can_close() {
         return Ok(None);
     }
     for address in [REMOVED, STAYS] {

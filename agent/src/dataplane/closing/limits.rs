@@ -49,59 +49,59 @@ mod tests {
 
     const RULE: CloseRule = CloseRule {
         service: 3,
-        max_age: Some(Duration::from_secs(60)),
+        max_age: Some(Duration::from_mins(1)),
         max_idle: Some(Duration::from_secs(10)),
     };
 
-    /// What is to be done `seconds` after such a socket was connected to service 3: by which limit of idleness, if any.
-    fn after(seconds: u64, flow: Flow) -> Option<Option<Duration>> {
+    /// What is to be done `seconds` after such a socket was connected to service 3.
+    fn after(seconds: u64, protocol: u8) -> &'static str {
         let flow = Flow {
             cookie: 1,
-            service: 3,
-            is_connected: 1,
             sent: 1000,
-            ..flow
+            ..of(protocol)
         };
         let ticks = Ticks {
             now: 1000 + seconds * 250,
             length: Duration::from_millis(4),
         };
-        let targets = expired([flow].into_iter(), &ticks, &[RULE]);
-        targets.first().map(|target| target.idle)
+        match expired([flow].into_iter(), &ticks, &[RULE])[..] {
+            [] => "nothing",
+            [target] if target.idle.is_none() => "close",
+            [target] if target.idle == RULE.max_idle => "close if idle",
+            ref other => panic!("{other:?}"),
+        }
     }
 
+    /// A connected socket of service 3.
     fn of(protocol: u8) -> Flow {
         Flow {
+            service: 3,
             protocol,
+            is_connected: 1,
             ..Flow::default()
         }
     }
 
     #[test]
     fn a_connection_ends_at_its_age_and_may_be_idle_from_the_limit_of_that_on() {
-        assert_eq!(after(9, of(TCP)), None);
-        assert_eq!(after(10, of(TCP)), Some(RULE.max_idle));
-        assert_eq!(after(60, of(TCP)), Some(None));
+        assert_eq!(after(9, TCP), "nothing");
+        assert_eq!(after(10, TCP), "close if idle");
+        assert_eq!(after(60, TCP), "close");
     }
 
     #[test]
     fn of_a_udp_socket_no_idleness_is_known() {
-        assert_eq!(after(59, of(UDP)), None);
-        assert_eq!(after(60, of(UDP)), Some(None));
+        assert_eq!(after(59, UDP), "nothing");
+        assert_eq!(after(60, UDP), "close");
     }
 
     #[test]
     fn services_without_a_rule_have_no_limit() {
         let other = CloseRule { service: 4, ..RULE };
-        let flow = Flow {
-            service: 3,
-            is_connected: 1,
-            ..of(TCP)
-        };
         let ticks = Ticks {
             now: 1 << 32,
             length: Duration::from_millis(4),
         };
-        assert_eq!(expired([flow].into_iter(), &ticks, &[other]), []);
+        assert_eq!(expired([of(TCP)].into_iter(), &ticks, &[other]), []);
     }
 }

@@ -1,4 +1,4 @@
-//! How are requests to sock_diag written, and what do its answers say? Bytes in, bytes out.
+//! How are requests to `sock_diag` written, and what do its answers say? Bytes in, bytes out.
 //!
 //! Layouts are those of include/uapi/linux/netlink.h, `sock_diag.h` and `inet_diag.h`; lengths and numbers are in the byte
 //! order of the machine, addresses and ports in that of the network.

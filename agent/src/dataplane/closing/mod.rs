@@ -1,4 +1,4 @@
-//! How do sockets end that were redirected, when no program does it? By sock_diag: each is looked for in every network
+//! How do sockets end that were redirected, when no program does it? By `sock_diag`: each is looked for in every network
 //! namespace and destroyed by its cookie, so that no other is hit. Its owner reads `ECONNABORTED`.
 
 mod limits;
@@ -30,7 +30,7 @@ pub use removed::Leftover;
 pub(super) use removed::removed;
 pub(super) use ticks::Ticks;
 
-/// Of `enum tcp_state`, include/net/tcp_states.h. A UDP socket is "established" while it is connected.
+/// Of `enum tcp_state`, `include/net/tcp_states.h`. A UDP socket is "established" while it is connected.
 const ESTABLISHED: u32 = 1 << 1;
 /// Connections that are not over: neither waiting out their end, nor listening.
 const TCP_STATES: u32 = ESTABLISHED | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;

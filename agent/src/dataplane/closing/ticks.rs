@@ -69,10 +69,11 @@ mod tests {
 
     #[test]
     fn an_estimate_is_corrected_in_both_directions_and_over_the_boundary() {
-        assert_eq!(corrected(5 << 32 | 10, 12), 5 << 32 | 12);
-        assert_eq!(corrected(5 << 32 | 10, 7), 5 << 32 | 7);
-        assert_eq!(corrected(5 << 32, u32::MAX), (5 << 32) - 1);
-        assert_eq!(corrected((5 << 32) - 1, 1), 5 << 32 | 1);
+        let turn = 5 << 32;
+        assert_eq!(corrected(turn + 10, 12), turn + 12);
+        assert_eq!(corrected(turn + 10, 7), turn + 7);
+        assert_eq!(corrected(turn, u32::MAX), turn - 1);
+        assert_eq!(corrected(turn - 1, 1), turn + 1);
     }
 
     #[test]
