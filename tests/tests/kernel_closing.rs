@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use agent::compile::Program;
+use agent::compile::{Action, Program};
 use agent::dataplane::closing::{self, Outcome, Target};
 use agent_common::abi::UDP;
 use anyhow::Result;
@@ -177,6 +177,31 @@ fn an_endpoint_without_a_share_keeps_its_sockets() -> Result<()> {
 
     assert_eq!(outcome, Outcome::default());
     lab.client.expect_connected(socket, VIP, ENDPOINT)
+}
+
+#[test]
+fn the_sockets_of_a_service_of_resolution_none_outlive_it() -> Result<()> {
+    let Some(mut lab) = Lab::new(CLIENT)? else {
+        return Ok(());
+    };
+    if !lab::can_close() {
+        return Ok(());
+    }
+    let mut program = Program::default();
+    let frontend = programs::frontend(at(ENDPOINT), UDP);
+    let service = programs::service(Action::Original { port: None }, Vec::new());
+    let key = programs::key("none.test", frontend.port, UDP);
+    programs::add(&mut program, &key, service, &[frontend]);
+    lab.apply(&program);
+    lab.add_addresses(&[ENDPOINT])?;
+    lab.serve(ENDPOINT, Server::Tell(Transport::Udp))?;
+    let socket = connected(&mut lab.client, Transport::Udp, ENDPOINT)?;
+    assert_eq!(lab.records(), 1);
+
+    let outcome = replace(&mut lab, &Program::default());
+
+    assert_eq!(outcome, Outcome::default());
+    lab.client.expect_connected(socket, ENDPOINT, ENDPOINT)
 }
 
 #[test]
