@@ -245,13 +245,15 @@ pub fn can_run() -> bool {
     false
 }
 
-/// Whether this kernel can close sockets of others, by `sock_diag`. Says so where it cannot.
+/// Whether sockets can be closed here, by `sock_diag` and what is in FLOWS. Says so where they cannot.
 pub fn can_close() -> bool {
     let can = closing::is_possible().is_ok_and(|is| is);
     if !can {
         skip("this kernel cannot close sockets");
+    } else if !has_compare_and_swap() {
+        skip("records are at the sockets, which are not found");
     }
-    can
+    can && has_compare_and_swap()
 }
 
 /// Whether flow records can be lines of a map (Linux 5.12).

@@ -25,6 +25,7 @@ pub fn keep(process: u32) -> Result<()> {
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )?;
+    fs::create_dir_all("/run")?;
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None)?;
     fs::create_dir("/run/netns")?;
     fs::write("/run/netns/kept", "")?;

@@ -6,7 +6,7 @@ use agent::compile::{Action, Program};
 use agent::dataplane::closing::{self, Outcome, Target};
 use agent_common::abi::UDP;
 use anyhow::Result;
-use tests::client::{Client, Outcome as Connected};
+use tests::client::Client;
 use tests::lab::{self, Lab};
 use tests::netns;
 use tests::programs::{self, at};
@@ -306,25 +306,48 @@ fn a_socket_that_went_elsewhere_by_then_lives() -> Result<()> {
     lab.client.expect_connected(socket, ENDPOINT, ENDPOINT)
 }
 
-#[test]
-fn an_mptcp_connection_to_a_removed_endpoint_ends() -> Result<()> {
+/// A laboratory with a connected MPTCP socket, whose endpoint speaks `server`. `None` where MPTCP cannot be had.
+fn mptcp_socket(server: Transport) -> Result<Option<(Lab, u32)>> {
     let Some(mut lab) = Lab::with_services(CLIENT, &[(VIP, Transport::Mptcp, ENDPOINT)])? else {
-        return Ok(());
+        return Ok(None);
     };
     if !lab::can_close() {
-        return Ok(());
+        return Ok(None);
     }
-    lab.serve(ENDPOINT, Server::Tell(Transport::Tcp))?;
-    let socket = match lab.client.connect(Transport::Mptcp, at(VIP))? {
-        Connected::Connected { socket, .. } => socket,
-        Connected::Failed(errno) => {
-            lab::skip(&format!("MPTCP is not to be had: {errno}"));
-            return Ok(());
-        }
+    let socket = lab.client.next_socket();
+    let opened = lab.client.ask(&Request::Open {
+        socket,
+        transport: Transport::Mptcp,
+        is_v6: false,
+    })?;
+    if opened != Reply::Done {
+        lab::skip(&format!("MPTCP is not to be had: {opened:?}"));
+        return Ok(None);
+    }
+    lab.serve(ENDPOINT, Server::Tell(server))?;
+    lab.client.reconnect(socket, VIP)?;
+    Ok(Some((lab, socket)))
+}
+
+#[test]
+fn an_mptcp_socket_that_fell_back_to_tcp_ends() -> Result<()> {
+    let Some((mut lab, socket)) = mptcp_socket(Transport::Tcp)? else {
+        return Ok(());
     };
     let outcome = replace(&mut lab, &Program::default());
     assert_eq!(outcome.closed.len(), 1);
     let error = lab.client.pending_error(socket)?;
     assert_eq!(error, Some(libc::ECONNABORTED));
+    Ok(())
+}
+
+#[test]
+fn an_mptcp_connection_lives() -> Result<()> {
+    let Some((mut lab, socket)) = mptcp_socket(Transport::Mptcp)? else {
+        return Ok(());
+    };
+    let outcome = replace(&mut lab, &Program::default());
+    assert_eq!(outcome, Outcome::default());
+    assert_eq!(lab.client.told(socket)?.server, at(ENDPOINT));
     Ok(())
 }

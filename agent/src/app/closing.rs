@@ -293,6 +293,26 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_that_cannot_is_not_asked_again() {
+        let mut closing = Closing::new(CloseRemoved::All, Vec::new());
+        let (done, outcome) = oneshot::channel();
+        let of = Sought::Expired(vec![target(1, 10)]);
+        closing.search = Some(Search { of, outcome });
+        closing.collect();
+        assert!(closing.search.is_some(), "it has not ended");
+
+        let impossible = Outcome {
+            is_impossible: true,
+            ..Outcome::default()
+        };
+        assert_eq!(done.send(impossible), Ok(()));
+        closing.collect();
+
+        assert!(closing.search.is_none() && closing.is_impossible);
+        assert_eq!(closing.tally().view(), ClosedView::default());
+    }
+
+    #[test]
     fn a_later_connect_of_a_socket_is_another() {
         let mut tries = Tries::default();
         let first = target(1, 10);

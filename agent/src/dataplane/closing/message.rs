@@ -26,6 +26,14 @@ const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_BC_D_GE: u8 = 4;
 const INET_DIAG_BC_D_LE: u8 = 5;
 
+const INET_DIAG_ULP_INFO: u16 = 19;
+const INET_ULP_INFO_MPTCP: u16 = 3;
+/// Of include/uapi/linux/mptcp.h, as the flag is.
+const MPTCP_SUBFLOW_ATTR_FLAGS: u16 = 8;
+const MPTCP_SUBFLOW_FLAG_MCAP_REM: u32 = 1;
+/// Besides, the number of an attribute says how its value is laid out.
+const NLA_TYPE_MASK: u16 = 0x3fff;
+
 const HEADER: usize = 16;
 /// `struct inet_diag_sockid`.
 const ID: usize = 48;
@@ -48,8 +56,6 @@ pub(super) struct Query {
     pub states: u32,
     /// Those of the peer.
     pub ports: RangeInclusive<u16>,
-    /// Whether to tell since when a TCP connection has been idle.
-    pub with_idle: bool,
 }
 
 /// A socket as the kernel lists it.
@@ -58,8 +64,10 @@ pub(super) struct Listed {
     family: u8,
     /// As it came, to be named by.
     id: [u8; ID],
-    /// How long no data has been sent or received; where it was asked for and is known.
+    /// How long no data has been sent or received; of TCP.
     pub idle: Option<Duration>,
+    /// Whether it carries an MPTCP connection, with a peer that speaks it.
+    pub is_mptcp: bool,
 }
 
 impl Listed {
@@ -90,7 +98,8 @@ pub(super) enum Message {
 /// Asks for every socket of `query`.
 pub(super) fn dump(sequence: u32, query: &Query) -> Vec<u8> {
     let filter = port_filter(&query.ports);
-    let extensions = u8::from(query.with_idle) << (INET_DIAG_INFO - 1);
+    // With this comes what MPTCP says of a subflow, too.
+    let extensions = 1 << (INET_DIAG_INFO - 1);
     let mut message = request(
         (SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence),
         [query.family, query.protocol, extensions],
@@ -120,6 +129,7 @@ pub(super) fn destroy_nothing(sequence: u32, protocol: u8) -> Vec<u8> {
         family: family(libc::AF_INET),
         id: [0; ID],
         idle: None,
+        is_mptcp: false,
     };
     destroy(sequence, protocol, &nothing)
 }
@@ -203,24 +213,37 @@ fn message(kind: u16, body: &[u8]) -> Option<Message> {
 }
 
 fn socket(body: &[u8]) -> Option<Listed> {
-    let (fixed, mut attributes) = body.split_at_checked(SOCKET)?;
-    let mut idle = None;
-    while attributes.len() >= 4 {
-        let length = usize::from(u16_at(attributes, 0));
-        let Some(value) = attributes.get(4..length) else {
-            break;
-        };
-        if u16_at(attributes, 2) == INET_DIAG_INFO && value.len() >= LAST_DATA_RECEIVED + 4 {
-            let ago = u32_at(value, LAST_DATA_SENT).min(u32_at(value, LAST_DATA_RECEIVED));
-            idle = Some(Duration::from_millis(u64::from(ago)));
-        }
-        attributes = attributes.get(aligned(length)..).unwrap_or_default();
-    }
+    let (fixed, rest) = body.split_at_checked(SOCKET)?;
+    let idle = value(rest, INET_DIAG_INFO)
+        .filter(|information| information.len() >= LAST_DATA_RECEIVED + 4)
+        .map(|information| {
+            let ago = [LAST_DATA_SENT, LAST_DATA_RECEIVED].map(|at| u32_at(information, at));
+            Duration::from_millis(u64::from(ago[0].min(ago[1])))
+        });
+    let subflow = value(rest, INET_DIAG_ULP_INFO)
+        .and_then(|protocol| value(protocol, INET_ULP_INFO_MPTCP))
+        .and_then(|subflow| value(subflow, MPTCP_SUBFLOW_ATTR_FLAGS))
+        .filter(|flags| flags.len() >= 4)
+        .map(|flags| u32_at(flags, 0));
     Some(Listed {
         family: fixed[0],
         id: array(fixed, 4),
         idle,
+        is_mptcp: subflow.is_some_and(|flags| flags & MPTCP_SUBFLOW_FLAG_MCAP_REM != 0),
     })
+}
+
+/// The value of the first attribute of that kind.
+fn value(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    while attributes.len() >= 4 {
+        let length = usize::from(u16_at(attributes, 0));
+        let value = attributes.get(4..length)?;
+        if u16_at(attributes, 2) & NLA_TYPE_MASK == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(aligned(length)..)?;
+    }
+    None
 }
 
 fn aligned(length: usize) -> usize {

@@ -129,7 +129,6 @@ fn query(protocol: u8, of: i32, ports: RangeInclusive<u16>) -> Query {
             TCP_STATES
         },
         ports,
-        with_idle: false,
     }
 }
 
@@ -180,23 +179,20 @@ impl Search {
         let (Some(first), Some(last)) = (ports().min(), ports().max()) else {
             return Ok(Vec::new());
         };
-        let with_idle = wanted().any(|(_, target)| target.idle.is_some());
         let has_v4 = wanted().any(|(_, target)| target.remote.0.is_v4());
         let mut met = Vec::new();
         for of in [libc::AF_INET, libc::AF_INET6] {
             if of == libc::AF_INET && !has_v4 {
                 continue;
             }
-            let query = Query {
-                with_idle,
-                ..query(protocol, of, first..=last)
-            };
-            diag.list(&query, |socket| {
+            diag.list(&query(protocol, of, first..=last), |socket| {
                 let key = (protocol, socket.cookie());
                 if let Some(target) = self.left.get(&key)
                     && target.remote == socket.remote()
                 {
-                    if target.idle.is_none_or(|least| socket.idle >= Some(least)) {
+                    let is_due = target.idle.is_none_or(|least| socket.idle >= Some(least));
+                    // Nobody would tell the owner of an MPTCP socket that its subflow is gone.
+                    if is_due && !socket.is_mptcp {
                         met.push(socket);
                     }
                     self.left.remove(&key);

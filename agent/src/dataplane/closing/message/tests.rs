@@ -29,10 +29,8 @@ fn socket_body(family: i32, id: [u8; ID], information: Option<&[u8]>) -> Vec<u8>
     body.extend([0; 20]);
     if let Some(information) = information {
         // One that means nothing here comes first, with its padding.
-        body.extend([6, 0, 8, 0, 1, 2, 0, 0]);
-        body.extend(u16::try_from(4 + information.len()).unwrap().to_ne_bytes());
-        body.extend(INET_DIAG_INFO.to_ne_bytes());
-        body.extend(information);
+        body.extend(attribute(8, &[1, 2]));
+        body.extend(attribute(INET_DIAG_INFO, information));
     }
     body
 }
@@ -76,6 +74,31 @@ fn idleness_is_since_the_later_of_sending_and_receiving() {
     let body = socket_body(libc::AF_INET, v4(), Some(&information));
     let idle = socket(&body).unwrap().idle;
     assert_eq!(idle, Some(Duration::from_millis(300)));
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap();
+    let mut attribute = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    attribute.extend(value);
+    attribute.resize(aligned(attribute.len()), 0);
+    attribute
+}
+
+#[test]
+fn a_subflow_is_of_mptcp_where_the_peer_speaks_it() {
+    const NESTED: u16 = 0x8000;
+    let with = |flags: u32| {
+        let token = attribute(2, &[1; 4]);
+        let flags = attribute(MPTCP_SUBFLOW_ATTR_FLAGS, &flags.to_ne_bytes());
+        let subflow = attribute(INET_ULP_INFO_MPTCP | NESTED, &[token, flags].concat());
+        let name = attribute(1, b"mptcp\0");
+        let protocol = attribute(INET_DIAG_ULP_INFO | NESTED, &[name, subflow].concat());
+        let body = [socket_body(libc::AF_INET, v4(), None), protocol].concat();
+        socket(&body).unwrap().is_mptcp
+    };
+    assert!(with(0b1100_0011));
+    // It was asked for, and the peer did not answer.
+    assert!(!with(0b1000_0010));
 }
 
 #[test]
