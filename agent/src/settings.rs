@@ -26,6 +26,17 @@ pub struct Settings {
     pub bpf_log: bool,
     /// Follow the states of TCP connections (`--sock-ops`).
     pub sock_ops: bool,
+    pub close_removed: CloseRemoved,
+}
+
+/// Which sockets are closed when the endpoint that they are connected to is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloseRemoved {
+    /// Connected UDP sockets, which nothing else would ever tell.
+    #[default]
+    Udp,
+    All,
+    None,
 }
 
 /// How names are answered.

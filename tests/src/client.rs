@@ -181,6 +181,15 @@ impl Client {
         }
     }
 
+    /// The error that is pending at a socket, which is told once.
+    pub fn pending_error(&mut self, socket: u32) -> Result<Option<i32>> {
+        match self.ask(&Request::Finish(socket))? {
+            Reply::Done => Ok(None),
+            Reply::Errno(errno) => Ok(Some(errno)),
+            other => bail!("SO_ERROR: {other:?}"),
+        }
+    }
+
     /// The connection of a socket as [`crate::sockets::Server::Tell`] at its other end sees it.
     pub fn told(&mut self, socket: u32) -> Result<Told> {
         match self.ask(&Request::Ask(socket))? {
@@ -267,6 +276,10 @@ impl Client {
             Reply::Reached(reached) => Ok(reached),
             other => bail!("spread: {other:?}"),
         }
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends the process as the kernel does when memory is short.

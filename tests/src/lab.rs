@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use agent::compile::Program;
 use agent::dataplane::Limits;
-use agent::dataplane::{Dataplane, LoadOptions, mounts};
+use agent::dataplane::{Dataplane, LoadOptions, closing, mounts};
 use anyhow::{Context, Result};
 
 use crate::cgroup::TemporaryCgroup;
@@ -243,6 +243,17 @@ pub fn can_run() -> bool {
     );
     skip(reason);
     false
+}
+
+/// Whether sockets can be closed here, by `sock_diag` and what is in FLOWS. Says so where they cannot.
+pub fn can_close() -> bool {
+    let can = closing::is_possible().is_ok_and(|is| is);
+    if !can {
+        skip("this kernel cannot close sockets");
+    } else if !has_compare_and_swap() {
+        skip("records are at the sockets, which are not found");
+    }
+    can && has_compare_and_swap()
 }
 
 /// Whether flow records can be lines of a map (Linux 5.12).

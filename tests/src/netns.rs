@@ -1,7 +1,8 @@
 //! A network namespace with nothing but a loopback device, so that tests own every address in it.
-#![expect(unsafe_code, reason = "the ioctls of network devices")]
+#![expect(unsafe_code, reason = "the ioctls of network devices, and unshare(2)")]
 
 use std::ffi::c_char;
+use std::fs;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
@@ -10,8 +11,27 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 pub use agent::app::netns::isolate;
+
+/// Keeps the network namespace of a process where `ip netns` does, as this thread and those that it starts see it: their
+/// /run is another from now on, and ends with them.
+pub fn keep(process: u32) -> Result<()> {
+    // SAFETY: mounts of its own touch neither memory nor file descriptors; that of a working directory is not used.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    fs::create_dir_all("/run")?;
+    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None)?;
+    fs::create_dir("/run/netns")?;
+    fs::write("/run/netns/kept", "")?;
+    mount_bind(format!("/proc/{process}/ns/net"), "/run/netns/kept")?;
+    Ok(())
+}
 
 /// `struct in6_ifreq` of include/uapi/linux/ipv6.h.
 #[repr(C)]

@@ -15,7 +15,7 @@ use agent::app::agent::{Role, Running, start};
 use agent::model::{Fact, Node as Place, VipRanges};
 use agent::nameserver::Lesson;
 use agent::observe::State;
-use agent::settings::{NameServerSettings, Settings};
+use agent::settings::{CloseRemoved, NameServerSettings, Settings};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -113,6 +113,11 @@ impl Node {
 
     /// Starts an agent, and returns when its programs are attached.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with(CloseRemoved::default())
+    }
+
+    /// The same, closing these sockets of removed endpoints.
+    pub fn start_with(&mut self, close_removed: CloseRemoved) -> Result<()> {
         let settings = Settings {
             config_dirs: vec![self.config_dir()],
             mesh: MeshConfig::default(),
@@ -127,6 +132,7 @@ impl Node {
             limits: lab::limits(),
             bpf_log: false,
             sock_ops: false,
+            close_removed,
         };
         self.running = Some(self.runtime.block_on(start(settings, Role::Node))?);
         Ok(())

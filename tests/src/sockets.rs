@@ -112,6 +112,8 @@ pub enum Request {
     },
     Receive(u32),
     JoinCgroup(PathBuf),
+    /// Leaves the network namespace for a new one. Sockets stay where they are.
+    LeaveNetwork,
     /// Connects that many sockets, one after the other, and counts who was reached.
     Spread {
         transport: Transport,
@@ -233,6 +235,7 @@ impl Sockets {
                 self.open.insert(socket, passing::receive(mailbox)?);
             }
             Request::JoinCgroup(path) => cgroup::join(&path)?,
+            Request::LeaveNetwork => netns::isolate()?,
             Request::Spread {
                 transport,
                 to,

@@ -16,6 +16,7 @@ use crate::settings::Settings;
 use crate::sources::dns::{Timing, Upstream};
 use crate::sources::{Directory, Refresher, RefresherSettings, directory};
 
+use super::closing::Closing;
 use super::control::Control;
 use super::core::{Core, Startup};
 use super::lessons::{Clock, Waiting};
@@ -133,7 +134,9 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         &dataplane,
     )?;
     let names = Arc::new(names);
+    let closing = Closing::new(settings.close_removed, settings.cgroups.clone());
     let control = Control {
+        closed: closing.tally(),
         names: Arc::clone(&names),
         state: state.clone(),
         dataplane: Arc::downgrade(&dataplane),
@@ -156,6 +159,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         clock: Clock::new(),
         waiting: Waiting::default(),
         unsaved: false,
+        closing,
     };
     let (stop, stopped) = oneshot::channel();
     let mut running = Running {

@@ -17,6 +17,8 @@ use crate::observe::view::{self, NameView, SourceView, StatusInput};
 use crate::observe::{Listening, Request, Response, State, control, coverage};
 use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 
+use super::closing::Tally;
+
 /// Where answers come from.
 pub(super) struct Control {
     pub(super) state: watch::Receiver<Arc<State>>,
@@ -26,6 +28,7 @@ pub(super) struct Control {
     pub(super) directories: Vec<watch::Receiver<DirectoryStatus>>,
     pub(super) vip_ranges: VipRanges,
     pub(super) names: Arc<NameServer>,
+    pub(super) closed: Arc<Tally>,
 }
 
 impl Control {
@@ -80,6 +83,7 @@ impl Control {
                 .collect(),
             counts: &counts,
             name_server: self.names.stats(),
+            closed: self.closed.view(),
             programs: &programs,
             fill: &fill,
         };

@@ -24,6 +24,7 @@ use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::{Directory, Refresher};
 
+use super::closing::Closing;
 use super::control::lock;
 use super::lessons::{self, Clock, Waiting};
 use super::vip_file::VipFile;
@@ -49,6 +50,7 @@ pub(super) struct Core {
     pub(super) waiting: Waiting,
     /// The VIPs differ from those in the file.
     pub(super) unsaved: bool,
+    pub(super) closing: Closing,
 }
 
 impl Core {
@@ -78,6 +80,7 @@ impl Core {
                     ticks = ticks.wrapping_add(1);
                     self.lock().flush_traces();
                     self.save_vips();
+                    self.go_on_closing();
                     ticks.is_multiple_of(RETRY_TICKS) && (self.expire() | self.has_pending())
                 }
                 name = ended(&mut self.directories) => bail!("the source {name} has ended"),
@@ -143,6 +146,13 @@ impl Core {
             self.save_vips();
         }
         self.waiting.release();
+        self.closing.look_again();
+        self.go_on_closing();
+    }
+
+    fn go_on_closing(&mut self) {
+        let compiled = Arc::clone(&self.publisher.borrow().compiled);
+        self.closing.go_on(&self.dataplane, &compiled.program);
     }
 
     fn save_vips(&mut self) {

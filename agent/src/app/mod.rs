@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod canary;
 mod child_cgroup;
+pub mod closing;
 mod control;
 mod core;
 pub mod demo;

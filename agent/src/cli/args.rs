@@ -19,7 +19,7 @@ use crate::api::Locality;
 use crate::nameserver::RecordKind;
 use crate::observe::Target;
 
-pub use agent::{AgentArgs, DnsArgs, LimitArgs};
+pub use agent::{AgentArgs, Closing, DnsArgs, LimitArgs};
 pub use parse::HostAnswer;
 
 /// Where the agent answers unless it is told otherwise.

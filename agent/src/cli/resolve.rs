@@ -10,9 +10,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::api::{Diagnostic, MeshConfig, mesh_config};
 use crate::dataplane::{Limits, mounts};
 use crate::model::{Node, VipRanges};
-use crate::settings::{NameServerSettings, Settings};
+use crate::settings::{CloseRemoved, NameServerSettings, Settings};
 
-use super::args::{AgentArgs, BpfDirArgs, DnsArgs, LimitArgs, NodeArgs, SocketArgs, Switch};
+use super::args::{
+    AgentArgs, BpfDirArgs, Closing, DnsArgs, LimitArgs, NodeArgs, SocketArgs, Switch,
+};
 
 pub(super) use error::SettingsError;
 
@@ -38,6 +40,7 @@ impl Settings {
             vip_range_v6,
             dns,
             limits: limit_args,
+            close_removed,
             sock_ops,
             bpf_log,
         } = args;
@@ -56,6 +59,11 @@ impl Settings {
             limits: limits.with(&limit_args)?,
             sock_ops,
             bpf_log,
+            close_removed: match close_removed {
+                Closing::Udp => CloseRemoved::Udp,
+                Closing::All => CloseRemoved::All,
+                Closing::None => CloseRemoved::None,
+            },
         };
         Ok((settings, findings))
     }
@@ -252,6 +260,18 @@ mod tests {
         assert_eq!(settings.node.locality.to_string(), "r/z");
         assert_eq!(settings.node.network, "n");
         assert_eq!(settings.vip_ranges.v4.to_string(), "10.9.0.0/16");
+    }
+
+    #[test]
+    fn sockets_of_removed_endpoints_are_closed_as_told_and_those_of_udp_by_default() {
+        for (flags, expected) in [
+            (&[][..], CloseRemoved::Udp),
+            (&["--close-removed=udp"], CloseRemoved::Udp),
+            (&["--close-removed=all"], CloseRemoved::All),
+            (&["--close-removed=none"], CloseRemoved::None),
+        ] {
+            assert_eq!(resolve(flags).unwrap().close_removed, expected, "{flags:?}");
+        }
     }
 
     #[test]

@@ -138,6 +138,13 @@ fn figures(view: &StatusView) -> Table {
         ),
     );
     row("torn", format!("{} connects failed", totals.torn));
+    row(
+        "closed",
+        format!(
+            "{} UDP sockets, {} TCP connections",
+            view.closed.udp, view.closed.tcp
+        ),
+    );
     let names = &view.name_server;
     row(
         "queries",

@@ -11,6 +11,7 @@ use std::path::Path;
 /// Of `enum bpf_cmd`, include/uapi/linux/bpf.h; so are all numbers here.
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
@@ -49,6 +50,20 @@ struct Get {
     flags: u32,
 }
 
+/// The part that `BPF_PROG_TEST_RUN` reads and writes.
+#[repr(C)]
+#[derive(Default)]
+struct Run {
+    program: u32,
+    returned: u32,
+    data_in_size: u32,
+    data_out_size: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
 /// The part that `BPF_PROG_QUERY` reads and writes: to its end, since some kernels from 6.17 on write `revision` whatever
 /// size is given (commit 120933984460).
 #[repr(C)]
@@ -82,7 +97,7 @@ pub(super) struct Attached {
     pub flags: u32,
 }
 
-/// Loads a program that calls no function.
+/// Loads a program that uses no map.
 pub(super) fn load(kind: u32, attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     let mut load = Load {
         kind,
@@ -96,6 +111,22 @@ pub(super) fn load(kind: u32, attach_type: u32, instructions: &[u64]) -> io::Res
     let fd = unsafe { bpf(BPF_PROG_LOAD, &mut load) }?;
     // SAFETY: the kernel has just given this descriptor to us.
     unsafe { owned(fd) }
+}
+
+/// Runs a socket filter on an empty packet, and returns what it does.
+pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // An Ethernet header, without which there is no packet.
+    let packet = [0u8; 14];
+    let mut run = Run {
+        program: program.as_raw_fd().cast_unsigned(),
+        data_in_size: u32::try_from(packet.len()).map_err(io::Error::other)?,
+        data_in: packet.as_ptr().addr() as u64,
+        repeat: 1,
+        ..Run::default()
+    };
+    // SAFETY: the packet outlives the call and has that size; nothing is to be written beyond the attributes.
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut run) }?;
+    Ok(run.returned)
 }
 
 /// Opens what is pinned at `path`.

@@ -82,6 +82,15 @@ impl<S: Store> Engine<S> {
         &self.names
     }
 
+    /// Whether the id is that of an endpoint or service that some group had, and that sockets still count under.
+    pub(super) fn is_lingering(&self, id: u32) -> bool {
+        self.lingering.contains(&id)
+    }
+
+    pub(super) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
     /// Makes the tables hold what `program` says.
     pub fn apply(&mut self, program: &Program) -> Applied {
         let start = Instant::now();

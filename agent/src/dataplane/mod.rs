@@ -8,6 +8,7 @@ mod alias;
 mod bpf;
 pub mod checks;
 mod cleanup;
+pub mod closing;
 mod engine;
 mod findings;
 mod group;

@@ -109,6 +109,10 @@ impl Names {
         self.services.key(id)
     }
 
+    pub fn service_id(&self, service: &ServiceKey) -> Option<u32> {
+        self.services.get(service)
+    }
+
     /// The service, address and port of an endpoint.
     pub fn endpoint(&self, id: u32) -> Option<(&ServiceKey, IpAddr, u16)> {
         let &(service, at, port) = self.endpoints.key(id)?;

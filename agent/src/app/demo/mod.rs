@@ -24,7 +24,7 @@ use crate::api::{Locality, MeshConfig};
 use crate::compile::{Destination, Program};
 use crate::dataplane::Limits;
 use crate::model::{Node, VipRanges};
-use crate::settings::{NameServerSettings, Settings};
+use crate::settings::{CloseRemoved, NameServerSettings, Settings};
 
 use self::board::Board;
 use self::client::Row;
@@ -259,6 +259,7 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         limits: Limits::small(),
         bpf_log: false,
         sock_ops: false,
+        close_removed: CloseRemoved::default(),
     }
 }
 

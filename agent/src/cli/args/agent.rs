@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{BpfDirArgs, NodeArgs, SocketArgs, Switch, parse};
@@ -56,6 +56,16 @@ pub struct AgentArgs {
     pub dns: DnsArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Which sockets are closed when the endpoint that they are connected to is removed, so that clients connect anew: those of
+    /// UDP, which would never notice, TCP connections too, or none (needs a kernel with CONFIG_INET_DIAG_DESTROY)
+    #[arg(
+        long,
+        env = "SHUNT_CLOSE_REMOVED",
+        value_name = "SOCKETS",
+        value_enum,
+        default_value_t = Closing::Udp
+    )]
+    pub close_removed: Closing,
     /// Count a TCP connection as open until it ends, rather than until its socket is closed: attaches a sock_ops program, for
     /// which every TCP socket in the cgroups pays (needs Linux 5.12)
     #[arg(long, env = "SHUNT_SOCK_OPS", value_parser = FalseyValueParser::new())]
@@ -63,6 +73,14 @@ pub struct AgentArgs {
     /// Load the kernel programs with traces, and log every decision on a connect (slow; to debug the kernel side)
     #[arg(long, env = "SHUNT_BPF_LOG", value_parser = FalseyValueParser::new())]
     pub bpf_log: bool,
+}
+
+/// Of `--close-removed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Closing {
+    Udp,
+    All,
+    None,
 }
 
 /// The name server.

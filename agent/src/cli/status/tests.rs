@@ -1,7 +1,9 @@
 use expect_test::expect;
 
 use crate::nameserver::Stats;
-use crate::observe::view::{FindingsView, MapView, NameView, ProgramView, SourceView, TotalsView};
+use crate::observe::view::{
+    ClosedView, FindingsView, MapView, NameView, ProgramView, SourceView, TotalsView,
+};
 
 use super::*;
 
@@ -27,6 +29,7 @@ fn view() -> StatusView {
         }],
         names: Vec::new(),
         name_server: Stats::default(),
+        closed: ClosedView::default(),
         programs: Vec::new(),
         maps: Vec::new(),
         totals: TotalsView::default(),
@@ -49,6 +52,7 @@ fn a_healthy_agent_takes_one_screen() {
         flows full       0 connects whose peer name is the endpoint
         flows stored     0 connects remembered at their sockets
         torn             0 connects failed
+        closed           0 UDP sockets, 0 TCP connections
         queries          0 by datagram, 0 by connection, 0 malformed
         answered         0 from hosts of ours, 0 from the cache, 0 stale, 0 refused, 0 not at all
         other servers    0 questions, 0 failed, 0.0 ms on average, 0.0 ms at most, 0 not captured

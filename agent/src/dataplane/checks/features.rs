@@ -7,6 +7,7 @@ use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
 use crate::dataplane::bpf;
+use crate::dataplane::closing;
 use crate::dataplane::kernel::Features;
 use crate::dataplane::neighbours::{HOOKS, Hook, SOCK_OPS};
 
@@ -37,6 +38,7 @@ pub(super) fn all() -> Vec<Check> {
             "use Linux 6.1 or later",
         ),
         mptcp(features.mptcp.is_some()),
+        closing(),
         Check::feature(
             "BTF",
             features.v6_only.is_some(),
@@ -70,6 +72,23 @@ fn mptcp(is_known: bool) -> Check {
         "getpeername() of an MPTCP socket shows the endpoint: the kernel does not describe such sockets",
         "use a kernel built with CONFIG_DEBUG_INFO_BTF, where programs use MPTCP",
     )
+}
+
+fn closing() -> Check {
+    let name = "closing sockets";
+    match closing::is_possible() {
+        Ok(holds) => Check::feature(
+            name,
+            holds,
+            "sockets whose endpoint is removed can be closed (--close-removed)",
+            "sockets stay connected to an endpoint that is removed, until their programs close them",
+            "use a kernel built with CONFIG_INET_DIAG_DESTROY, CONFIG_INET_TCP_DIAG and CONFIG_INET_UDP_DIAG",
+        ),
+        Err(error) => {
+            let detail = format!("sock_diag does not answer: {error}");
+            Check::new(name, State::Warn, detail, "run as root")
+        }
+    }
 }
 
 /// `r0 = 1; exit`, which every hook takes.

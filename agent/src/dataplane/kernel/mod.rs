@@ -2,6 +2,7 @@
 
 mod btf;
 mod capture;
+mod closing;
 mod detach;
 mod error;
 mod features;

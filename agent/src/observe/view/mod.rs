@@ -18,6 +18,6 @@ pub use object::{ObjectStatus, ObjectView, objects};
 pub use place::Place;
 pub use service::{ActionView, ServiceView, services};
 pub use status::{
-    FindingsView, MapView, NameView, ProgramView, SourceView, StatusInput, StatusView, TotalsView,
-    status,
+    ClosedView, FindingsView, MapView, NameView, ProgramView, SourceView, StatusInput, StatusView,
+    TotalsView, status,
 };

@@ -38,6 +38,8 @@ pub struct StatusView {
     pub names: Vec<NameView>,
     #[serde(default)]
     pub name_server: Stats,
+    #[serde(default)]
+    pub closed: ClosedView,
     pub programs: Vec<ProgramView>,
     pub maps: Vec<MapView>,
     pub totals: TotalsView,
@@ -107,6 +109,14 @@ pub struct MapView {
     pub capacity: u64,
 }
 
+/// Sockets that the agent has closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedView {
+    pub udp: u64,
+    pub tcp: u64,
+}
+
 /// Connects that belong to no service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,6 +153,7 @@ pub struct StatusInput<'a> {
     pub sources: Vec<SourceView>,
     pub names: Vec<NameView>,
     pub name_server: Stats,
+    pub closed: ClosedView,
     pub counts: &'a Counts,
     pub programs: &'a [ProgramFigures],
     pub fill: &'a [Fill],
@@ -155,6 +166,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         sources,
         names,
         name_server,
+        closed,
         counts,
         programs,
         fill,
@@ -188,6 +200,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         sources,
         names,
         name_server,
+        closed,
         programs: programs.iter().map(program_view).collect(),
         maps,
         totals,

@@ -191,6 +191,7 @@ fn input<'a>(state: &'a State, counts: &'a Counts, fill: &'a [Fill]) -> StatusIn
         }],
         names: Vec::new(),
         name_server: Stats::default(),
+        closed: ClosedView::default(),
         counts,
         programs: &[],
         fill,
@@ -261,6 +262,10 @@ fn a_healthy_agent_is_not_degraded() {
             "late": 0,
             "meanWait": 0,
             "longestWait": 0
+          },
+          "closed": {
+            "udp": 0,
+            "tcp": 0
           },
           "programs": [
             {
