@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod compile;
 pub mod dataplane;
+pub mod health;
 pub mod model;
 pub mod nameserver;
 pub mod observe;

@@ -11,6 +11,7 @@ const VISIBLE: [(&str, &[&str]); 10] = [
     ("compile", &["api", "model"]),
     ("dataplane", &["api", "model", "compile"]),
     ("nameserver", &["api", "model", "compile"]),
+    ("health", &["api", "model", "compile"]),
     (
         "observe",
         &["api", "model", "compile", "dataplane", "nameserver"],

@@ -1,0 +1,13 @@
+//! How are endpoints? What became of connects to them, folded into who is left out, who is let in again, and who is new.
+//!
+//! Pure: what happens is told, and when it happens is an argument. The answer is a fact for the registry.
+
+mod ejection;
+mod monitor;
+mod warmup;
+
+pub use ejection::Ejection;
+pub use monitor::{Failure, Monitor, Why};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! The one owner of what is known of endpoints' health: which services are watched, what failed, and what follows.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::{OutlierDetection, Warmup};
+use crate::compile::{Policy, Program, Service, ServiceKey};
+use crate::model::{Fact, ServiceVitals, Vital};
+
+use super::ejection::Ejection;
+use super::warmup;
+
+/// How a connect failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Refused,
+    TimedOut,
+    Unreachable,
+}
+
+/// Why an endpoint is left out, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why {
+    pub ejection: Ejection,
+    pub last: Failure,
+    pub in_a_row: u32,
+    /// How long it is left out still; zero where it is in.
+    pub left: Duration,
+}
+
+/// Watches the endpoints of all services whose policy asks for it. Times are since the monitor's start.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    services: BTreeMap<ServiceKey, Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    source: Arc<Service>,
+    /// By index of the cluster.
+    policies: Vec<Arc<Policy>>,
+    members: BTreeMap<SocketAddr, Member>,
+    /// When each cluster's next interval ends.
+    sweeps: Vec<Duration>,
+    told: ServiceVitals,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    cluster: u32,
+    /// Its object says that it is unhealthy.
+    failing: bool,
+    /// When it joined, for one that joined others.
+    joined: Option<Duration>,
+    ejection: Ejection,
+    last: Failure,
+    in_a_row: u32,
+}
+
+impl Monitor {
+    /// Watches what `program` says from now on. Services that say the same cost nothing. What is returned is news for the
+    /// registry.
+    pub fn watch(&mut self, program: &Program, now: Duration) -> Vec<Fact> {
+        let mut news = Vec::new();
+        let gone = |key: &ServiceKey| program.services.get(key).is_none_or(|s| !is_watched(s));
+        let ended: Vec<ServiceKey> = self.services.keys().filter(|k| gone(k)).cloned().collect();
+        for key in ended {
+            let watched = self.services.remove(&key);
+            if watched.is_some_and(|watched| !watched.told.is_empty()) {
+                news.push(fact(&key, ServiceVitals::new()));
+            }
+        }
+        for (key, service) in program.services.iter().filter(|(_, s)| is_watched(s)) {
+            match self.services.get_mut(key) {
+                Some(watched) => watched.follow(service, now),
+                None => {
+                    self.services
+                        .insert(key.clone(), Watched::new(service, now));
+                }
+            }
+            news.extend(self.news(key, now));
+        }
+        news
+    }
+
+    /// A connect failed, the last of that many in a row. Returns what changes by that.
+    pub fn failed(
+        &mut self,
+        key: &ServiceKey,
+        at: SocketAddr,
+        failure: Failure,
+        in_a_row: u32,
+        now: Duration,
+    ) -> Option<Fact> {
+        let watched = self.services.get_mut(key)?;
+        let member = *watched.members.get(&at)?;
+        let detection = watched.detection(member.cluster)?;
+        let may_eject = watched.may_eject(at, member.cluster, &detection);
+        let member = watched.members.get_mut(&at)?;
+        (member.last, member.in_a_row) = (failure, in_a_row);
+        if member.ejection.is_due(in_a_row, &detection) && may_eject {
+            member.ejection.eject(now, &detection);
+        }
+        self.news(key, now)
+    }
+
+    /// What has changed by the passing of time. To be asked about once a second.
+    pub fn tick(&mut self, now: Duration) -> Vec<Fact> {
+        for watched in self.services.values_mut() {
+            watched.sweep(now);
+        }
+        let keys: Vec<ServiceKey> = self.services.keys().cloned().collect();
+        keys.iter().filter_map(|key| self.news(key, now)).collect()
+    }
+
+    /// Whether any service is watched for failures.
+    pub fn is_watching(&self) -> bool {
+        let mut all = self.services.values().flat_map(|watched| &watched.policies);
+        all.any(|policy| policy.outlier_detection.is_some())
+    }
+
+    /// Why an endpoint is how it is, if anything is remembered of it.
+    pub fn why(&self, key: &ServiceKey, at: SocketAddr, now: Duration) -> Option<Why> {
+        let watched = self.services.get(key)?;
+        let member = watched.members.get(&at)?;
+        let detection = watched.detection(member.cluster)?;
+        let left = member.ejection.since.map_or(Duration::ZERO, |since| {
+            (since + member.ejection.duration(&detection)).saturating_sub(now)
+        });
+        (!member.ejection.is_forgiven()).then_some(Why {
+            ejection: member.ejection,
+            last: member.last,
+            in_a_row: member.in_a_row,
+            left,
+        })
+    }
+
+    fn news(&mut self, key: &ServiceKey, now: Duration) -> Option<Fact> {
+        let watched = self.services.get_mut(key)?;
+        let vitals = watched.vitals(now);
+        if vitals == watched.told {
+            return None;
+        }
+        watched.told.clone_from(&vitals);
+        Some(fact(key, vitals))
+    }
+}
+
+impl Watched {
+    fn new(service: &Arc<Service>, now: Duration) -> Self {
+        let mut watched = Self {
+            source: Arc::clone(service),
+            policies: Vec::new(),
+            members: BTreeMap::new(),
+            sweeps: Vec::new(),
+            told: ServiceVitals::new(),
+        };
+        watched.take(service, now, |_| None);
+        watched
+    }
+
+    /// Keeps what is known of the endpoints that are still there.
+    fn follow(&mut self, service: &Arc<Service>, now: Duration) {
+        if Arc::ptr_eq(&self.source, service) {
+            return;
+        }
+        self.source = Arc::clone(service);
+        let known = std::mem::take(&mut self.members);
+        // Among none that was there before, none is new.
+        let joins = !known.is_empty();
+        self.take(service, now, |at| {
+            known
+                .get(&at)
+                .copied()
+                .or(joins.then(|| Member::new(Some(now))))
+        });
+    }
+
+    fn take(
+        &mut self,
+        service: &Service,
+        now: Duration,
+        known: impl Fn(SocketAddr) -> Option<Member>,
+    ) {
+        let policies = service.clusters.iter().map(|c| Arc::clone(&c.policy));
+        let policies: Vec<Arc<Policy>> = policies.collect();
+        if policies != self.policies {
+            let sweep = |policy: &Arc<Policy>| now + interval(policy);
+            self.sweeps = policies.iter().map(sweep).collect();
+            self.policies = policies;
+        }
+        let members = service.endpoints.iter().map(|endpoint| {
+            let at = SocketAddr::new(endpoint.address, endpoint.port);
+            let member = known(at).unwrap_or(Member::new(None));
+            let (cluster, failing) = (endpoint.cluster, endpoint.vital == Vital::Failing);
+            let member = Member {
+                cluster,
+                failing,
+                ..member
+            };
+            (at, member)
+        });
+        self.members = members.collect();
+    }
+
+    fn detection(&self, cluster: u32) -> Option<OutlierDetection> {
+        self.policies.get(cluster as usize)?.outlier_detection
+    }
+
+    fn warmup(&self, cluster: u32) -> Option<Warmup> {
+        self.policies.get(cluster as usize)?.warmup
+    }
+
+    /// Whether one more may be left out: as many as the percentage says and one at least, while another is in.
+    fn may_eject(&self, at: SocketAddr, cluster: u32, detection: &OutlierDetection) -> bool {
+        let of_cluster = self.members.iter().filter(|(_, m)| m.cluster == cluster);
+        let (mut all, mut ejected, mut others) = (0, 0, 0);
+        for (place, member) in of_cluster {
+            all += 1;
+            let is_out = member.ejection.since.is_some();
+            ejected += u64::from(is_out);
+            others += u64::from(!is_out && !member.failing && *place != at);
+        }
+        let allowed = (all * u64::from(detection.max_ejection_percent) / 100).max(1);
+        ejected < allowed && others > 0
+    }
+
+    fn sweep(&mut self, now: Duration) {
+        for cluster in 0..self.policies.len() {
+            if now < self.sweeps[cluster] {
+                continue;
+            }
+            self.sweeps[cluster] = now + interval(&self.policies[cluster]);
+            let Some(detection) = self.policies[cluster].outlier_detection else {
+                continue;
+            };
+            let of_cluster = self.members.values_mut();
+            for member in of_cluster.filter(|m| m.cluster as usize == cluster) {
+                member.ejection.sweep(now, &detection);
+            }
+        }
+    }
+
+    fn vitals(&self, now: Duration) -> ServiceVitals {
+        let vital = |member: &Member| {
+            if member.ejection.since.is_some() && self.detection(member.cluster).is_some() {
+                return Vital::Ejected;
+            }
+            let age = member.joined.map(|joined| now.saturating_sub(joined));
+            match (self.warmup(member.cluster), age) {
+                (Some(warmup), Some(age)) => match warmup::thousandths(&warmup, age) {
+                    1000 => Vital::Healthy,
+                    part => Vital::Warming(part),
+                },
+                _ => Vital::Healthy,
+            }
+        };
+        let all = self.members.iter().map(|(at, member)| (*at, vital(member)));
+        all.filter(|(_, vital)| *vital != Vital::Healthy).collect()
+    }
+}
+
+impl Member {
+    fn new(joined: Option<Duration>) -> Self {
+        Self {
+            cluster: 0,
+            failing: false,
+            joined,
+            ejection: Ejection::default(),
+            last: Failure::Refused,
+            in_a_row: 0,
+        }
+    }
+}
+
+fn is_watched(service: &Service) -> bool {
+    let mut policies = service.clusters.iter().map(|cluster| &cluster.policy);
+    policies.any(|policy| policy.outlier_detection.is_some() || policy.warmup.is_some())
+}
+
+fn interval(policy: &Policy) -> Duration {
+    let detection = policy.outlier_detection.unwrap_or_default();
+    detection.interval.max(Duration::from_millis(1))
+}
+
+fn fact(key: &ServiceKey, vitals: ServiceVitals) -> Fact {
+    Fact::Vitals {
+        service: key.clone(),
+        vitals,
+    }
+}

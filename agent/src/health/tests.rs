@@ -1,0 +1,341 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::api::{
+    Kind, Locality, ObjectId, Origin, OutlierDetection, Protocol, Resolution, Warmup,
+};
+use crate::compile::{Action, Cluster, Endpoint, Policy, Program, Service, ServiceKey};
+use crate::model::{Fact, ServiceVitals, Vital};
+
+use super::ejection::Ejection;
+use super::{Failure, Monitor, warmup};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn key() -> ServiceKey {
+    ServiceKey {
+        namespace: "default".into(),
+        host: "a.example".into(),
+        port: 80,
+        transport: agent_common::abi::TCP,
+    }
+}
+
+fn at(number: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, number], 80))
+}
+
+/// One service with that policy and the endpoints 10.0.0.1 to `count`.
+fn program(policy: &Policy, count: u8) -> Program {
+    let object = Arc::new(ObjectId {
+        kind: Kind::ServiceEntry,
+        namespace: "default".to_owned(),
+        name: "entry".to_owned(),
+    });
+    let origin = Origin {
+        file: "a.yaml".into(),
+        line: 1,
+    };
+    let endpoint = |number| Endpoint {
+        address: at(number).ip(),
+        port: 80,
+        weight: 1,
+        share: 1,
+        priority: 0,
+        locality_group: 0,
+        cluster: 0,
+        locality: Locality::default(),
+        vital: Vital::Healthy,
+        labels: Arc::default(),
+        object: Arc::clone(&object),
+        origin: origin.clone(),
+        hostname: None,
+    };
+    let service = Service {
+        protocol: Protocol::Tcp,
+        port_name: "tcp".to_owned(),
+        resolution: Resolution::Static,
+        action: Action::Balance,
+        endpoints: (1..=count).map(endpoint).collect(),
+        clusters: vec![Cluster {
+            host: "a.example".into(),
+            subset: None,
+            weight: 1,
+            localities: None,
+            policy: Arc::new(policy.clone()),
+        }],
+        unserved: 0,
+        object: Arc::clone(&object),
+        origin: origin.clone(),
+        reasons: Vec::new(),
+    };
+    let mut program = Program::default();
+    program.services.insert(key(), Arc::new(service));
+    program
+}
+
+fn detecting(change: impl FnOnce(&mut OutlierDetection)) -> Policy {
+    let mut detection = OutlierDetection {
+        max_ejection_percent: 100,
+        ..OutlierDetection::default()
+    };
+    change(&mut detection);
+    Policy {
+        outlier_detection: Some(detection),
+        ..Policy::default()
+    }
+}
+
+fn watching(policy: &Policy, count: u8) -> Monitor {
+    let mut monitor = Monitor::default();
+    assert!(
+        monitor
+            .watch(&program(policy, count), seconds(0))
+            .is_empty()
+    );
+    monitor
+}
+
+/// Who is left out, by the last octet.
+fn ejected(fact: Option<Fact>) -> Option<Vec<u8>> {
+    let Some(Fact::Vitals { vitals, .. }) = fact else {
+        return None;
+    };
+    Some(numbers(&vitals))
+}
+
+fn numbers(vitals: &ServiceVitals) -> Vec<u8> {
+    let number = |at: &SocketAddr| match at {
+        SocketAddr::V4(v4) => v4.ip().octets()[3],
+        SocketAddr::V6(_) => 0,
+    };
+    vitals.keys().map(number).collect()
+}
+
+fn fail(monitor: &mut Monitor, number: u8, in_a_row: u32, now: u64) -> Option<Vec<u8>> {
+    let failure = Failure::Refused;
+    ejected(monitor.failed(&key(), at(number), failure, in_a_row, seconds(now)))
+}
+
+#[test]
+fn the_failure_that_crosses_the_threshold_ejects() {
+    let mut monitor = watching(&detecting(|_| ()), 3);
+    for in_a_row in 1..5 {
+        assert_eq!(fail(&mut monitor, 1, in_a_row, 1), None);
+    }
+    assert_eq!(fail(&mut monitor, 1, 5, 1), Some(vec![1]));
+    assert_eq!(fail(&mut monitor, 1, 6, 1), None, "it is out already");
+    let why = monitor.why(&key(), at(1), seconds(11)).unwrap();
+    assert_eq!((why.ejection.count, why.left), (1, seconds(20)));
+}
+
+#[test]
+fn an_ejected_endpoint_returns_with_the_first_interval_after_its_time() {
+    let mut monitor = watching(&detecting(|d| d.base_ejection_time = seconds(15)), 2);
+    fail(&mut monitor, 1, 5, 1);
+    assert!(monitor.tick(seconds(10)).is_empty());
+    assert!(
+        monitor.tick(seconds(16)).is_empty(),
+        "between two intervals"
+    );
+    let news = monitor.tick(seconds(20));
+    assert_eq!(
+        news.into_iter().map(Some).map(ejected).collect::<Vec<_>>(),
+        [Some(vec![])]
+    );
+}
+
+#[test]
+fn each_ejection_is_longer_and_each_interval_without_one_shorter() {
+    let detection = OutlierDetection::default();
+    let mut ejection = Ejection::default();
+    for times in 1..=12 {
+        ejection.eject(seconds(0), &detection);
+        assert_eq!(
+            ejection.duration(&detection),
+            seconds(30 * times).min(seconds(300))
+        );
+        assert!(
+            ejection.sweep(seconds(1000), &detection),
+            "its time is over"
+        );
+    }
+    assert_eq!(
+        ejection.multiplier, 11,
+        "once above the cap it does not grow"
+    );
+    for _ in 0..20 {
+        ejection.sweep(seconds(2000), &detection);
+    }
+    ejection.eject(seconds(3000), &detection);
+    assert_eq!(ejection.duration(&detection), seconds(30));
+}
+
+#[test]
+fn a_base_time_above_the_cap_is_the_cap() {
+    let detection = OutlierDetection {
+        base_ejection_time: seconds(900),
+        ..OutlierDetection::default()
+    };
+    let mut ejection = Ejection::default();
+    for _ in 0..3 {
+        ejection.eject(seconds(0), &detection);
+        assert_eq!(ejection.duration(&detection), seconds(900));
+    }
+}
+
+#[test]
+fn the_percentage_bounds_how_many_are_out_but_one_always_may_be() {
+    for (percent, count, expected) in [(10, 3, 1), (50, 4, 2), (10, 20, 2), (49, 4, 1)] {
+        let mut monitor = watching(&detecting(|d| d.max_ejection_percent = percent), count);
+        let mut out = Vec::new();
+        for number in 1..=count {
+            out = fail(&mut monitor, number, 5, 1).unwrap_or(out);
+        }
+        assert_eq!(out.len(), expected, "{percent} % of {count}");
+    }
+}
+
+#[test]
+fn the_last_endpoint_that_is_in_is_never_ejected() {
+    let mut monitor = watching(&detecting(|_| ()), 2);
+    assert_eq!(fail(&mut monitor, 1, 5, 1), Some(vec![1]));
+    assert_eq!(fail(&mut monitor, 2, 5, 1), None);
+    let mut alone = watching(&detecting(|_| ()), 1);
+    assert_eq!(fail(&mut alone, 1, 500, 1), None);
+}
+
+#[test]
+fn failures_that_ejected_do_not_count_again_after_the_return() {
+    let mut monitor = watching(&detecting(|_| ()), 2);
+    fail(&mut monitor, 1, 5, 1);
+    monitor.tick(seconds(40));
+    assert_eq!(fail(&mut monitor, 1, 6, 41), None);
+    assert_eq!(fail(&mut monitor, 1, 9, 41), None);
+    assert_eq!(fail(&mut monitor, 1, 10, 41), Some(vec![1]));
+}
+
+#[test]
+fn a_success_in_between_starts_the_count_anew() {
+    let mut monitor = watching(&detecting(|_| ()), 2);
+    fail(&mut monitor, 1, 5, 1);
+    monitor.tick(seconds(40));
+    assert_eq!(fail(&mut monitor, 1, 1, 41), None);
+    assert_eq!(fail(&mut monitor, 1, 5, 41), Some(vec![1]));
+}
+
+#[test]
+fn endpoints_keep_their_ejection_when_others_come_and_go() {
+    let policy = detecting(|_| ());
+    let mut monitor = watching(&policy, 3);
+    fail(&mut monitor, 1, 5, 1);
+    assert!(monitor.watch(&program(&policy, 4), seconds(2)).is_empty());
+    assert_eq!(
+        monitor
+            .why(&key(), at(1), seconds(2))
+            .unwrap()
+            .ejection
+            .count,
+        1
+    );
+    let news = monitor.watch(&program(&Policy::default(), 4), seconds(3));
+    assert_eq!(
+        news.into_iter().map(Some).map(ejected).collect::<Vec<_>>(),
+        [Some(vec![])],
+        "without detection nobody is out"
+    );
+}
+
+#[test]
+fn a_service_that_asks_for_nothing_is_not_watched() {
+    let mut monitor = watching(&Policy::default(), 3);
+    assert!(!monitor.is_watching());
+    assert_eq!(fail(&mut monitor, 1, 500, 1), None);
+}
+
+fn warming(aggression: u32, minimum_percent: u32) -> Warmup {
+    Warmup {
+        duration: seconds(100),
+        minimum_percent,
+        aggression,
+    }
+}
+
+#[test]
+fn a_new_endpoint_warms_up_as_envoy_has_it() {
+    let linear = warming(1000, 10);
+    for (age, expected) in [
+        (0, 100),
+        (10, 100),
+        (25, 250),
+        (99, 990),
+        (100, 1000),
+        (500, 1000),
+    ] {
+        assert_eq!(
+            warmup::thousandths(&linear, seconds(age)),
+            expected,
+            "at {age} s"
+        );
+    }
+    // (25 / 100) ^ (1 / 2)
+    assert_eq!(warmup::thousandths(&warming(2000, 10), seconds(25)), 500);
+    // The first second counts as one.
+    assert_eq!(warmup::thousandths(&warming(1000, 0), seconds(0)), 10);
+}
+
+#[test]
+fn only_who_joins_others_warms_up() {
+    let policy = Policy {
+        warmup: Some(warming(1000, 10)),
+        ..Policy::default()
+    };
+    let mut monitor = watching(&policy, 2);
+    let told = |facts: Vec<Fact>| -> Vec<ServiceVitals> {
+        let vitals = |fact| match fact {
+            Fact::Vitals { vitals, .. } => vitals,
+            _ => panic!("health is told of alone"),
+        };
+        facts.into_iter().map(vitals).collect()
+    };
+    let joined = told(monitor.watch(&program(&policy, 3), seconds(50)));
+    assert_eq!(
+        joined,
+        [ServiceVitals::from([(at(3), Vital::Warming(100))])]
+    );
+    let later = told(monitor.tick(seconds(100)));
+    assert_eq!(later, [ServiceVitals::from([(at(3), Vital::Warming(500))])]);
+    assert_eq!(told(monitor.tick(seconds(150))), [ServiceVitals::new()]);
+}
+
+proptest! {
+    /// Whatever fails whenever: never are more out than may be, and nobody is out for ever.
+    #[test]
+    fn ejections_stay_within_bounds(
+        percent in 1u32..=100,
+        count in 1u8..12,
+        events in proptest::collection::vec((1u8..12, 1u32..20, 0u64..40), 0..60),
+    ) {
+        let mut monitor = watching(&detecting(|d| d.max_ejection_percent = percent), count);
+        let allowed = (usize::from(count) * percent as usize / 100).max(1).min(usize::from(count) - 1);
+        let mut now = 0;
+        let mut out = Vec::new();
+        for (number, in_a_row, wait) in events {
+            now += wait;
+            for fact in monitor.tick(seconds(now)) {
+                out = ejected(Some(fact)).unwrap();
+            }
+            out = fail(&mut monitor, number, in_a_row, now).unwrap_or(out);
+            prop_assert!(out.len() <= allowed, "{out:?} of {count}");
+        }
+        for fact in monitor.tick(seconds(now + 1000)) {
+            out = ejected(Some(fact)).unwrap();
+        }
+        prop_assert!(out.is_empty(), "{out:?}");
+    }
+}
