@@ -19,6 +19,7 @@ use crate::sources::{Directory, Refresher, RefresherSettings, directory};
 use super::closing::Closing;
 use super::control::Control;
 use super::core::{Core, Startup};
+use super::health::Watch;
 use super::lessons::{Clock, Waiting};
 use super::names;
 use super::vip_file::VipFile;
@@ -157,6 +158,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         publisher,
         startup: Startup::new(std::time::Instant::now()),
         clock: Clock::new(),
+        watch: Watch::new(),
         waiting: Waiting::default(),
         unsaved: false,
         closing,

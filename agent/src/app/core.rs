@@ -26,6 +26,7 @@ use crate::sources::{Directory, Refresher};
 
 use super::closing::Closing;
 use super::control::lock;
+use super::health::Watch;
 use super::lessons::{self, Clock, Waiting};
 use super::vip_file::VipFile;
 
@@ -51,6 +52,7 @@ pub(super) struct Core {
     /// The VIPs differ from those in the file.
     pub(super) unsaved: bool,
     pub(super) closing: Closing,
+    pub(super) watch: Watch,
 }
 
 impl Core {
@@ -81,7 +83,9 @@ impl Core {
                     self.lock().flush_traces();
                     self.save_vips();
                     self.go_on_closing();
-                    ticks.is_multiple_of(RETRY_TICKS) && (self.expire() | self.has_pending())
+                    let is_behind = block_in_place(|| self.watch_on());
+                    let is_retry = ticks.is_multiple_of(RETRY_TICKS);
+                    is_behind || is_retry && (self.expire() | self.has_pending())
                 }
                 name = ended(&mut self.directories) => bail!("the source {name} has ended"),
             };
@@ -121,7 +125,7 @@ impl Core {
         }
         self.registry.set_time(self.clock.now());
         let snapshot = Arc::new(self.registry.snapshot());
-        let compiled = Arc::new(compile(&snapshot));
+        let compiled = Arc::new(self.watch(compile(&snapshot)));
         self.registry.retain_answers(&compiled.demand);
         lessons::retain(&mut self.registry, &compiled.names);
         self.refresher.set_demand(&compiled.demand);

@@ -8,6 +8,7 @@ mod control;
 mod core;
 pub mod demo;
 pub mod exec;
+mod health;
 mod lessons;
 mod names;
 pub mod netns;

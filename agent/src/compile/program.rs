@@ -8,7 +8,7 @@ use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 
 use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
-use crate::model::{VipRanges, Vital};
+use crate::model::{ServiceVitals, VipRanges, Vital};
 
 use super::learned::Learners;
 use super::names::Names;
@@ -124,4 +124,21 @@ pub struct Compiled {
     pub learned: OrdSet<Frontend>,
     pub(super) learners: Arc<Learners>,
     pub diagnostics: Arc<[Diagnostic]>,
+}
+
+impl Compiled {
+    /// The same with what is known of the health of one service's endpoints, and that service; `None` where there is none.
+    /// This is what compiling everything anew gives.
+    #[must_use]
+    pub fn with_vitals(
+        &self,
+        key: &ServiceKey,
+        vitals: &ServiceVitals,
+    ) -> Option<(Self, Arc<Service>)> {
+        let service = Arc::new(self.program.services.get(key)?.with_vitals(vitals));
+        let mut compiled = self.clone();
+        let services = &mut compiled.program.services;
+        services.insert(key.clone(), Arc::clone(&service));
+        Some((compiled, service))
+    }
 }

@@ -1,18 +1,19 @@
 //! The engine: plans against what is live, carries the plan out on a store, and remembers what came of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_common::abi::{FrontendWord, UDP};
 
 use crate::api::Diagnostic;
-use crate::compile::{Destination, Frontend, Program, ServiceKey};
+use crate::compile::{Destination, Frontend, Program, Service, ServiceKey};
 use crate::dataplane::Limits;
 
 use super::findings;
 use super::live::{Group, Live};
 use super::names::{Names, UNCOUNTED};
-use super::plan::{Allocators, Limit, Plan, Step, frontend_key, plan};
+use super::plan::{Allocators, Limit, Plan, Step, frontend_key, plan, plan_service};
 use super::space::Space;
 use super::store::{Map, MapFailure, Store};
 use super::wanted::Wanted;
@@ -131,6 +132,23 @@ impl<S: Store> Engine<S> {
             };
             self.execute(step).is_ok()
         })
+    }
+
+    /// Publishes a service anew whose frontends stay as they are, without a look at anything else. Returns whether all of it
+    /// is in effect: if not, [`Self::apply`] must see to the rest.
+    pub fn replace(&mut self, key: &ServiceKey, service: &Arc<Service>) -> bool {
+        let mut alloc = Allocators {
+            names: &mut self.names,
+            space: &mut self.space,
+        };
+        let Some(plan) = plan_service(&self.live, key, service, &mut alloc) else {
+            return false;
+        };
+        let mut is_whole = plan.refused.is_empty();
+        for step in plan.steps {
+            is_whole &= self.execute(step).is_ok();
+        }
+        is_whole
     }
 
     pub(super) fn pass(&mut self, wanted: &Wanted<'_>, failures: &mut Failures) -> usize {

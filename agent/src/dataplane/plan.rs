@@ -98,6 +98,32 @@ pub(super) fn plan(
     plan
 }
 
+/// The difference that one service makes whose frontends stay as they are. `None` where it has no group yet.
+pub(super) fn plan_service(
+    live: &Live,
+    key: &ServiceKey,
+    service: &Arc<Service>,
+    alloc: &mut Allocators<'_>,
+) -> Option<Plan> {
+    let mut plan = Plan::default();
+    let old = *live.services.get(key)?;
+    if is_same(&live.groups[&old], service) {
+        return Some(plan);
+    }
+    let group = plan.write_group(key, service, alloc)?;
+    for (&frontend, _) in live.frontends.iter().filter(|(_, at)| **at == old) {
+        let key = frontend_key(&frontend, |net| alloc.names.prefixes.get(&net))
+            .expect("a CIDR keeps its id while a frontend of it is in place");
+        plan.steps.push(Step::SetFrontend {
+            frontend,
+            key,
+            group,
+        });
+    }
+    plan.steps.extend([Step::Grace, Step::ReleaseGroup(old)]);
+    Some(plan)
+}
+
 impl Plan {
     /// Writes the groups that are new or different. Returns the group of each service, an old one where the new does not fit.
     fn write_groups<'a>(

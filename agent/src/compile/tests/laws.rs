@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Fact;
+use crate::model::{Fact, ServiceVitals, Vital};
 
 const HOSTS: [&str; 4] = ["a.example", "b.example", "c.example", "*.example"];
 const ADDRESSES: [&str; 5] = [
@@ -59,6 +59,10 @@ fn objects() -> impl Strategy<Value = Vec<Object>> {
 
 /// The program after facts that put each object in a file of its own, in the order of `order`.
 fn program(objects: &[Object], order: &[usize]) -> (Compiled, VipTable) {
+    program_knowing(objects, order, Vec::new())
+}
+
+fn program_knowing(objects: &[Object], order: &[usize], more: Vec<Fact>) -> (Compiled, VipTable) {
     let mut registry = Registry::new(Node::default(), VipRanges::default(), VipTable::default());
     let mut facts: Vec<Fact> = objects
         .iter()
@@ -73,6 +77,9 @@ fn program(objects: &[Object], order: &[usize]) -> (Compiled, VipTable) {
     facts.push(resolved("b.example", &["10.3.0.1"]));
     for i in order.iter().filter(|i| **i < facts.len()) {
         registry.apply(facts[*i].clone());
+    }
+    for fact in more {
+        registry.apply(fact);
     }
     let snapshot = registry.snapshot();
     (compile(&snapshot), snapshot.vips)
@@ -112,6 +119,30 @@ proptest! {
             prop_assert_eq!(distinct.len(), service.endpoints.len());
             prop_assert!(service.endpoints.is_sorted_by_key(|e| e.priority));
         }
+    }
+
+    #[test]
+    fn what_is_known_of_health_later_changes_what_knowing_it_from_the_start_would(
+        objects in objects(),
+        health in proptest::collection::vec((1u8..9, 0u16..1200), 0..6),
+    ) {
+        let vitals: ServiceVitals = health.iter().map(|(last, part)| {
+            let vital = match part {
+                1..1000 => Vital::Warming(*part),
+                0 => Vital::Failing,
+                _ => Vital::Ejected,
+            };
+            (format!("10.7.0.{last}:80").parse().unwrap(), vital)
+        }).collect();
+        let (healthy, _) = program(&objects, &(0..10).collect::<Vec<_>>());
+        let mut later = healthy.clone();
+        let mut facts = Vec::new();
+        for key in healthy.program.services.keys() {
+            later = later.with_vitals(key, &vitals).unwrap().0;
+            facts.push(Fact::Vitals { service: key.clone(), vitals: vitals.clone() });
+        }
+        let (from_the_start, _) = program_knowing(&objects, &(0..10).collect::<Vec<_>>(), facts);
+        prop_assert_eq!(later.program, from_the_start.program);
     }
 
     #[test]

@@ -15,11 +15,12 @@ mod tables;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-use crate::compile::{Frontend, Program, ServiceKey};
+use crate::compile::{Frontend, Program, Service, ServiceKey};
 use crate::dataplane::Limits;
 
 use super::address;
@@ -119,6 +120,11 @@ impl Dataplane {
     /// Points further addresses at services that are in the maps; see [`Engine::extend`].
     pub fn extend(&mut self, frontends: &[(Frontend, ServiceKey)]) -> bool {
         self.engine.extend(frontends)
+    }
+
+    /// Publishes one service anew; see [`Engine::replace`].
+    pub fn replace(&mut self, key: &ServiceKey, service: &Arc<Service>) -> bool {
+        self.engine.replace(key, service)
     }
 
     /// The destinations that sockets asked for and were redirected from, as far as their records are in FLOWS.

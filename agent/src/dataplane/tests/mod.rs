@@ -4,4 +4,5 @@ mod learned;
 mod limits;
 mod name_servers;
 mod programs;
+mod replaced;
 mod updates;

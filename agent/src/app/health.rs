@@ -1,0 +1,136 @@
+//! How does the health of endpoints reach the maps? Whatever changes about one service is published by itself, at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::compile::{Compiled, Policy, Program, ServiceKey};
+use crate::dataplane::closing::CloseRule;
+use crate::health::Monitor;
+use crate::model::Fact;
+use crate::observe::State;
+
+use super::core::Core;
+
+/// What is watched about endpoints and their connections, as of the last publication.
+#[derive(Debug)]
+pub(super) struct Watch {
+    monitor: Monitor,
+    started: Instant,
+    /// Services whose connections may last only so long.
+    limited: Vec<Limited>,
+}
+
+#[derive(Debug)]
+struct Limited {
+    service: ServiceKey,
+    max_age: Option<Duration>,
+    max_idle: Option<Duration>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Self {
+            monitor: Monitor::default(),
+            started: Instant::now(),
+            limited: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Core {
+    /// Watches what was compiled from now on, and gives it with what is known of health by then.
+    pub(super) fn watch(&mut self, compiled: Compiled) -> Compiled {
+        let now = self.watch.now();
+        let news = self.watch.monitor.watch(&compiled.program, now);
+        self.watch.limited = limited(&compiled.program);
+        let mut compiled = compiled;
+        for fact in news {
+            if let Fact::Vitals { service, vitals } = &fact
+                && let Some((examined, _)) = compiled.with_vitals(service, vitals)
+            {
+                compiled = examined;
+            }
+            self.registry.apply(fact);
+        }
+        compiled
+    }
+
+    /// Lets time pass for ejections, warm-ups, and connections that may last only so long. Returns whether a whole update
+    /// must follow.
+    pub(super) fn watch_on(&mut self) -> bool {
+        let news = self.watch.monitor.tick(self.watch.now());
+        let rules = self.close_rules();
+        self.closing.close_where(&self.dataplane, &rules);
+        self.take_news(news)
+    }
+
+    /// Publishes the services that `news` are of. Returns whether a whole update must follow.
+    fn take_news(&mut self, news: Vec<Fact>) -> bool {
+        let mut is_whole = true;
+        for fact in news {
+            let start = Instant::now();
+            if let Fact::Vitals { service, vitals } = &fact {
+                let before = Arc::clone(&self.publisher.borrow());
+                let Some((compiled, changed)) = before.compiled.with_vitals(service, vitals) else {
+                    continue;
+                };
+                is_whole &= self.lock().replace(service, &changed);
+                tracing::info!(
+                    host = %service.host,
+                    port = service.port,
+                    unhealthy = vitals.values().filter(|vital| !vital.is_healthy()).count(),
+                    endpoints = changed.endpoints.len(),
+                    took = ?start.elapsed(),
+                    "health has changed"
+                );
+                self.publisher.send_replace(Arc::new(State {
+                    generation: before.generation + 1,
+                    compiled: Arc::new(compiled),
+                    updated: SystemTime::now(),
+                    took: start.elapsed(),
+                    ..State::clone(&before)
+                }));
+            }
+            self.registry.apply(fact);
+        }
+        !is_whole
+    }
+
+    fn close_rules(&self) -> Vec<CloseRule> {
+        if self.watch.limited.is_empty() {
+            return Vec::new();
+        }
+        let dataplane = self.lock();
+        let rule = |limited: &Limited| {
+            Some(CloseRule {
+                service: dataplane.names().service_id(&limited.service)?,
+                max_age: limited.max_age,
+                max_idle: limited.max_idle,
+            })
+        };
+        self.watch.limited.iter().filter_map(rule).collect()
+    }
+}
+
+/// The services whose first cluster limits how long connections last.
+fn limited(program: &Program) -> Vec<Limited> {
+    let limit = |policy: &Policy| {
+        let pool = &policy.connection_pool;
+        let max_idle = pool.idle_timeout.filter(|idle| !idle.is_zero());
+        let max_age = pool.max_connection_duration;
+        (max_age.is_some() || max_idle.is_some()).then_some((max_age, max_idle))
+    };
+    let services = program.services.iter().filter_map(|(key, service)| {
+        let (max_age, max_idle) = limit(&service.clusters.first()?.policy)?;
+        Some(Limited {
+            service: key.clone(),
+            max_age,
+            max_idle,
+        })
+    });
+    services.collect()
+}
