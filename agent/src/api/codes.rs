@@ -1,7 +1,7 @@
 //! Every code that a diagnostic about what users write can have: stable, so that others may script against it.
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
-//! `DestinationRule`, `SH14xx` about `MeshConfig`.
+//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,21 @@ codes! {
 
     MESH_DOCUMENT = "SH1401", "The file holds no mesh configuration, or more than one.";
     NETWORK = "SH1402", "The network is not complete.";
+
+    ROUTE_HOST = "SH1501", "A host of the VirtualService is not valid, or is `*` for clients of the mesh.";
+    ROUTE_HOSTS_OVERLAP = "SH1502", "Two hosts of the VirtualService mean the same names.";
+    DELEGATE = "SH1503", "The delegation of routes contradicts itself.";
+    ROUTE_GATEWAY = "SH1504", "The name of a gateway is not valid, or is written in the old form.";
+    ROUTE_DESTINATION = "SH1505", "The destination of a route is not valid.";
+    ROUTE_WEIGHT = "SH1506", "A weight is negative, or all weights of a route are 0.";
+    SNI_HOST = "SH1507", "An SNI host is not valid, or is none of the hosts of the VirtualService.";
+    DESTINATION_SUBNET = "SH1508", "A destination subnet is neither an IP address nor a CIDR prefix.";
+    ROUTE_UNREACHABLE = "SH1509", "Earlier routes take all that a route or match asks for.";
+    HTTP_ROUTE = "SH1510", "An HTTP route contradicts itself or has a value that is not valid.";
+    HTTP_MATCH = "SH1511", "A match of an HTTP route is not valid.";
+    OTHER_GATEWAYS = "SH1512", "The routes are for gateways only, not for this node.";
+    MATCH_WITHOUT_CLIENTS = "SH1513", "No client of this node is what the match asks for.";
+    SNI_BY_ADDRESS = "SH1514", "SNI hosts are compared with the host that the client's address stands for.";
 }
 
 #[cfg(test)]

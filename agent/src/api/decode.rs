@@ -12,6 +12,7 @@ use super::object::{Kind, Object, ObjectId, Spec};
 use super::schema;
 use super::service_entry;
 use super::tree::{Cursor, Node, Path, Spot, Value};
+use super::virtual_service;
 use super::workload_entry;
 
 /// A document that holds no usable object.
@@ -283,6 +284,7 @@ fn read_spec(
         Kind::ServiceEntry => &service_entry::SCHEMA,
         Kind::WorkloadEntry => &workload_entry::SCHEMA,
         Kind::DestinationRule => &destination_rule::SCHEMA,
+        Kind::VirtualService => &virtual_service::SCHEMA,
     };
     schema::conform(&mut spec, message, &path, findings);
     if findings.has_errors() {
@@ -299,6 +301,10 @@ fn read_spec(
         Kind::DestinationRule => {
             let rule = destination_rule::read(&spec, meta, findings);
             Some(Spec::DestinationRule(rule))
+        }
+        Kind::VirtualService => {
+            let service = virtual_service::read(&spec, meta, findings);
+            Some(Spec::VirtualService(service))
         }
     }
 }
@@ -347,7 +353,8 @@ fn report_class(
         }
         Class::NotCarriedOut => {
             let message = format!("{kind} is not carried out, so the object has no effect");
-            let hint = "shunt carries out ServiceEntry, WorkloadEntry and DestinationRule";
+            let hint =
+                "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule and VirtualService";
             findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
             None
         }

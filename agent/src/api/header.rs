@@ -12,14 +12,15 @@ use super::tree::Cursor;
 const GROUP: &str = "networking.istio.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
 
-const CARRIED_OUT: [(&str, Kind); 3] = [
+const CARRIED_OUT: [(&str, Kind); 4] = [
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
+    ("VirtualService", Kind::VirtualService),
 ];
 
 /// Istio's other kinds.
-const NOT_CARRIED_OUT: [&str; 13] = [
+const NOT_CARRIED_OUT: [&str; 12] = [
     "AuthorizationPolicy",
     "EnvoyFilter",
     "Gateway",
@@ -30,7 +31,6 @@ const NOT_CARRIED_OUT: [&str; 13] = [
     "Sidecar",
     "Telemetry",
     "TrafficExtension",
-    "VirtualService",
     "WasmPlugin",
     "WorkloadGroup",
 ];

@@ -19,6 +19,7 @@ mod rules;
 mod schema;
 pub mod service_entry;
 mod tree;
+pub mod virtual_service;
 pub mod workload_entry;
 
 pub use decode::{Broken, Decoded, decode};
@@ -31,4 +32,5 @@ pub use locality::Locality;
 pub use mesh_config::MeshConfig;
 pub use object::{Kind, Meta, Object, ObjectId, Origin, Spec};
 pub use service_entry::{Location, Protocol, Resolution, ServiceEntry, ServicePort};
+pub use virtual_service::VirtualService;
 pub use workload_entry::{EndpointAddress, WorkloadEntry};

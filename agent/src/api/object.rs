@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::destination_rule::DestinationRule;
 use super::service_entry::ServiceEntry;
+use super::virtual_service::VirtualService;
 use super::workload_entry::WorkloadEntry;
 
 /// The kinds that shunt carries out.
@@ -13,6 +14,7 @@ use super::workload_entry::WorkloadEntry;
 pub enum Kind {
     DestinationRule,
     ServiceEntry,
+    VirtualService,
     WorkloadEntry,
 }
 
@@ -21,6 +23,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::DestinationRule => "DestinationRule",
             Self::ServiceEntry => "ServiceEntry",
+            Self::VirtualService => "VirtualService",
             Self::WorkloadEntry => "WorkloadEntry",
         })
     }
@@ -75,6 +78,7 @@ pub enum Spec {
     ServiceEntry(ServiceEntry),
     WorkloadEntry(WorkloadEntry),
     DestinationRule(DestinationRule),
+    VirtualService(VirtualService),
 }
 
 /// A valid object.

@@ -1,6 +1,9 @@
 //! Rules that several kinds of object share: ports, durations, labels, selectors, exportTo.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::codes;
 use super::findings::Findings;
@@ -22,6 +25,17 @@ pub(super) fn port(value: i128, spot: Spot, findings: &mut Findings) -> Option<u
         );
     }
     port
+}
+
+/// The IP address or CIDR prefix that `text` is, as Go reads it.
+pub(super) fn address_or_prefix(text: &str) -> Option<IpNet> {
+    match text.split_once('/') {
+        None => text.parse::<IpAddr>().ok().map(IpNet::from),
+        // `Ipv4Net` would take 10.0.0.0/08, which Go does not.
+        Some((_, length)) if length.len() > 1 && length.starts_with('0') => None,
+        Some((_, length)) if !length.bytes().all(|byte| byte.is_ascii_digit()) => None,
+        Some(_) => text.parse().ok(),
+    }
 }
 
 /// Reports a duration that is too short or too fine for Istio. Absent is fine.

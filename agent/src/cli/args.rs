@@ -243,6 +243,8 @@ pub enum Listing {
     WorkloadEntries,
     #[value(name = "destinationrules", aliases = ["destinationrule", "dr"])]
     DestinationRules,
+    #[value(name = "virtualservices", aliases = ["virtualservice", "vs"])]
+    VirtualServices,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

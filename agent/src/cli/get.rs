@@ -24,6 +24,7 @@ pub(super) fn get(args: &GetArgs) -> Result<Exit> {
         Listing::ServiceEntries => list(args, objects_of(Kind::ServiceEntry, socket)?)?,
         Listing::WorkloadEntries => list(args, objects_of(Kind::WorkloadEntry, socket)?)?,
         Listing::DestinationRules => list(args, objects_of(Kind::DestinationRule, socket)?)?,
+        Listing::VirtualServices => list(args, objects_of(Kind::VirtualService, socket)?)?,
     };
     output::print(&text)?;
     Ok(Exit::Success)

@@ -54,6 +54,7 @@ impl<'a> Catalog<'a> {
                 }
                 Spec::WorkloadEntry(spec) => workloads.add(meta, spec),
                 Spec::DestinationRule(spec) => rules.push((meta, spec)),
+                Spec::VirtualService(_) => {}
             }
         }
         Self {

@@ -162,7 +162,7 @@ fn other_kinds_are_named_and_left_alone() {
     let cases = [
         (
             "networking.istio.io/v1",
-            "VirtualService",
+            "Sidecar",
             "2 Warning SH1006 kind",
             0,
         ),
@@ -181,7 +181,7 @@ fn other_kinds_are_named_and_left_alone() {
         ),
         (
             "networking.istio.io/v1",
-            "VirtualServce",
+            "AuthorizationPolcy",
             "2 Warning SH1005 kind",
             0,
         ),

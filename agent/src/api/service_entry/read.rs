@@ -185,7 +185,7 @@ fn read_addresses(spec: &Cursor<'_>, findings: &mut Findings) -> Vec<IpNet> {
                 message,
                 "write an IP address or a prefix such as 10.1.0.0/16",
             );
-        } else if let Some(address) = parse_address(address) {
+        } else if let Some(address) = rules::address_or_prefix(address) {
             addresses.push(address);
         } else {
             let message = format!("`{address}` is neither an IP address nor a CIDR prefix");
@@ -195,16 +195,6 @@ fn read_addresses(spec: &Cursor<'_>, findings: &mut Findings) -> Vec<IpNet> {
         }
     }
     addresses
-}
-
-fn parse_address(text: &str) -> Option<IpNet> {
-    match text.split_once('/') {
-        None => text.parse::<IpAddr>().ok().map(IpNet::from),
-        // `Ipv4Net` would take 10.0.0.0/08, which Go does not.
-        Some((_, length)) if length.len() > 1 && length.starts_with('0') => None,
-        Some((_, length)) if !length.bytes().all(|byte| byte.is_ascii_digit()) => None,
-        Some(_) => text.parse().ok(),
-    }
 }
 
 fn read_ports(spec: &Cursor<'_>, findings: &mut Findings) -> Vec<ServicePort> {

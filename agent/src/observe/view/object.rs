@@ -163,7 +163,7 @@ fn shadow(
             })?;
             Some(format!("{} ({})", older.meta.id, older.meta.origin))
         }
-        Spec::WorkloadEntry(_) => None,
+        Spec::VirtualService(_) | Spec::WorkloadEntry(_) => None,
     }
 }
 
