@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::api::{DestinationRule, Meta, ObjectId, ServiceEntry, Spec, WorkloadEntry};
+use crate::api::{
+    DestinationRule, Meta, ObjectId, ServiceEntry, Spec, VirtualService, WorkloadEntry,
+};
 use crate::model::Snapshot;
 
 /// A visible `ServiceEntry`.
@@ -28,6 +30,8 @@ pub(super) struct Catalog<'a> {
     pub(super) workloads: Workloads<'a>,
     /// Oldest first.
     pub(super) rules: Vec<(&'a Meta, &'a DestinationRule)>,
+    /// Oldest first.
+    pub(super) routes: Vec<(&'a Meta, &'a VirtualService)>,
 }
 
 impl<'a> Catalog<'a> {
@@ -36,6 +40,7 @@ impl<'a> Catalog<'a> {
         let mut entries = Vec::new();
         let mut workloads = Workloads::default();
         let mut rules = Vec::new();
+        let mut routes = Vec::new();
         for object in &snapshot.objects {
             let meta = &object.meta;
             match &object.spec {
@@ -54,13 +59,14 @@ impl<'a> Catalog<'a> {
                 }
                 Spec::WorkloadEntry(spec) => workloads.add(meta, spec),
                 Spec::DestinationRule(spec) => rules.push((meta, spec)),
-                Spec::VirtualService(_) => {}
+                Spec::VirtualService(spec) => routes.push((meta, spec)),
             }
         }
         Self {
             entries,
             workloads,
             rules,
+            routes,
         }
     }
 }

@@ -28,3 +28,5 @@ pub const RULE_FOR_WORKLOADS: &str = "SH3013";
 pub const NAME_UNRESOLVED: &str = "SH3014";
 /// A declared address stands for no single host: link-local IPv6, multicast or broadcast.
 pub const ADDRESS_OF_LINK: &str = "SH3015";
+/// A `VirtualService` has routes for connections.
+pub const ROUTES_NOT_CARRIED_OUT: &str = "SH3016";

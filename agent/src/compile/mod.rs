@@ -53,6 +53,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .map(|entry| endpoints::collect(entry, &catalog.workloads, snapshot, &mut diagnostics))
         .collect();
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
+    diagnostics.extend(catalog.routes.iter().filter_map(findings::unrouted));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
 
     let found = locate(&mut hosts, snapshot);
