@@ -18,6 +18,8 @@ pub mod object;
 mod rules;
 mod schema;
 pub mod service_entry;
+#[cfg(test)]
+mod specimen;
 mod tree;
 pub mod virtual_service;
 pub mod workload_entry;

@@ -1,31 +1,20 @@
 //! Istio's validation of `DestinationRule`, a row for each rule, and what a valid rule is read as.
 
-use super::super::decode::{Decoded, decode};
+use super::super::decode::Decoded;
 use super::super::object::Spec;
+use super::super::specimen;
 use super::*;
 
 fn decode_spec(spec: &str) -> Decoded {
-    decode(
-        "test.yaml",
-        &format!(
-            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: x, namespace: ns1}}\nspec:\n{spec}"
-        ),
-    )
+    specimen::decode_spec("DestinationRule", spec)
 }
 
 fn findings(spec: &str) -> Vec<String> {
-    decode_spec(spec)
-        .diagnostics
-        .iter()
-        .map(|d| format!("{:?} {} {}", d.severity, d.code, d.field))
-        .collect()
+    specimen::findings(&decode_spec(spec))
 }
 
 fn errors(spec: &str) -> Vec<String> {
-    findings(spec)
-        .into_iter()
-        .filter_map(|finding| finding.strip_prefix("Error ").map(str::to_owned))
-        .collect()
+    specimen::errors(&decode_spec(spec))
 }
 
 /// Errors within a trafficPolicy written in one line, with paths from there.

@@ -8,7 +8,7 @@ use super::super::findings::Findings;
 use super::super::host::is_dns_label;
 use super::super::rules;
 use super::super::tree::Cursor;
-use super::read::names_mesh;
+use super::read::is_for_mesh;
 use super::{gateways, routes};
 
 /// What Istio accepts, since Envoy limits the size of the program that a pattern becomes.
@@ -16,12 +16,12 @@ const LONGEST_REGEX: usize = 1024;
 
 pub(super) fn check(spec: &Cursor<'_>, findings: &mut Findings) {
     let is_delegate = spec.items("hosts").len() == 0;
-    let has_gateways = spec.items("gateways").len() > 0 && !names_mesh(spec);
+    let is_for_mesh = is_for_mesh(spec);
     for route in spec.items("http") {
         check_parts(&route, is_delegate, findings);
         for item in route.items("match") {
             check_match(&item, findings);
-            if !has_gateways {
+            if is_for_mesh {
                 headers::refuse_claims(&item, findings);
             }
         }

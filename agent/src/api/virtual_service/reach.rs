@@ -3,13 +3,13 @@
 use super::super::codes;
 use super::super::findings::Findings;
 use super::super::tree::Cursor;
-use super::read::names_mesh;
+use super::read::is_for_mesh;
 
 /// The namespace that the clients of the node look from.
 const CLIENT_NAMESPACE: &str = "default";
 
 pub(super) fn report(spec: &Cursor<'_>, findings: &mut Findings) {
-    if spec.items("gateways").len() > 0 && !names_mesh(spec) {
+    if !is_for_mesh(spec) {
         findings.info(
             codes::OTHER_GATEWAYS,
             spec.spot_of("gateways"),
@@ -44,7 +44,7 @@ pub(super) fn report(spec: &Cursor<'_>, findings: &mut Findings) {
 }
 
 fn report_match(item: &Cursor<'_>, findings: &mut Findings) {
-    if item.items("gateways").len() > 0 && !names_mesh(item) {
+    if !is_for_mesh(item) {
         findings.info(
             codes::OTHER_GATEWAYS,
             item.spot_of("gateways"),

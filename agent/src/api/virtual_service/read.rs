@@ -74,7 +74,7 @@ fn check_parts(spec: &Cursor<'_>, findings: &mut Findings) {
 }
 
 fn check_hosts(spec: &Cursor<'_>, findings: &mut Findings) {
-    let for_mesh = spec.items("gateways").len() == 0 || names_mesh(spec);
+    let for_mesh = is_for_mesh(spec);
     let has_sni = spec.items("tls").any(|route| {
         route
             .items("match")
@@ -126,6 +126,11 @@ fn check_overlap(spec: &Cursor<'_>, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Whether what has these gateways is for clients of the mesh, as it is where it has none.
+pub(super) fn is_for_mesh(parent: &Cursor<'_>) -> bool {
+    parent.items("gateways").len() == 0 || names_mesh(parent)
 }
 
 /// Whether the mesh is among the gateways that are written.

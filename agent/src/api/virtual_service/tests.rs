@@ -5,30 +5,19 @@ mod reach;
 
 use super::super::decode::{Decoded, decode};
 use super::super::object::Spec;
+use super::super::specimen;
 use super::*;
 
 fn decode_spec(spec: &str) -> Decoded {
-    decode(
-        "test.yaml",
-        &format!(
-            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x, namespace: ns1}}\nspec:\n{spec}"
-        ),
-    )
+    specimen::decode_spec("VirtualService", spec)
 }
 
 fn findings(spec: &str) -> Vec<String> {
-    decode_spec(spec)
-        .diagnostics
-        .iter()
-        .map(|d| format!("{:?} {} {}", d.severity, d.code, d.field))
-        .collect()
+    specimen::findings(&decode_spec(spec))
 }
 
 fn errors(spec: &str) -> Vec<String> {
-    findings(spec)
-        .into_iter()
-        .filter_map(|finding| finding.strip_prefix("Error ").map(str::to_owned))
-        .collect()
+    specimen::errors(&decode_spec(spec))
 }
 
 const ROUTE: &str = "route: [{destination: {host: b.com}}]";
