@@ -11,6 +11,7 @@ pub mod names;
 pub mod neighbour;
 pub mod netns;
 pub mod node;
+pub mod pair;
 pub mod programs;
 pub mod scenario;
 pub mod sockets;

@@ -9,24 +9,15 @@ use anyhow::Result;
 use tests::client::Client;
 use tests::lab::{self, Lab};
 use tests::netns;
+use tests::pair::{self, ENDPOINT, OTHER_ENDPOINT, OTHER_VIP, VIP};
 use tests::programs::{self, at};
 use tests::sockets::{Reply, Request, Server, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
-const VIP: &str = "240.240.0.1:80";
-const ENDPOINT: &str = "10.9.0.1:8080";
-const OTHER_VIP: &str = "240.240.0.2:80";
-const OTHER_ENDPOINT: &str = "10.9.0.2:8080";
-
 /// Two services of the transport, each with a server. `None` where kernel tests cannot run, or sockets not be closed.
 fn two_services(transport: Transport) -> Result<Option<Lab>> {
-    let services = [
-        (VIP, transport, ENDPOINT),
-        (OTHER_VIP, transport, OTHER_ENDPOINT),
-    ];
-    let lab = Lab::serving(CLIENT, &services)?;
-    Ok(lab.filter(|_| lab::can_close()))
+    Ok(pair::serve(CLIENT, transport)?.filter(|_| lab::can_close()))
 }
 
 /// The second service alone.

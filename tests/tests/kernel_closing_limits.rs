@@ -1,6 +1,6 @@
 //! The running kernel: which connections end for their age, or for being idle.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,146 +8,142 @@ use agent::app::closing::Closing;
 use agent::dataplane::Dataplane;
 use agent::dataplane::closing::CloseRule;
 use agent::settings::CloseRemoved;
-use agent_common::abi::{TCP, UDP};
 use anyhow::{Result, ensure};
+use tests::cgroup::TemporaryCgroup;
 use tests::client::Client;
-use tests::lab::{self, Lab};
+use tests::lab;
+use tests::pair::{self, ENDPOINT, OTHER_ENDPOINT, OTHER_VIP, VIP};
 use tests::programs::{self, at};
 use tests::sockets::Transport;
+use tokio::runtime::Runtime;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
-const VIP: &str = "240.240.0.1:80";
-const ENDPOINT: &str = "10.9.0.1:8080";
-const OTHER_VIP: &str = "240.240.0.2:80";
-const OTHER_ENDPOINT: &str = "10.9.0.2:8080";
-
-/// Two services of the transport, each with a server. `None` where kernel tests cannot run, or sockets not be closed.
-fn two_services(transport: Transport) -> Result<Option<Lab>> {
-    let services = [
-        (VIP, transport, ENDPOINT),
-        (OTHER_VIP, transport, OTHER_ENDPOINT),
-    ];
-    let lab = Lab::serving(CLIENT, &services)?;
-    Ok(lab.filter(|_| lab::can_close()))
+/// Two services of one transport, and what closes connections that outlive their limits.
+struct Sweeper {
+    client: Client,
+    dataplane: Mutex<Dataplane>,
+    closing: Closing,
+    runtime: Runtime,
+    transport: Transport,
+    begun: Instant,
+    _kept: (TemporaryCgroup, MutexGuard<'static, ()>),
 }
 
-fn connected(client: &mut Client, transport: Transport, to: &str) -> Result<u32> {
-    Ok(client.connect(transport, at(to))?.socket())
-}
-
-/// Sweeps as an agent does, until `socket` has ended. Returns how long that took.
-fn sweep(
-    closing: &mut Closing,
-    (client, dataplane): (&mut Client, &Mutex<Dataplane>),
-    rules: &[CloseRule],
-    socket: u32,
-    mut meanwhile: impl FnMut(&mut Client) -> Result<()>,
-) -> Result<Duration> {
-    let start = Instant::now();
-    loop {
-        closing.close_where(dataplane, rules);
-        meanwhile(client)?;
-        if let Some(error) = client.pending_error(socket)? {
-            assert_eq!(error, libc::ECONNABORTED);
-            return Ok(start.elapsed());
-        }
-        ensure!(start.elapsed() < Duration::from_secs(20), "it stays open");
-        thread::sleep(Duration::from_millis(5));
+impl Sweeper {
+    /// `None` where kernel tests cannot run, or sockets not be closed.
+    fn new(transport: Transport) -> Result<Option<Self>> {
+        let lab = pair::serve(CLIENT, transport)?.filter(|_| lab::can_close());
+        let Some(lab) = lab else {
+            return Ok(None);
+        };
+        let cgroups = vec![lab.cgroup.path().to_owned()];
+        Ok(Some(Self {
+            client: lab.client,
+            dataplane: Mutex::new(lab.dataplane),
+            closing: Closing::new(CloseRemoved::None, cgroups),
+            runtime: Runtime::new()?,
+            transport,
+            begun: Instant::now(),
+            _kept: (lab.cgroup, lab.turn),
+        }))
     }
-}
 
-/// The rule for the service of `vip`.
-fn rule(dataplane: &Dataplane, vip: &str, transport: u8) -> CloseRule {
-    let key = programs::key(vip, at(vip).port(), transport);
-    CloseRule {
-        service: dataplane.names().service_id(&key).expect("it is live"),
-        max_age: None,
-        max_idle: None,
+    fn connected(&mut self, to: &str) -> Result<u32> {
+        Ok(self.client.connect(self.transport, at(to))?.socket())
+    }
+
+    /// The rule for the first service, which limits nothing yet.
+    fn rule(&self) -> CloseRule {
+        let key = programs::key(VIP, at(VIP).port(), self.transport.protocol());
+        let dataplane = self.dataplane.lock().expect("no test has failed with it");
+        CloseRule {
+            service: dataplane.names().service_id(&key).expect("it is live"),
+            max_age: None,
+            max_idle: None,
+        }
+    }
+
+    /// Sweeps as an agent does, until `socket` has ended. Returns how long that took.
+    fn sweep(
+        &mut self,
+        rule: CloseRule,
+        socket: u32,
+        mut meanwhile: impl FnMut(&mut Client) -> Result<()>,
+    ) -> Result<Duration> {
+        let _context = self.runtime.enter();
+        let start = Instant::now();
+        loop {
+            self.closing.close_where(&self.dataplane, &[rule]);
+            meanwhile(&mut self.client)?;
+            if let Some(error) = self.client.pending_error(socket)? {
+                assert_eq!(error, libc::ECONNABORTED);
+                return Ok(start.elapsed());
+            }
+            ensure!(start.elapsed() < Duration::from_secs(20), "it stays open");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn expect_at_least(&self, limit: Option<Duration>) {
+        let passed = self.begun.elapsed();
+        assert!(Some(passed) >= limit, "{passed:?}");
     }
 }
 
 #[test]
 fn an_idle_connection_ends_and_a_busy_one_lives_until_its_age() -> Result<()> {
-    let Some(lab) = two_services(Transport::Tcp)? else {
+    let Some(mut sweeper) = Sweeper::new(Transport::Tcp)? else {
         return Ok(());
     };
-    let runtime = tokio::runtime::Runtime::new()?;
-    let _context = runtime.enter();
-    let Lab {
-        mut client,
-        dataplane,
-        cgroup,
-        turn,
-    } = lab;
     let limit = Some(Duration::from_millis(400));
-    let none = rule(&dataplane, VIP, TCP);
-    let dataplane = Mutex::new(dataplane);
-    let mut closing = Closing::new(CloseRemoved::None, vec![cgroup.path().to_owned()]);
-    let begun = Instant::now();
-    let idle = connected(&mut client, Transport::Tcp, VIP)?;
-    let busy = connected(&mut client, Transport::Tcp, VIP)?;
-    let unlimited = connected(&mut client, Transport::Tcp, OTHER_VIP)?;
+    let none = sweeper.rule();
+    sweeper.begun = Instant::now();
+    let idle = sweeper.connected(VIP)?;
+    let busy = sweeper.connected(VIP)?;
+    let unlimited = sweeper.connected(OTHER_VIP)?;
 
     let idle_rule = CloseRule {
         max_idle: limit,
         ..none
     };
-    let both = (&mut client, &dataplane);
-    sweep(&mut closing, both, &[idle_rule], idle, |client| {
-        client.told(busy).map(drop)
-    })?;
-    assert!(Some(begun.elapsed()) >= limit, "{:?}", begun.elapsed());
-    client.expect_connected(busy, VIP, ENDPOINT)?;
+    sweeper.sweep(idle_rule, idle, |client| client.told(busy).map(drop))?;
+    sweeper.expect_at_least(limit);
+    sweeper.client.expect_connected(busy, VIP, ENDPOINT)?;
 
     let age_rule = CloseRule {
         max_age: limit,
         ..none
     };
-    let both = (&mut client, &dataplane);
-    let took = sweep(&mut closing, both, &[age_rule], busy, |_| Ok(()))?;
+    let took = sweeper.sweep(age_rule, busy, |_| Ok(()))?;
     // One sweep a second: that of the idle one has just been.
     assert!(took > Duration::from_millis(500), "{took:?}");
+    let client = &mut sweeper.client;
     client.expect_connected(unlimited, OTHER_VIP, OTHER_ENDPOINT)?;
-    closing.close_where(&dataplane, &[]);
-    assert_eq!(
-        (closing.tally().view().tcp, closing.tally().view().udp),
-        (2, 0)
-    );
-    drop((client, dataplane, cgroup, turn));
+    sweeper.closing.close_where(&sweeper.dataplane, &[]);
+    let closed = sweeper.closing.tally().view();
+    assert_eq!((closed.tcp, closed.udp), (2, 0));
     Ok(())
 }
 
 #[test]
 fn a_udp_socket_ends_at_its_age() -> Result<()> {
-    let Some(lab) = two_services(Transport::Udp)? else {
+    let Some(mut sweeper) = Sweeper::new(Transport::Udp)? else {
         return Ok(());
     };
-    let runtime = tokio::runtime::Runtime::new()?;
-    let _context = runtime.enter();
-    let Lab {
-        mut client,
-        dataplane,
-        cgroup,
-        turn,
-    } = lab;
     let limit = Some(Duration::from_millis(300));
     let rule = CloseRule {
         max_age: limit,
         max_idle: Some(Duration::ZERO),
-        ..rule(&dataplane, VIP, UDP)
+        ..sweeper.rule()
     };
-    let dataplane = Mutex::new(dataplane);
-    let mut closing = Closing::new(CloseRemoved::None, vec![cgroup.path().to_owned()]);
-    let begun = Instant::now();
-    let limited = connected(&mut client, Transport::Udp, VIP)?;
-    let unlimited = connected(&mut client, Transport::Udp, OTHER_VIP)?;
+    sweeper.begun = Instant::now();
+    let limited = sweeper.connected(VIP)?;
+    let unlimited = sweeper.connected(OTHER_VIP)?;
 
-    let both = (&mut client, &dataplane);
-    sweep(&mut closing, both, &[rule], limited, |_| Ok(()))?;
+    sweeper.sweep(rule, limited, |_| Ok(()))?;
 
-    assert!(Some(begun.elapsed()) >= limit, "{:?}", begun.elapsed());
-    client.expect_connected(unlimited, OTHER_VIP, OTHER_ENDPOINT)?;
-    drop((client, dataplane, cgroup, turn));
-    Ok(())
+    sweeper.expect_at_least(limit);
+    let client = &mut sweeper.client;
+    client.expect_connected(unlimited, OTHER_VIP, OTHER_ENDPOINT)
 }

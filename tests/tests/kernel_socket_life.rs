@@ -3,24 +3,11 @@
 use anyhow::Result;
 use tests::client::Outcome;
 use tests::lab::{ECONNREFUSED, ENETUNREACH, Lab};
+use tests::pair::{self, ENDPOINT, OTHER_ENDPOINT, OTHER_VIP, VIP};
 use tests::programs::{self, at};
 use tests::sockets::{Reply, Request, Server, Setting, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-
-const VIP: &str = "240.240.0.1:80";
-const ENDPOINT: &str = "10.9.0.1:8080";
-const OTHER_VIP: &str = "240.240.0.2:80";
-const OTHER_ENDPOINT: &str = "10.9.0.2:8080";
-
-/// Two services of the transport, each with a server.
-fn two_services(transport: Transport) -> Result<Option<Lab>> {
-    let services = [
-        (VIP, transport, ENDPOINT),
-        (OTHER_VIP, transport, OTHER_ENDPOINT),
-    ];
-    Lab::serving(CLIENT, &services)
-}
 
 /// Closes the socket, and holds that no record outlives it.
 fn close(lab: &mut Lab, socket: u32) -> Result<()> {
@@ -81,7 +68,7 @@ fn a_tcp_socket_that_was_refused_connects_elsewhere() -> Result<()> {
 
 #[test]
 fn a_tcp_socket_whose_endpoint_has_no_route_connects_elsewhere() -> Result<()> {
-    let Some(mut lab) = two_services(Transport::Tcp)? else {
+    let Some(mut lab) = pair::serve(CLIENT, Transport::Tcp)? else {
         return Ok(());
     };
     let unroutable = "203.0.113.1:80";
@@ -103,7 +90,7 @@ fn a_tcp_socket_whose_endpoint_has_no_route_connects_elsewhere() -> Result<()> {
 
 /// A socket of the transport that is connected, disconnected and connected to something else, over and over.
 fn disconnects_and_connects(transport: Transport) -> Result<()> {
-    let Some(mut lab) = two_services(transport)? else {
+    let Some(mut lab) = pair::serve(CLIENT, transport)? else {
         return Ok(());
     };
     let socket = lab.client.open(transport, false)?;
@@ -135,7 +122,7 @@ fn a_udp_socket_that_is_disconnected_can_be_connected_elsewhere() -> Result<()> 
 
 /// Where a record of the socket says that this endpoint was asked for by another name.
 fn asks_for_the_endpoint_itself(transport: Transport) -> Result<()> {
-    let Some(mut lab) = two_services(transport)? else {
+    let Some(mut lab) = pair::serve(CLIENT, transport)? else {
         return Ok(());
     };
     let socket = lab.client.open(transport, false)?;
@@ -158,7 +145,7 @@ fn a_udp_socket_that_asks_for_its_last_endpoint_itself_sees_that() -> Result<()>
 
 #[test]
 fn a_udp_socket_moves_between_services_without_a_disconnect() -> Result<()> {
-    let Some(mut lab) = two_services(Transport::Udp)? else {
+    let Some(mut lab) = pair::serve(CLIENT, Transport::Udp)? else {
         return Ok(());
     };
     let socket = lab.client.open_udp(false)?;
@@ -175,7 +162,7 @@ fn a_udp_socket_moves_between_services_without_a_disconnect() -> Result<()> {
 
 #[test]
 fn a_non_blocking_connect_ends_at_the_endpoint() -> Result<()> {
-    let Some(mut lab) = two_services(Transport::Tcp)? else {
+    let Some(mut lab) = pair::serve(CLIENT, Transport::Tcp)? else {
         return Ok(());
     };
     let socket = lab.client.open(Transport::Tcp, false)?;
