@@ -1,6 +1,7 @@
 //! The one owner of what is known of endpoints' health: which services are watched, what failed, and what follows.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,14 +74,15 @@ impl Monitor {
             }
         }
         for (key, service) in program.services.iter().filter(|(_, s)| is_watched(s)) {
-            match self.services.get_mut(key) {
-                Some(watched) => watched.follow(service, now),
-                None => {
-                    self.services
-                        .insert(key.clone(), Watched::new(service, now));
+            let watched = match self.services.entry(key.clone()) {
+                Entry::Vacant(vacant) => vacant.insert(Watched::new(service, now)),
+                Entry::Occupied(known) => {
+                    let watched = known.into_mut();
+                    watched.follow(service, now);
+                    watched
                 }
-            }
-            news.extend(self.news(key, now));
+            };
+            news.extend(watched.news(key, now));
         }
         news
     }
@@ -103,16 +105,18 @@ impl Monitor {
         if member.ejection.is_due(in_a_row, &detection) && may_eject {
             member.ejection.eject(now, &detection);
         }
-        self.news(key, now)
+        watched.news(key, now)
     }
 
     /// What has changed by the passing of time. To be asked about once a second.
     pub fn tick(&mut self, now: Duration) -> Vec<Fact> {
-        for watched in self.services.values_mut() {
-            watched.sweep(now);
-        }
-        let keys: Vec<ServiceKey> = self.services.keys().cloned().collect();
-        keys.iter().filter_map(|key| self.news(key, now)).collect()
+        let services = self.services.iter_mut();
+        services
+            .filter_map(|(key, watched)| {
+                watched.sweep(now);
+                watched.news(key, now)
+            })
+            .collect()
     }
 
     /// Whether any service is watched for failures.
@@ -135,16 +139,6 @@ impl Monitor {
             in_a_row: member.in_a_row,
             left,
         })
-    }
-
-    fn news(&mut self, key: &ServiceKey, now: Duration) -> Option<Fact> {
-        let watched = self.services.get_mut(key)?;
-        let vitals = watched.vitals(now);
-        if vitals == watched.told {
-            return None;
-        }
-        watched.told.clone_from(&vitals);
-        Some(fact(key, vitals))
     }
 }
 
@@ -203,6 +197,16 @@ impl Watched {
             (at, member)
         });
         self.members = members.collect();
+    }
+
+    /// What is different from what was told last.
+    fn news(&mut self, key: &ServiceKey, now: Duration) -> Option<Fact> {
+        let vitals = self.vitals(now);
+        if vitals == self.told {
+            return None;
+        }
+        self.told.clone_from(&vitals);
+        Some(fact(key, vitals))
     }
 
     fn detection(&self, cluster: u32) -> Option<OutlierDetection> {

@@ -1,13 +1,11 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::api::{
-    Kind, Locality, ObjectId, Origin, OutlierDetection, Protocol, Resolution, Warmup,
-};
-use crate::compile::{Action, Cluster, Endpoint, Policy, Program, Service, ServiceKey};
+use crate::api::{LoadBalancer, OutlierDetection, TrafficPolicy, Warmup};
+use crate::compile::{Program, ServiceKey, compile};
+use crate::model::fixtures::{endpoint, entry, rule, snapshot};
 use crate::model::{Fact, ServiceVitals, Vital};
 
 use super::ejection::Ejection;
@@ -31,67 +29,28 @@ fn at(number: u8) -> SocketAddr {
 }
 
 /// One service with that policy and the endpoints 10.0.0.1 to `count`.
-fn program(policy: &Policy, count: u8) -> Program {
-    let object = Arc::new(ObjectId {
-        kind: Kind::ServiceEntry,
-        namespace: "default".to_owned(),
-        name: "entry".to_owned(),
-    });
-    let origin = Origin {
-        file: "a.yaml".into(),
-        line: 1,
-    };
-    let endpoint = |number| Endpoint {
-        address: at(number).ip(),
-        port: 80,
-        weight: 1,
-        share: 1,
-        priority: 0,
-        locality_group: 0,
-        cluster: 0,
-        locality: Locality::default(),
-        vital: Vital::Healthy,
-        labels: Arc::default(),
-        object: Arc::clone(&object),
-        origin: origin.clone(),
-        hostname: None,
-    };
-    let service = Service {
-        protocol: Protocol::Tcp,
-        port_name: "tcp".to_owned(),
-        resolution: Resolution::Static,
-        action: Action::Balance,
-        endpoints: (1..=count).map(endpoint).collect(),
-        clusters: vec![Cluster {
-            host: "a.example".into(),
-            subset: None,
-            weight: 1,
-            localities: None,
-            policy: Arc::new(policy.clone()),
-        }],
-        unserved: 0,
-        object: Arc::clone(&object),
-        origin: origin.clone(),
-        reasons: Vec::new(),
-    };
-    let mut program = Program::default();
-    program.services.insert(key(), Arc::new(service));
-    program
+fn program(policy: &TrafficPolicy, count: u8) -> Program {
+    let endpoints = (1..=count).map(|number| endpoint(&at(number).ip().to_string()));
+    let objects = [
+        entry("a.example").with_endpoints(endpoints.collect()),
+        rule("r", "a.example").ruling(|rule| rule.traffic_policy = Some(policy.clone())),
+    ];
+    compile(&snapshot(&objects)).program
 }
 
-fn detecting(change: impl FnOnce(&mut OutlierDetection)) -> Policy {
+fn detecting(change: impl FnOnce(&mut OutlierDetection)) -> TrafficPolicy {
     let mut detection = OutlierDetection {
         max_ejection_percent: 100,
         ..OutlierDetection::default()
     };
     change(&mut detection);
-    Policy {
+    TrafficPolicy {
         outlier_detection: Some(detection),
-        ..Policy::default()
+        ..TrafficPolicy::default()
     }
 }
 
-fn watching(policy: &Policy, count: u8) -> Monitor {
+fn watching(policy: &TrafficPolicy, count: u8) -> Monitor {
     let mut monitor = Monitor::default();
     assert!(
         monitor
@@ -243,7 +202,7 @@ fn endpoints_keep_their_ejection_when_others_come_and_go() {
             .count,
         1
     );
-    let news = monitor.watch(&program(&Policy::default(), 4), seconds(3));
+    let news = monitor.watch(&program(&TrafficPolicy::default(), 4), seconds(3));
     assert_eq!(
         news.into_iter().map(Some).map(ejected).collect::<Vec<_>>(),
         [Some(vec![])],
@@ -253,7 +212,7 @@ fn endpoints_keep_their_ejection_when_others_come_and_go() {
 
 #[test]
 fn a_service_that_asks_for_nothing_is_not_watched() {
-    let mut monitor = watching(&Policy::default(), 3);
+    let mut monitor = watching(&TrafficPolicy::default(), 3);
     assert!(!monitor.is_watching());
     assert_eq!(fail(&mut monitor, 1, 500, 1), None);
 }
@@ -291,9 +250,12 @@ fn a_new_endpoint_warms_up_as_envoy_has_it() {
 
 #[test]
 fn only_who_joins_others_warms_up() {
-    let policy = Policy {
-        warmup: Some(warming(1000, 10)),
-        ..Policy::default()
+    let policy = TrafficPolicy {
+        load_balancer: Some(LoadBalancer {
+            warmup: Some(warming(1000, 10)),
+            ..LoadBalancer::default()
+        }),
+        ..TrafficPolicy::default()
     };
     let mut monitor = watching(&policy, 2);
     let told = |facts: Vec<Fact>| -> Vec<ServiceVitals> {
