@@ -63,16 +63,6 @@ pub fn endpoint(at: SocketAddr, share: u64) -> Endpoint {
     }
 }
 
-fn cluster() -> Cluster {
-    Cluster {
-        host: "a.example".into(),
-        subset: None,
-        weight: 1,
-        localities: None,
-        policy: Arc::default(),
-    }
-}
-
 pub fn service(action: Action, endpoints: Vec<Endpoint>) -> Arc<Service> {
     Arc::new(Service {
         protocol: Protocol::Tcp,
@@ -80,7 +70,7 @@ pub fn service(action: Action, endpoints: Vec<Endpoint>) -> Arc<Service> {
         resolution: Resolution::Static,
         action,
         endpoints,
-        clusters: vec![cluster()],
+        clusters: vec![Cluster::of("a.example".into())],
         unserved: 0,
         object: object(),
         origin: origin(),

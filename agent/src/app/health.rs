@@ -43,11 +43,10 @@ impl Watch {
 
 impl Core {
     /// Watches what was compiled from now on, and gives it with what is known of health by then.
-    pub(super) fn watch(&mut self, compiled: Compiled) -> Compiled {
+    pub(super) fn watch(&mut self, mut compiled: Compiled) -> Compiled {
         let now = self.watch.now();
         let news = self.watch.monitor.watch(&compiled.program, now);
         self.watch.limited = limited(&compiled.program);
-        let mut compiled = compiled;
         for fact in news {
             if let Fact::Vitals { service, vitals } = &fact
                 && let Some((examined, _)) = compiled.with_vitals(service, vitals)

@@ -72,11 +72,9 @@ pub(super) fn build<'a>(
         Arranged::default()
     };
     let cluster = Cluster {
-        host: Arc::clone(&host.name),
-        subset: None,
-        weight: 1,
         localities: arranged.localities,
         policy: policies.policy(applied),
+        ..Cluster::of(Arc::clone(&host.name))
     };
     let mut service = Service {
         protocol: port.protocol,

@@ -32,6 +32,19 @@ pub struct Cluster {
     pub policy: Arc<Policy>,
 }
 
+impl Cluster {
+    /// All endpoints of a host, with nothing said of them.
+    pub fn of(host: Arc<str>) -> Self {
+        Self {
+            host,
+            subset: None,
+            weight: 1,
+            localities: None,
+            policy: Arc::default(),
+        }
+    }
+}
+
 impl Service {
     /// The service with the shares that follow from the health of its endpoints. This is what compiling it anew with that
     /// health gives.

@@ -15,6 +15,9 @@ const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
+/// Of `enum bpf_prog_type`.
+pub(super) const SOCKET_FILTER: u32 = 1;
+
 const BPF_F_QUERY_EFFECTIVE: u32 = 1;
 /// A program with this flag tolerates one below it in its place.
 pub(super) const BPF_F_ALLOW_OVERRIDE: u32 = 1;

@@ -83,13 +83,9 @@ impl<S: Store> Engine<S> {
         &self.names
     }
 
-    /// Whether the id is that of an endpoint or service that some group had, and that sockets still count under.
-    pub(super) fn is_lingering(&self, id: u32) -> bool {
-        self.lingering.contains(&id)
-    }
-
-    pub(super) fn has_lingering(&self) -> bool {
-        !self.lingering.is_empty()
+    /// Ids of endpoints and services that some group had, and that sockets still count under.
+    pub(super) fn lingering(&self) -> &BTreeSet<u32> {
+        &self.lingering
     }
 
     /// Makes the tables hold what `program` says.

@@ -115,6 +115,38 @@ fn the_sum_of_lifted_shares_stays_within_the_kernels_width() {
     assert!(shares.iter().all(|share| *share >= 1));
 }
 
+#[test]
+fn pools_are_parts_of_one_whole_and_what_nobody_takes_is_kept() {
+    let join = |pools: &[(u64, &[u64])]| {
+        let pools = pools
+            .iter()
+            .map(|(weight, shares)| (*weight, shares.to_vec()));
+        join(pools.collect())
+    };
+    let shares = |shares: &[&[u64]]| shares.iter().map(|s| s.to_vec()).collect::<Vec<_>>();
+    assert_eq!(join(&[(7, &[1, 2])]), (shares(&[&[1, 2]]), 0));
+    // 80 % to the first; 20 % to the second, of which 3 parts in 4 to one.
+    let (joined, unserved) = join(&[(80, &[1]), (20, &[3, 1])]);
+    assert_eq!((joined, unserved), (shares(&[&[16], &[3, 1]]), 0));
+    let (joined, unserved) = join(&[(1, &[0, 0]), (3, &[5])]);
+    assert_eq!((joined, unserved), (shares(&[&[0, 0], &[3]]), 1));
+    // A common unit of these is beyond any bound: near is enough, and none is lost.
+    let primes = [
+        4_294_967_291_u64,
+        4_294_967_279,
+        4_294_967_231,
+        4_294_967_197,
+    ];
+    let pools: Vec<(u64, Vec<u64>)> = primes.iter().map(|p| (1, vec![p - 1, 1])).collect();
+    let (joined, _) = super::join(pools);
+    assert!(joined.iter().all(|pool| pool[1] == 1), "{joined:?}");
+    let sums: Vec<u64> = joined.iter().map(|pool| pool.iter().sum()).collect();
+    assert!(
+        sums.iter().all(|sum| sum.abs_diff(sums[0]) <= 3),
+        "{sums:?}"
+    );
+}
+
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     let weight = prop_oneof![1u32..8, 1u32..5000, any::<u32>().prop_map(|w| w.max(1))];
     let part = (weight, any::<bool>(), 0u32..4, 0u32..5);

@@ -18,17 +18,17 @@ pub struct Leftover {
     pub endpoint: (IpAddr, u16),
 }
 
-/// The sockets among `flows` whose endpoint is not in `program`. Endpoints for which `is_lingering` does not hold are in the
-/// tables as ever, and are not looked at.
+/// The sockets among `flows` whose endpoint is not in `program`. Endpoints that are not `lingering` are in the tables as
+/// ever, and are not looked at.
 pub(in crate::dataplane) fn removed(
     flows: impl Iterator<Item = Flow>,
     names: &Names,
-    is_lingering: impl Fn(u32) -> bool,
+    lingering: &BTreeSet<u32>,
     program: &Program,
 ) -> Vec<Leftover> {
     let mut present = Present::new(program);
     let connected = flows.filter(|flow| flow.is_connected == 1);
-    let lingering = connected.filter(|flow| is_lingering(flow.endpoint));
+    let lingering = connected.filter(|flow| lingering.contains(&flow.endpoint));
     let leftovers = lingering.filter_map(|flow| {
         let (service, address, port) = names.endpoint(flow.endpoint)?;
         let (target, endpoint) = (Target::of(&flow), (address, port));
@@ -118,11 +118,10 @@ mod tests {
     }
 
     fn of(flows: &[Flow], names: &Names, lingering: &[u32]) -> Vec<(u64, String)> {
-        let is_lingering = |id| lingering.contains(&id);
         let found = removed(
             flows.iter().copied(),
             names,
-            is_lingering,
+            &lingering.iter().copied().collect(),
             &Program::default(),
         );
         let shown = found

@@ -11,9 +11,6 @@ use crate::dataplane::bpf;
 /// Where `jiffies64` starts, in ticks per second before 2^32 (`INITIAL_JIFFIES`, include/linux/jiffies.h).
 const START: u128 = 300;
 
-/// Of `enum bpf_prog_type`, include/uapi/linux/bpf.h.
-const SOCKET_FILTER: u32 = 1;
-
 const NANOSECONDS: u128 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +56,7 @@ fn low_bits() -> io::Result<u32> {
         0x0000_0076_0000_0085, // r0 = bpf_jiffies64()
         0x0000_0000_0000_0095, // exit
     ];
-    let program = bpf::load(SOCKET_FILTER, 0, &instructions)?;
+    let program = bpf::load(bpf::SOCKET_FILTER, 0, &instructions)?;
     bpf::run(program.as_fd())
 }
 

@@ -11,12 +11,12 @@ impl Dataplane {
     /// The sockets in FLOWS that are connected to an endpoint that was live, and is in `program` no more. An endpoint is gone
     /// where its service is, but not for having no share.
     pub fn leftovers(&self, program: &Program) -> Vec<Leftover> {
-        if !self.engine.has_lingering() {
+        let lingering = self.engine.lingering();
+        if lingering.is_empty() {
             return Vec::new();
         }
-        let is_lingering = |id| self.engine.is_lingering(id);
         let flows = self.engine.tables().flows();
-        closing::removed(flows, self.engine.names(), is_lingering, program)
+        closing::removed(flows, self.engine.names(), lingering, program)
     }
 
     /// The sockets in FLOWS that are connected for longer than `rules` allow, or may have been idle for longer.

@@ -106,9 +106,6 @@ fn has_helper(helper: BpfHelper) -> bool {
     })
 }
 
-/// Of `enum bpf_prog_type`, include/uapi/linux/bpf.h.
-const SOCKET_FILTER: u32 = 1;
-
 /// Loads a program that swaps a word of its stack.
 fn has_compare_and_swap() -> io::Result<bool> {
     let instructions = [
@@ -120,7 +117,7 @@ fn has_compare_and_swap() -> io::Result<bool> {
         0x0000_0000_0000_00b7, // r0 = 0
         0x0000_0000_0000_0095, // exit
     ];
-    match bpf::load(SOCKET_FILTER, 0, &instructions) {
+    match bpf::load(bpf::SOCKET_FILTER, 0, &instructions) {
         Ok(_) => Ok(true),
         Err(error) => match error.raw_os_error() {
             Some(libc::EINVAL | libc::EACCES) => Ok(false),
