@@ -10,6 +10,8 @@ mod storage;
 
 use core::ptr::NonNull;
 
+#[cfg(feature = "compare-and-swap")]
+use agent_common::abi::UNCOUNTED;
 use agent_common::abi::{Flow, Port, Total, UDP};
 
 use crate::holder::Holder;
@@ -179,6 +181,13 @@ fn original(flow: &Flow) -> At {
 #[inline(always)]
 pub fn is_recorded(holder: &Holder) -> bool {
     find(holder, |_| true).is_some()
+}
+
+/// The record of a socket that is connected to an endpoint.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn of_connection(holder: &Holder) -> Option<Record> {
+    find(holder, |flow| flow.endpoint != UNCOUNTED)
 }
 
 /// Forgets all that became of the socket.

@@ -13,6 +13,8 @@ mod flows;
 mod holder;
 mod maps;
 mod names;
+#[cfg(feature = "compare-and-swap")]
+mod outcome;
 mod outbound;
 mod peername;
 mod recvmsg;

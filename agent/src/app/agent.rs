@@ -98,7 +98,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         warn_of_reach(&settings.cgroups);
     }
     let (vips, vip_file) = open_vips(&settings, role)?;
-    let dataplane = Dataplane::load(&LoadOptions {
+    let mut dataplane = Dataplane::load(&LoadOptions {
         limits: settings.limits,
         bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
         trace: settings.bpf_log,
@@ -106,6 +106,8 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         ..LoadOptions::default()
     })
     .context("loading the kernel programs")?;
+    let events = dataplane.can_follow().then(|| dataplane.events());
+    let events = events.transpose().context("reading what the kernel tells")?;
     let dataplane = Arc::new(Mutex::new(dataplane));
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
@@ -159,6 +161,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         startup: Startup::new(std::time::Instant::now()),
         clock: Clock::new(),
         watch: Watch::new(),
+        events,
         waiting: Waiting::default(),
         unsaved: false,
         closing,
