@@ -5,6 +5,7 @@
 )]
 
 mod agent;
+mod dns;
 mod parse;
 
 use std::ffi::OsString;
@@ -16,10 +17,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::api::Locality;
-use crate::nameserver::RecordKind;
 use crate::observe::Target;
 
 pub use agent::{AgentArgs, Closing, DnsArgs, LimitArgs};
+pub use dns::{DnsCommand, DnsCommands, LookupArgs, NameCacheArgs};
 pub use parse::HostAnswer;
 
 /// Where the agent answers unless it is told otherwise.
@@ -306,47 +307,6 @@ pub struct ExplainArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub resolve: ResolveArgs,
-    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
-    pub output: ReportFormat,
-    #[command(flatten)]
-    pub socket: SocketArgs,
-}
-
-/// Say what clients are told of names
-#[derive(Args, Debug)]
-pub struct DnsCommands {
-    #[command(subcommand)]
-    pub command: DnsCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DnsCommand {
-    Lookup(LookupArgs),
-    Cache(NameCacheArgs),
-}
-
-/// Ask the agent's name server, as a client would
-///
-/// Says what is answered, for how long it holds, and where it comes from: a host of ours, the cache, or which server.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  shunt dns lookup api.example.com
-  shunt dns lookup www.example.com --type AAAA -o json")]
-pub struct LookupArgs {
-    pub name: String,
-    /// Type of the records, such as A, AAAA, HTTPS or TXT
-    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "A")]
-    pub kind: RecordKind,
-    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
-    pub output: ReportFormat,
-    #[command(flatten)]
-    pub socket: SocketArgs,
-}
-
-/// List what other servers answered that still holds
-#[derive(Args, Debug)]
-pub struct NameCacheArgs {
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub output: ReportFormat,
     #[command(flatten)]
