@@ -2,7 +2,7 @@
 //! what a decision is stands in `agent_common::decide`, what the maps hold in `agent_common::abi`.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     internal_features,
     reason = "the BPF target has compare-and-swap, but core's atomics do not offer it there"
@@ -13,6 +13,7 @@ mod flows;
 mod holder;
 mod maps;
 mod names;
+mod options;
 #[cfg(feature = "compare-and-swap")]
 mod outcome;
 mod outbound;

@@ -107,7 +107,9 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     })
     .context("loading the kernel programs")?;
     let events = dataplane.can_follow().then(|| dataplane.events());
-    let events = events.transpose().context("reading what the kernel tells")?;
+    let events = events
+        .transpose()
+        .context("reading what the kernel tells")?;
     let dataplane = Arc::new(Mutex::new(dataplane));
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);

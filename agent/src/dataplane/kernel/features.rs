@@ -49,7 +49,9 @@ impl Features {
                 false
             }),
             errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
-            error: types.as_ref().and_then(|types| types.offset("sock", "sk_err")),
+            error: types
+                .as_ref()
+                .and_then(|types| types.offset("sock", "sk_err")),
             mptcp: types.as_ref().and_then(Mptcp::find),
             v6_only: types
                 .as_ref()

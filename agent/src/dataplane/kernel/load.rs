@@ -49,7 +49,8 @@ impl Hook {
     }
 
     pub(super) fn is_loaded(ebpf: &Ebpf, hook: Self) -> bool {
-        ebpf.program(hook.program()).is_some_and(|program| program.fd().is_ok())
+        ebpf.program(hook.program())
+            .is_some_and(|program| program.fd().is_ok())
     }
 
     /// The name of the program, as kernel listings have it too.
