@@ -7,7 +7,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
 use agent_common::abi::{
-    Address, Capture, Cell, Config, Counter, EVENT_BYTES, EndpointState, Event, Extra, Flow, FrontendKey, FrontendWord,
+    Address, Capture, Cell, Config, Counter, EndpointState, Extra, Flow, FrontendKey, FrontendWord,
     LISTENERS, NameServer, PairKey, PairValue, Port, TOTALS, Total,
 };
 use agent_common::{Connect, Tables};
@@ -15,7 +15,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{
     BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_SK_STORAGE_GET_F_CREATE,
 };
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -69,10 +69,6 @@ pub static CAPTURE: Array<Capture, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static NAME_SERVERS: HashMap<u32, NameServer, { LISTENERS as usize }> = HashMap::new();
 
-#[cfg(feature = "compare-and-swap")]
-#[btf_map]
-pub static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();
-
 /// Lines of FLOWS less one. A constant to the verifier, once the agent has set it.
 #[unsafe(no_mangle)]
 static FLOW_MASK: Global<u32> = Global::new(0);
@@ -89,10 +85,6 @@ static MPTCP_FIRST: Global<u32> = Global::new(0);
 static MPTCP_SUBFLOW: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOCK_COOKIE: Global<u32> = Global::new(0);
-
-/// Where `struct sock` has the error that it reports; 0 where the kernel does not describe its types.
-#[unsafe(no_mangle)]
-static SOCK_ERROR: Global<u32> = Global::new(0);
 
 /// Where `struct inet_sock` has the device of `IP_UNICAST_IF`, and the pointer to `struct ipv6_pinfo`, and where that has the
 /// one of `IPV6_UNICAST_IF`; 0 where the kernel does not describe its types.
@@ -137,13 +129,6 @@ pub fn mptcp_offsets() -> Option<(u64, u64)> {
     (first != 0).then_some((u64::from(first), u64::from(cookie)))
 }
 
-/// Offset in `struct sock` of its error.
-#[inline(always)]
-pub fn error_offset() -> Option<u64> {
-    let offset = SOCK_ERROR.load();
-    (offset != 0).then_some(u64::from(offset))
-}
-
 /// Offset in `struct tcp_sock` of whether the socket is a subflow of an MPTCP socket.
 #[inline(always)]
 pub fn subflow_offset() -> Option<u32> {
@@ -186,6 +171,7 @@ pub fn ticks() -> u64 {
 }
 
 /// The live state of an endpoint.
+#[cfg(feature = "compare-and-swap")]
 #[inline(always)]
 pub fn endpoint(index: u32) -> Option<*mut EndpointState> {
     ENDPOINTS.get_ptr_mut(index)
@@ -220,7 +206,7 @@ pub fn turn(service: u32) -> u32 {
 /// The word must be aligned, and in a map value.
 #[cfg(feature = "compare-and-swap")]
 #[inline(always)]
-unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
+pub unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
     let was: u64;
     // SAFETY: the caller's promise.
     unsafe {
@@ -239,7 +225,7 @@ unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
 /// As above.
 #[cfg(not(feature = "compare-and-swap"))]
 #[inline(always)]
-unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
+pub unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
     // SAFETY: the caller's promise.
     unsafe {
         atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, 1);

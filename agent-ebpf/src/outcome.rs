@@ -3,13 +3,23 @@
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use agent_common::abi::{EndpointState, Event, Total};
+use agent_common::abi::{EVENT_BYTES, EndpointState, Event, Total};
+use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
+use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::macros::btf_map;
 
 use crate::flows::{self, Record};
 use crate::holder::Holder;
 use crate::maps;
+
+#[btf_map]
+static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();
+
+/// Where `struct sock` has the error that it reports; 0 where the kernel does not describe its types.
+#[unsafe(no_mangle)]
+static SOCK_ERROR: Global<u32> = Global::new(0);
 
 const ETIMEDOUT: u32 = 110;
 
@@ -55,21 +65,25 @@ pub fn failed(holder: &Holder, retransmitted: bool) {
         Event {
             service: flow.service,
             endpoint: flow.endpoint,
-            in_a_row: add(&raw mut (*state).consecutive_failures).wrapping_add(1),
+            in_a_row: maps::fetch_and_add_one(&raw mut (*state).consecutive_failures) 
+                .wrapping_add(1),
             errno,
         }
     };
     let woken = u64::from(BPF_RB_FORCE_WAKEUP);
-    if maps::EVENTS.output(&event, woken).is_err() {
+    if EVENTS.output(&event, woken).is_err() {
         maps::count_total(Total::EventsLost);
     }
 }
 
-/// Adds one, and returns what was there.
+/// Adds one.
+///
+/// # Safety
+/// The word must be aligned, and in a map value.
 #[inline(always)]
-unsafe fn add(word: *mut u32) -> u32 {
-    // SAFETY: as the caller says, the word is aligned and in a map value.
-    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, 1) }
+unsafe fn add(word: *mut u32) {
+    // SAFETY: the caller's promise.
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, 1) };
 }
 
 /// The record of a connected socket, and the live state of its endpoint.
@@ -85,12 +99,13 @@ fn state(holder: &Holder) -> Option<(Record, *mut EndpointState)> {
 #[inline(always)]
 fn error(socket: *mut c_void) -> u32 {
     const ECONNREFUSED: u32 = 111;
-    let Some(offset) = maps::error_offset() else {
+    let offset = SOCK_ERROR.load();
+    if offset == 0 {
         return ECONNREFUSED;
-    };
+    }
     let Some(socket) = maps::address_of(socket) else {
         return ECONNREFUSED;
     };
     // SAFETY: the helper reads any address of the kernel, and fails where there is nothing.
-    unsafe { bpf_probe_read_kernel((socket + offset) as *const u32) }.unwrap_or(ECONNREFUSED)
+    unsafe { bpf_probe_read_kernel((socket + u64::from(offset)) as *const u32) }.unwrap_or(ECONNREFUSED)
 }

@@ -190,7 +190,6 @@ impl Core {
         let cgroups = &self.settings.cgroups;
         block_in_place(|| self.lock().attach(cgroups)).context("attaching the kernel programs")?;
         self.startup.attached();
-        self.follow();
         self.publisher.send_modify(|state| {
             *state = Arc::new(State {
                 ready: true,
@@ -201,6 +200,7 @@ impl Core {
             tracing::info!(cgroup = %cgroup.display(), "attached");
         }
         notify(&[NotifyState::Ready]);
+        self.follow();
         Ok(())
     }
 

@@ -1,4 +1,8 @@
 //! What the programs tell: failed connects, as they happen.
+#![expect(
+    unsafe_code,
+    reason = "a descriptor is watched for as long as its owner lives"
+)]
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +26,9 @@ impl Events {
         let name = "EVENTS";
         let map = ebpf.take_map(name).ok_or(LoadError::Incomplete { name })?;
         let ring = RingBuf::try_from(map)?;
-        let ring = AsyncFd::new(ring).map_err(LoadError::Events)?;
+        // SAFETY: the ring owns its descriptor, and closes it when it is dropped.
+        let ring = unsafe { AsyncFd::register(ring) };
+        let ring = ring.map_err(|error| LoadError::Events(error.into()))?;
         Ok(Self(ring))
     }
 

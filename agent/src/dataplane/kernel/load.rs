@@ -109,7 +109,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         .override_global("MPTCP_FIRST", &mptcp.first, true)
         .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)
         .override_global("SOCK_COOKIE", &mptcp.cookie, true)
-        .override_global("SOCK_ERROR", &features.error.unwrap_or_default(), true)
+        .override_global("SOCK_ERROR", &features.error.unwrap_or_default(), false)
         .override_global("UNICAST_DEVICE_V4", &device.v4, true)
         .override_global("PINET6", &device.of_v6, true)
         .override_global("UNICAST_DEVICE_V6", &device.v6, true)
