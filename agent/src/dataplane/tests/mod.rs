@@ -1,7 +1,9 @@
 //! The engine over tables in memory: plans, limits, and what decisions find at every moment of an update.
 
+mod algorithms;
 mod learned;
 mod limits;
 mod name_servers;
 mod programs;
+mod simulation;
 mod updates;
