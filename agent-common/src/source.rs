@@ -15,7 +15,7 @@ pub fn of_cgroup(id: u64) -> u32 {
     mix(mix(id as u32) ^ (id >> 32) as u32)
 }
 
-/// The finalizer of MurmurHash3: each bit changes about half of the others.
+/// The finalizer of `MurmurHash3`: each bit changes about half of the others.
 #[inline(always)]
 const fn mix(mut hash: u32) -> u32 {
     hash ^= hash >> 16;
@@ -35,7 +35,7 @@ mod tests {
         const IDS: u64 = 16_000;
         let mut counts = [0u64; PARTS as usize];
         for id in 1..=IDS {
-            counts[(u64::from(of_cgroup(id)) * PARTS >> 32) as usize] += 1;
+            counts[((u64::from(of_cgroup(id)) * PARTS) >> 32) as usize] += 1;
         }
         for count in counts {
             assert!(count.abs_diff(IDS / PARTS) < 150, "{counts:?}");

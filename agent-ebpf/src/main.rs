@@ -2,7 +2,8 @@
 //! what a decision is stands in `agent_common::decide`, what the maps hold in `agent_common::abi`.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch, core_intrinsics)]
+#![feature(core_intrinsics)]
+#![cfg_attr(feature = "compare-and-swap", feature(asm_experimental_arch))]
 #![expect(
     internal_features,
     reason = "the BPF target has compare-and-swap, but core's atomics do not offer it there"

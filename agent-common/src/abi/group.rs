@@ -244,7 +244,7 @@ impl Slot {
             weight: column.weight,
             endpoint,
             threshold: column.threshold,
-            alias: column.alias % MAX_SLOTS | (column.pool as u32) << 24,
+            alias: (column.alias % MAX_SLOTS) | ((column.pool as u32) << 24),
         }
     }
 

@@ -54,12 +54,12 @@ impl<'a> Layout<'a> {
 
     /// How many cells the group takes; `None` for a group that is larger than any can be.
     pub(in crate::dataplane) fn cells(&self) -> Option<u32> {
-        let v6 = match &self.families {
-            Families::Both { v6, .. } => v6,
-            _ => return self.any.fits().then(|| self.size(&self.any)),
+        let (after_any, at_v6) = self.places();
+        let cells = match &self.families {
+            Families::Both { v6, .. } => at_v6 + self.size(v6),
+            _ => after_any,
         };
-        let (_, at_v6) = self.places();
-        self.any.fits().then(|| at_v6 + self.size(v6))
+        self.any.fits().then_some(cells)
     }
 
     /// The group's cells, for a place that starts at cell `first`. `endpoints` are the ids of the members.

@@ -1,7 +1,7 @@
 //! Maglev: a hash table that every endpoint fills by a permutation of its own, so that few places change hands when endpoints
 //! come and go (Eisenbud et al., "Maglev", NSDI 2016, section 3.4).
 //!
-//! Weights are Envoy's (source/extensions/load_balancing_policies/maglev): of every round, an endpoint takes part in as many
+//! Weights are Envoy's (`source/extensions/load_balancing_policies/maglev`): of every round, an endpoint takes part in as many
 //! as its weight is of the largest.
 
 use super::hash::hash;
@@ -79,7 +79,8 @@ fn next_prime(from: u64) -> u64 {
         let mut divisors = (2..).take_while(|divisor| divisor * divisor <= *number);
         divisors.all(|divisor| !number.is_multiple_of(divisor))
     };
-    (from..).find(is_prime).unwrap_or(from)
+    // There is one before the double of any number (Bertrand's postulate).
+    (from..=2 * from).find(is_prime).unwrap_or(from)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A ring: every endpoint has points on a circle, by hashes of its name with numbers, and a client is the endpoint's whose point
 //! follows its own hash. What moves when an endpoint goes is what was at it.
 //!
-//! This is Envoy's ketama (source/extensions/load_balancing_policies/ring_hash), but that the points of an endpoint are a power
+//! This is Envoy's ketama (`source/extensions/load_balancing_policies/ring_hash`), but that the points of an endpoint are a power
 //! of two, so that they stay when endpoints come and go, and that the circle is cut into buckets, so that none has to be
 //! searched for.
 

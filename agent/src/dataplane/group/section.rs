@@ -101,26 +101,30 @@ impl<'a> Section<'a> {
         }
         let can_index = shares.len() <= usize::from(u16::MAX) + 1;
         match self.content.algorithm {
-            Algorithm::Random | Algorithm::Passthrough => without(abi::Algorithm::Random),
             Algorithm::LeastRequest if self.has_pool() => without(abi::Algorithm::LeastRequest),
-            Algorithm::LeastRequest => without(abi::Algorithm::Random),
             Algorithm::RoundRobin if shares.iter().all(|&share| share == shares[0]) => {
                 without(abi::Algorithm::RoundRobin)
             }
             Algorithm::RoundRobin if can_index => {
                 (abi::Algorithm::RoundRobin, schedule::schedule(shares))
             }
-            Algorithm::RoundRobin => without(abi::Algorithm::Random),
-            Algorithm::SourceHash(_) if !can_index => without(abi::Algorithm::SourceHash),
-            Algorithm::SourceHash(by) => {
-                let names = self.table.columns.iter().map(|column| self.name(column));
-                let named: Vec<_> = names.zip(shares.iter().copied()).collect();
-                let index = match by {
-                    HashTable::Maglev { size } => maglev::table(&named, size),
-                    HashTable::Ring { minimum_size } => ring::table(&named, minimum_size),
-                };
-                (abi::Algorithm::SourceHash, index)
+            Algorithm::SourceHash(by) if can_index => {
+                (abi::Algorithm::SourceHash, self.hash_table(by, shares))
             }
+            Algorithm::SourceHash(_) => without(abi::Algorithm::SourceHash),
+            Algorithm::LeastRequest
+            | Algorithm::RoundRobin
+            | Algorithm::Random
+            | Algorithm::Passthrough => without(abi::Algorithm::Random),
+        }
+    }
+
+    fn hash_table(&self, by: HashTable, shares: &[u64]) -> Vec<u16> {
+        let names = self.table.columns.iter().map(|column| self.name(column));
+        let endpoints: Vec<_> = names.zip(shares.iter().copied()).collect();
+        match by {
+            HashTable::Maglev { size } => maglev::table(&endpoints, size),
+            HashTable::Ring { minimum_size } => ring::table(&endpoints, minimum_size),
         }
     }
 
@@ -171,12 +175,13 @@ mod tests {
     proptest! {
         #[test]
         fn weights_are_as_shares(shares in prop::collection::vec(1u64.., 1..20)) {
-            let most = *shares.iter().max().unwrap();
+            let most = u128::from(*shares.iter().max().unwrap());
             let weights = weights(&shares);
-            let heaviest = f64::from(*weights.iter().max().unwrap());
-            for (share, weight) in shares.iter().zip(&weights) {
-                let part = *share as f64 / most as f64;
-                prop_assert!((f64::from(*weight) - part * heaviest).abs() <= 1.0);
+            let heaviest = u128::from(*weights.iter().max().unwrap());
+            for (share, weight) in shares.into_iter().zip(weights) {
+                // |weight - share × heaviest / most| ≤ 1
+                let (is, should) = (u128::from(weight) * most, u128::from(share) * heaviest);
+                prop_assert!(is.abs_diff(should) <= most);
             }
         }
     }
