@@ -1,8 +1,10 @@
 //! `DestinationRule`, as far as it is carried out.
 
 mod connection_pool;
+mod consistent_hash;
 mod load_balancer;
 mod locality_setting;
+mod outlier_detection;
 mod policy;
 mod read;
 mod schema;

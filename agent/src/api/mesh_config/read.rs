@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::codes;
 use super::super::decode::{syntax_finding, unknown_subject};
@@ -227,12 +226,8 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
     if let Some(setting) = config.field("localityLbSetting") {
         mesh.locality_lb = read_locality_setting(&setting, findings);
     }
-    rules::duration(config, "dnsRefreshRate", findings);
-    if let Some(nanoseconds) = config
-        .int("dnsRefreshRate")
-        .and_then(|rate| u64::try_from(rate).ok())
-    {
-        mesh.dns_refresh_rate = Duration::from_nanos(nanoseconds);
+    if let Some(rate) = rules::duration(config, "dnsRefreshRate", findings) {
+        mesh.dns_refresh_rate = rate;
     }
     let root = config.text("rootNamespace");
     if is_dns_label(root) {
