@@ -17,9 +17,13 @@ pub use policy::{
     Warmup,
 };
 
+pub(super) use connection_pool::{read as read_connection_pool, read_keepalive};
 pub(super) use locality_setting::read as read_locality_setting;
+pub(super) use outlier_detection::read as read_outlier_detection;
 pub(super) use read::read;
-pub(super) use schema::{LOCALITY_SETTING, SCHEMA};
+pub(super) use schema::{
+    CONNECTION_POOL, LOCALITY_SETTING, OUTLIER_DETECTION, SCHEMA, TCP_KEEPALIVE,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {

@@ -163,7 +163,8 @@ static ZONE_AWARE_SETTING: Message = Message {
     ],
 };
 
-static CONNECTION_POOL: Message = Message {
+/// Of a rule or of the mesh.
+pub(in crate::api) static CONNECTION_POOL: Message = Message {
     fields: &[
         field("tcp", Type::Message(&TCP_POOL)),
         ignored(
@@ -184,7 +185,8 @@ static TCP_POOL: Message = Message {
     ],
 };
 
-static TCP_KEEPALIVE: Message = Message {
+/// Of a rule or of the mesh.
+pub(in crate::api) static TCP_KEEPALIVE: Message = Message {
     fields: &[
         field("probes", Type::Uint32),
         field("time", Type::Duration),
@@ -216,7 +218,8 @@ static HTTP2_KEEPALIVE: Message = Message {
     ],
 };
 
-static OUTLIER_DETECTION: Message = Message {
+/// Of a rule or of the mesh.
+pub(in crate::api) static OUTLIER_DETECTION: Message = Message {
     fields: &[
         field("consecutiveErrors", Type::Int32),
         field("splitExternalLocalOriginErrors", Type::Bool),
