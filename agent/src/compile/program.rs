@@ -58,13 +58,15 @@ pub struct Endpoint {
     pub hostname: Option<Arc<str>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefuseReason {
     /// A `DestinationRule` asks for TLS, which is never given up for plaintext.
     TlsOrigination,
     UnixSocket,
     /// All endpoints are in networks that are reached only through a gateway.
     NetworkGateway,
+    /// A `DestinationRule` passes connects on to where clients sent them, which is an automatic address.
+    Passthrough,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -127,5 +127,6 @@ const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::TlsOrigination => "TLS_ORIGINATION",
         RefuseReason::UnixSocket => "UNIX_SOCKET",
         RefuseReason::NetworkGateway => "NETWORK_GATEWAY",
+        RefuseReason::Passthrough => "PASSTHROUGH",
     }
 }

@@ -10,7 +10,7 @@ use super::program::{Action, Endpoint, Service};
 use super::shares::{self, Part};
 
 /// What a `DestinationRule` says of the endpoints of a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     pub algorithm: Algorithm,
     pub connection_pool: ConnectionPool,
