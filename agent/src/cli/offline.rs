@@ -38,7 +38,7 @@ impl Offline {
         let inputs = sources::read_paths(paths)?;
         let node = resolve::read_node(node);
         let mut registry = Registry::new(node, VipRanges::default(), VipTable::default());
-        registry.apply(Fact::Mesh(mesh));
+        registry.apply(Fact::Mesh(Box::new(mesh)));
         let source = SourceId("command line".into());
         let mut unparsable = false;
         for input in &inputs {

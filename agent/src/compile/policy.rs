@@ -231,14 +231,14 @@ fn without_rule(blocks: &Blocks) -> Vec<String> {
 }
 
 fn rule_reason(rule: &Rule, port: u16) -> String {
-    let part = if rule.deciding.port_policies.contains_key(&port) {
+    let which = if rule.deciding.port_policies.contains_key(&port) {
         "trafficPolicy.portLevelSettings"
     } else if rule.deciding.traffic_policy.is_some() {
         "trafficPolicy"
     } else {
         return "no DestinationRule applies".to_owned();
     };
-    format!("{part} of {} ({}) applies", rule.meta.id, rule.meta.origin)
+    format!("{which} of {} ({}) applies", rule.meta.id, rule.meta.origin)
 }
 
 fn subset_reason(meta: &Meta, subset: &Subset, port: u16) -> String {
@@ -287,3 +287,6 @@ fn for_workloads(meta: &Meta) -> Diagnostic {
         .at("spec.workloadSelector", 0)
         .hint("remove workloadSelector to apply the rule to every client")
 }
+
+#[cfg(test)]
+mod tests;
