@@ -20,7 +20,7 @@ use crate::nameserver::RecordKind;
 use crate::observe::Target;
 
 pub use agent::{AgentArgs, DnsArgs, LimitArgs};
-pub use parse::HostAnswer;
+pub use parse::{HostAnswer, HostHealth};
 
 /// Where the agent answers unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/shunt/shunt.sock";
@@ -160,7 +160,7 @@ pub struct CompileArgs {
     #[command(flatten)]
     pub offline: OfflineArgs,
     #[command(flatten)]
-    pub resolve: ResolveArgs,
+    pub assumed: AssumedArgs,
     #[arg(short, long, value_enum, default_value_t = CompileFormat::Text)]
     pub output: CompileFormat,
 }
@@ -197,11 +197,15 @@ pub struct NodeArgs {
     pub network: Option<String>,
 }
 
+/// What is assumed of the world that the files do not say.
 #[derive(Args, Clone, Debug, Default)]
-pub struct ResolveArgs {
+pub struct AssumedArgs {
     /// Answer for a name, in place of DNS; repeatable
     #[arg(long, value_name = "HOST=ADDR[,ADDR]", value_parser = parse::host_answer)]
     pub resolve: Vec<HostAnswer>,
+    /// Endpoint of a host that counts as ejected; repeatable
+    #[arg(long, value_name = "HOST=ADDR:PORT=down", value_parser = parse::host_health)]
+    pub health: Vec<HostHealth>,
 }
 
 /// List what the agent holds
@@ -303,7 +307,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
-    pub resolve: ResolveArgs,
+    pub assumed: AssumedArgs,
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub output: ReportFormat,
     #[command(flatten)]
