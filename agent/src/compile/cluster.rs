@@ -158,6 +158,7 @@ fn endpoint(candidate: &Candidate) -> Endpoint {
         cluster: 0,
         locality: source.locality.clone(),
         vital: Vital::default(),
+        failing: source.failing,
         labels: Arc::clone(&source.labels),
         object: Arc::clone(&source.object),
         origin: source.origin.clone(),
@@ -181,6 +182,7 @@ fn join_equal(endpoints: &mut Vec<Endpoint>) {
                 .weight
                 .saturating_add(endpoints[next].weight);
             endpoints[first].weight = joined;
+            endpoints[first].failing &= endpoints[next].failing;
             keep[next] = false;
         } else {
             first = next;

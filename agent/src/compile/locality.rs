@@ -20,7 +20,7 @@ pub(super) struct Place<'a> {
     /// Empty: the node's own.
     pub(super) network: &'a str,
     pub(super) labels: &'a BTreeMap<String, String>,
-    /// At least 1.
+    /// 0 for one that is to get nothing.
     pub(super) weight: u32,
 }
 
@@ -132,7 +132,7 @@ fn distributed(entry: &Distribute, localities: &[&Locality], weights: &[u64]) ->
         let sum: u64 = matching.iter().map(|i| weights[*i]).sum();
         for i in matching {
             unmatched[i] = false;
-            parts[i] = (weights[i] * u64::from(*percent)).div_ceil(sum);
+            parts[i] = (weights[i] * u64::from(*percent)).div_ceil(sum.max(1));
         }
     }
     parts

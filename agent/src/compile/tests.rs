@@ -16,6 +16,7 @@ use super::*;
 
 mod clusters;
 mod destinations;
+mod health;
 mod laws;
 mod names;
 mod policies;
