@@ -20,6 +20,7 @@ mod health;
 mod laws;
 mod names;
 mod policies;
+mod reported;
 mod targets;
 
 /// The compiled `objects`, where names resolve to `answers`.

@@ -190,7 +190,7 @@ fn connection_pools_are_read_with_what_is_not_limited_left_out() {
             connect_timeout: Some(Duration::from_millis(250)),
             keepalive: Some(Keepalive {
                 probes: Some(3),
-                time: Some(Duration::from_secs(120)),
+                time: Some(Duration::from_mins(2)),
                 interval: Some(Duration::from_secs(5)),
             }),
             idle_timeout: Some(Duration::ZERO),
@@ -221,7 +221,7 @@ fn outlier_detection_has_envoys_defaults_where_nothing_is_written() {
             split_external_local_origin_errors: true,
             consecutive_local_origin_failures: 3,
             interval: Duration::from_secs(1),
-            base_ejection_time: Duration::from_secs(60),
+            base_ejection_time: Duration::from_mins(1),
             max_ejection_percent: 50,
             min_health_percent: 20,
         }
