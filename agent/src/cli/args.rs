@@ -5,6 +5,7 @@
 )]
 
 mod agent;
+mod assumed;
 mod parse;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use crate::nameserver::RecordKind;
 use crate::observe::Target;
 
 pub use agent::{AgentArgs, DnsArgs, LimitArgs};
+pub use assumed::AssumedArgs;
 pub use parse::{HostAnswer, HostHealth};
 
 /// Where the agent answers unless it is told otherwise.
@@ -195,17 +197,6 @@ pub struct NodeArgs {
     /// The node's network; endpoints of another with gateways in the mesh config are out of reach [default: none]
     #[arg(long, env = "SHUNT_NETWORK", value_name = "NAME")]
     pub network: Option<String>,
-}
-
-/// What is assumed of the world that the files do not say.
-#[derive(Args, Clone, Debug, Default)]
-pub struct AssumedArgs {
-    /// Answer for a name, in place of DNS; repeatable
-    #[arg(long, value_name = "HOST=ADDR[,ADDR]", value_parser = parse::host_answer)]
-    pub resolve: Vec<HostAnswer>,
-    /// Endpoint of a host that counts as ejected; repeatable
-    #[arg(long, value_name = "HOST=ADDR:PORT=down", value_parser = parse::host_health)]
-    pub health: Vec<HostHealth>,
 }
 
 /// List what the agent holds
