@@ -52,6 +52,7 @@ pub fn endpoint(at: SocketAddr, share: u64) -> Endpoint {
         share,
         priority: 0,
         locality: agent::api::Locality::default(),
+        failing: false,
         vital: Vital::default(),
         locality_group: 0,
         cluster: 0,

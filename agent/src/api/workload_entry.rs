@@ -33,6 +33,11 @@ pub struct WorkloadEntry {
     /// At least 1: an unset weight counts as 1.
     pub weight: u32,
     pub service_account: String,
+    /// Whether it has health checks and its status does not say that they pass.
+    pub failing: bool,
     /// Line where it starts.
     pub line: u32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
-    registry.apply(Fact::Mesh(settings.mesh.clone()));
+    registry.apply(Fact::Mesh(Box::new(settings.mesh.clone())));
     let directories = settings.config_dirs.iter();
     let directories: Vec<Directory> = directories
         .map(|path| directory::watch(path.clone(), facts_sender.clone()))

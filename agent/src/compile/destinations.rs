@@ -47,6 +47,11 @@ impl Destinations {
         }
     }
 
+    /// Whether clients that ask for the name are told addresses that exist only here.
+    pub(super) fn are_automatic(&self) -> bool {
+        self.addresses.is_empty() && !self.vips.is_empty()
+    }
+
     /// A wildcard without addresses is reached by the names that clients asked us for.
     pub(super) fn unreachable(&self, host: &Host) -> Option<Diagnostic> {
         let entry = host.entries.first()?;

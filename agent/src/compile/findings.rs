@@ -9,12 +9,12 @@ use crate::model::Snapshot;
 use super::catalog::Entry;
 use super::endpoints::Sources;
 use super::hosts::Host;
-use super::program::ServiceKey;
-use super::{codes, destinations, locality, services};
+use super::program::{RefuseReason, ServiceKey};
+use super::{codes, destinations, locality, setting};
 
 /// What of an entry is not carried out, whatever its hosts.
 pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
-    let value = entry.meta.annotations.get(services::TRAFFIC_DISTRIBUTION)?;
+    let value = entry.meta.annotations.get(setting::TRAFFIC_DISTRIBUTION)?;
     let message = match locality::traffic_distribution(value) {
         Some((_, true)) => return None,
         Some((_, false)) => {
@@ -26,7 +26,7 @@ pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
     };
     let code = codes::TRAFFIC_DISTRIBUTION;
     let found = Diagnostic::about(Severity::Warning, code, entry.meta, message);
-    let field = format!("metadata.annotations[{}]", services::TRAFFIC_DISTRIBUTION);
+    let field = format!("metadata.annotations[{}]", setting::TRAFFIC_DISTRIBUTION);
     Some(found.at(field, 0).hint("use PreferSameZone"))
 }
 
@@ -101,32 +101,44 @@ fn unresolved_name(entry: &Entry, name: &str, why: &str) -> Diagnostic {
     .hint("check the name, and the resolvers that the agent uses")
 }
 
-/// Rules that ask for TLS, each with the services that are refused on their account.
+/// Rules that ask for what cannot be done, each with the services that are refused on their account.
 #[derive(Default)]
-pub(super) struct TlsFindings(BTreeMap<(ObjectId, Origin), Vec<ServiceKey>>);
+pub(super) struct Refusals(BTreeMap<(ObjectId, Origin, RefuseReason), Vec<ServiceKey>>);
 
-impl TlsFindings {
-    pub(super) fn add(&mut self, id: &ObjectId, origin: &Origin, service: &ServiceKey) {
-        let rule = (id.clone(), origin.clone());
+impl Refusals {
+    pub(super) fn add(&mut self, rule: &Meta, reason: RefuseReason, service: &ServiceKey) {
+        let rule = (rule.id.clone(), rule.origin.clone(), reason);
         self.0.entry(rule).or_default().push(service.clone());
     }
 
     pub(super) fn report(self) -> impl Iterator<Item = Diagnostic> {
         /// More would make the sentence unreadable.
         const NAMED: usize = 3;
-        self.0.into_iter().map(|((id, origin), services)| {
+        self.0.into_iter().map(|((id, origin, reason), services)| {
             let mut named: Vec<String> =
                 services.iter().take(NAMED).map(ToString::to_string).collect();
             if services.len() > NAMED {
                 named.push(format!("{} more", services.len() - NAMED));
             }
-            let message = format!(
-                "TLS cannot be originated here, and plaintext is not sent in its place: connects to {} are refused",
-                named.join(", ")
-            );
-            Diagnostic::new(Severity::Error, codes::TLS_ORIGINATION, &id, &origin, message)
-                .at("spec.trafficPolicy.tls.mode", 0)
-                .hint("have the clients speak TLS themselves and set the mode to DISABLE")
+            let (code, why, field, hint) = if reason == RefuseReason::Passthrough {
+                (
+                    codes::PASSTHROUGH_NOWHERE,
+                    "PASSTHROUGH leads nowhere from automatic addresses, which are all that clients are told",
+                    "spec.trafficPolicy.loadBalancer.simple",
+                    "give the ServiceEntry spec.addresses, or have it balance over its endpoints",
+                )
+            } else {
+                (
+                    codes::TLS_ORIGINATION,
+                    "TLS cannot be originated here, and plaintext is not sent in its place",
+                    "spec.trafficPolicy.tls.mode",
+                    "have the clients speak TLS themselves and set the mode to DISABLE",
+                )
+            };
+            let message = format!("{why}: connects to {} are refused", named.join(", "));
+            Diagnostic::new(Severity::Error, code, &id, &origin, message)
+                .at(field, 0)
+                .hint(hint)
         })
     }
 }

@@ -1,6 +1,7 @@
 //! From a snapshot to a program: one pure function. The same snapshot gives the same program, whatever came before.
 
 mod catalog;
+mod cluster;
 pub mod codes;
 mod destinations;
 mod endpoints;
@@ -16,6 +17,7 @@ mod prefixes;
 pub mod program;
 pub mod report;
 mod services;
+mod setting;
 mod shares;
 mod spread;
 
@@ -33,9 +35,10 @@ use std::sync::Arc;
 use crate::model::Snapshot;
 
 use catalog::Catalog;
+use cluster::Supplies;
 use destinations::{Destinations, Vips};
 use endpoints::Sources;
-use findings::TlsFindings;
+use findings::Refusals;
 use frontends::{Claimant, Claims};
 use hosts::Host;
 use learned::Learners;
@@ -56,19 +59,24 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics.extend(catalog.routes.iter().filter_map(findings::unrouted));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
 
+    let supplies = Supplies {
+        sources: &sources,
+        policies: &policies,
+        snapshot,
+    };
     let found = locate(&mut hosts, snapshot);
     let mut claimants = Vec::new();
     let mut claims = Claims::default();
     let mut learners = Learners::default();
-    let mut tls = TlsFindings::default();
+    let mut refusals = Refusals::default();
     for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
         let learns = matches!(destinations.saying, Some(Saying::Learned));
         for declared in &host.ports {
             let age = declared.entry.age;
-            let built = services::build(host, declared, &sources[age], &policies, snapshot);
-            if let Some(rule) = built.tls_rule {
-                tls.add(&rule.meta.id, &rule.meta.origin, &built.key);
+            let built = services::build(host, declared, destinations, supplies);
+            if let Some((rule, reason)) = built.refused_by {
+                refusals.add(rule, reason, &built.key);
             }
             destinations.claim(&mut claims, claimants.len(), age);
             if learns {
@@ -83,7 +91,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let ranges = &snapshot.vip_ranges;
     learners.claim(&snapshot.learned, &found.names, ranges, &mut claims);
     let settled = claims.settle(&claimants, &mut diagnostics);
-    diagnostics.extend(tls.report());
+    diagnostics.extend(refusals.report());
     let demand = demand(&hosts, &sources);
     diagnostics.extend(findings::unresolved(&hosts, &sources, snapshot));
     diagnostics.sort();

@@ -10,7 +10,7 @@ use super::load::{Health, effective_weights, priority_loads};
 /// What decides the share of one endpoint.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
-    /// At least 1.
+    /// 0 for one that is as good as not there.
     pub(super) weight: u32,
     pub(super) vital: Vital,
     /// From 0, without gaps.
@@ -102,7 +102,7 @@ fn pools(parts: &[Part], groups: Option<&[u64]>) -> BTreeMap<(u32, u32), Pool> {
     let last = parts.iter().map(|part| part.priority).max().unwrap_or(0);
     let mut priorities = vec![Health::default(); last as usize + 1];
     for part in parts {
-        if groups.is_some_and(|weights| weights[part.group as usize] == 0) {
+        if part.weight == 0 || groups.is_some_and(|weights| weights[part.group as usize] == 0) {
             continue;
         }
         let key = (part.priority, groups.map_or(0, |_| part.group));

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::{Algorithm, ConnectionPool, OutlierDetection, Warmup};
-use crate::model::ServiceVitals;
+use crate::model::{ServiceVitals, Vital};
 
 use super::program::{Action, Endpoint, Service};
 use super::shares::{self, Part};
 
 /// What a `DestinationRule` says of the endpoints of a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     pub algorithm: Algorithm,
     pub connection_pool: ConnectionPool,
@@ -45,7 +45,11 @@ impl Service {
     pub(super) fn examine(&mut self, vitals: &ServiceVitals) {
         for endpoint in &mut self.endpoints {
             let place = SocketAddr::new(endpoint.address, endpoint.port);
-            endpoint.vital = vitals.get(&place).copied().unwrap_or_default();
+            endpoint.vital = if endpoint.failing {
+                Vital::Failing
+            } else {
+                vitals.get(&place).copied().unwrap_or_default()
+            };
         }
         self.spread();
     }

@@ -14,10 +14,13 @@ use agent_common::abi::{TCP, UDP};
 
 use super::*;
 
+mod clusters;
 mod destinations;
+mod health;
 mod laws;
 mod names;
 mod policies;
+mod reported;
 mod targets;
 
 /// The compiled `objects`, where names resolve to `answers`.

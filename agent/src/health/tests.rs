@@ -51,6 +51,7 @@ fn program(policy: &Policy, count: u8) -> Program {
         cluster: 0,
         locality: Locality::default(),
         vital: Vital::Healthy,
+        failing: false,
         labels: Arc::default(),
         object: Arc::clone(&object),
         origin: origin.clone(),

@@ -315,9 +315,9 @@ fn routes_that_are_not_carried_out_are_pointed_out() {
         findings(&compiled(&objects.collect::<Vec<_>>(), &[]))
     };
     let route = "route: [{destination: {host: b.example}}]";
-    assert_eq!(found(&format!("tcp: [{{{route}}}]")), ["SH3016 v"]);
+    assert_eq!(found(&format!("tcp: [{{{route}}}]")), ["SH3018 v"]);
     let tls = format!("tls: [{{match: [{{sniHosts: [a.example]}}], {route}}}]");
-    assert_eq!(found(&tls), ["SH3016 v"]);
+    assert_eq!(found(&tls), ["SH3018 v"]);
     let elsewhere = format!("gateways: [other], tcp: [{{{route}}}]");
     assert_eq!(found(&elsewhere), Vec::<String>::new());
 }
