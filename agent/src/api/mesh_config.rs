@@ -22,6 +22,7 @@ pub struct MeshConfig {
     /// Its `connectionPool` and `outlierDetection` stand where no rule has the block.
     pub default_traffic_policy: TrafficPolicy,
     pub default_service_export_to: Vec<String>,
+    pub default_virtual_service_export_to: Vec<String>,
     pub default_destination_rule_export_to: Vec<String>,
     pub root_namespace: String,
     /// Networks that name gateways.
@@ -37,6 +38,7 @@ impl Default for MeshConfig {
             tcp_keepalive: None,
             default_traffic_policy: TrafficPolicy::default(),
             default_service_export_to: vec!["*".to_owned()],
+            default_virtual_service_export_to: vec!["*".to_owned()],
             default_destination_rule_export_to: vec!["*".to_owned()],
             root_namespace: "istio-system".to_owned(),
             gateway_networks: BTreeSet::new(),

@@ -37,6 +37,12 @@ impl Destinations {
         }
     }
 
+    /// The addresses at which clients were told to find the host.
+    pub(super) fn declared(&self) -> Vec<IpNet> {
+        let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
+        self.addresses.iter().copied().chain(vips).collect()
+    }
+
     pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, age: usize) {
         let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
         for net in self.addresses.iter().copied().chain(vips) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{Diagnostic, Meta, ObjectId, Origin, Severity, VirtualService};
+use crate::api::{Diagnostic, Meta, ObjectId, Origin, Severity};
 use crate::model::Snapshot;
 
 use super::catalog::Entry;
@@ -28,23 +28,6 @@ pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
     let found = Diagnostic::about(Severity::Warning, code, entry.meta, message);
     let field = format!("metadata.annotations[{}]", setting::TRAFFIC_DISTRIBUTION);
     Some(found.at(field, 0).hint("use PreferSameZone"))
-}
-
-/// Routes are read, and lead nowhere yet.
-pub(super) fn unrouted((meta, routes): &(&Meta, &VirtualService)) -> Option<Diagnostic> {
-    let list = match (routes.tcp.is_empty(), routes.tls.is_empty()) {
-        _ if !routes.is_for_mesh() => return None,
-        (true, true) => return None,
-        (false, _) => "tcp",
-        (true, false) => "tls",
-    };
-    let message = format!(
-        "{list} routes are not carried out: connections are spread as without the VirtualService"
-    );
-    let code = codes::ROUTES_NOT_CARRIED_OUT;
-    let found = Diagnostic::about(Severity::Warning, code, meta, message);
-    let hint = "give the ServiceEntry the endpoints and weights that the routes lead to";
-    Some(found.at(format!("spec.{list}"), 0).hint(hint))
 }
 
 /// Addresses that are not captured, as they do not stand for one host.

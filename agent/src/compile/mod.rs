@@ -16,6 +16,8 @@ mod policy;
 mod prefixes;
 pub mod program;
 pub mod report;
+mod routed;
+mod routes;
 mod services;
 mod setting;
 mod shares;
@@ -43,6 +45,9 @@ use frontends::{Claimant, Claims};
 use hosts::Host;
 use learned::Learners;
 use policy::Policies;
+use routed::Places;
+use routes::Routes;
+use services::Routing;
 
 /// Compiles everything that `snapshot` says.
 pub fn compile(snapshot: &Snapshot) -> Compiled {
@@ -56,7 +61,6 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .map(|entry| endpoints::collect(entry, &catalog.workloads, snapshot, &mut diagnostics))
         .collect();
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
-    diagnostics.extend(catalog.routes.iter().filter_map(findings::unrouted));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
 
     let supplies = Supplies {
@@ -64,7 +68,9 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         policies: &policies,
         snapshot,
     };
+    let routes = Routes::new(&catalog.routes, &snapshot.mesh);
     let found = locate(&mut hosts, snapshot);
+    let places = Places::new(&hosts);
     let mut claimants = Vec::new();
     let mut claims = Claims::default();
     let mut learners = Learners::default();
@@ -74,7 +80,12 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         let learns = matches!(destinations.saying, Some(Saying::Learned));
         for declared in &host.ports {
             let age = declared.entry.age;
-            let built = services::build(host, declared, destinations, supplies);
+            let routing = Routing {
+                routes: &routes,
+                places: &places,
+                diagnostics: &mut diagnostics,
+            };
+            let built = services::build(host, declared, destinations, routing, supplies);
             if let Some((rule, reason)) = built.refused_by {
                 refusals.add(rule, reason, &built.key);
             }

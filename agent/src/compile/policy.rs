@@ -21,7 +21,7 @@ use rules::{Rule, Rules};
 pub(super) use blocks::{Writer, Written};
 
 /// Clients of a node have no namespace, and look from this one.
-const CLIENT_NAMESPACE: &str = "default";
+pub(super) const CLIENT_NAMESPACE: &str = "default";
 
 /// What is in effect for a port of a host, or of a subset of it.
 #[derive(Clone, Debug)]
@@ -102,7 +102,6 @@ impl<'a> Policies<'a> {
     }
 
     /// What is in effect for `port` of the host `host` of `namespace`, or for a subset of its endpoints.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only routes name subsets"))]
     pub(super) fn find(
         &self,
         namespace: &str,

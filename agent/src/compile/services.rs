@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::api::{Meta, Origin};
+use crate::api::{Diagnostic, Meta, Origin};
 use crate::model::ServiceVitals;
 
 use super::cluster::{self, Supplies};
 use super::destinations::Destinations;
 use super::hosts::{Declared, Host};
 use super::program::{Action, RefuseReason, Service, ServiceKey};
+use super::routed::{self, Places, Routed};
+use super::routes::{Asked, Routes};
 
 /// A service, and the rule that asked for what cannot be done.
 pub(super) struct Built<'a> {
@@ -17,11 +19,19 @@ pub(super) struct Built<'a> {
     pub(super) refused_by: Option<(&'a Meta, RefuseReason)>,
 }
 
+/// Where connects may be led to instead of the host's own endpoints.
+pub(super) struct Routing<'r, 'h, 'a> {
+    pub(super) routes: &'r Routes<'a>,
+    pub(super) places: &'r Places<'h, 'a>,
+    pub(super) diagnostics: &'r mut Vec<Diagnostic>,
+}
+
 /// Builds the service of one declared port of `host`, which clients find at `destinations`.
 pub(super) fn build<'a>(
     host: &Host<'a>,
     declared: &Declared<'a>,
     destinations: &Destinations,
+    routing: Routing<'_, '_, 'a>,
     supplies: Supplies<'_, 'a>,
 ) -> Built<'a> {
     let entry = declared.entry;
@@ -32,10 +42,23 @@ pub(super) fn build<'a>(
         port: port.number,
         transport: declared.transport(),
     };
-    let applied = supplies
-        .policies
-        .of_host(&host.namespace, &host.name, port.number);
-    let built = cluster::build(host, declared, applied, supplies);
+    let asked = Asked {
+        host: &host.name,
+        port: port.number,
+        protocol: port.protocol,
+        addresses: &destinations.declared(),
+    };
+    let built = match routing.routes.find(&asked, routing.diagnostics) {
+        Some(taken) => {
+            let Routing {
+                places,
+                diagnostics,
+                ..
+            } = routing;
+            routed::build(&taken, port.number, places, supplies, diagnostics)
+        }
+        None => own(host, declared, supplies),
+    };
     let mut action = built.action;
     let mut reasons = built.reasons;
     if matches!(action, Action::Original { .. }) && destinations.are_automatic() {
@@ -46,13 +69,10 @@ pub(super) fn build<'a>(
         );
     }
     let refused_by = match action {
-        Action::Refuse(reason @ RefuseReason::TlsOrigination) => {
-            built.applied.tls.map(|meta| (meta, reason))
-        }
         Action::Refuse(reason @ RefuseReason::Passthrough) => {
-            built.applied.passthrough.map(|meta| (meta, reason))
+            built.passthrough.map(|meta| (meta, reason))
         }
-        _ => None,
+        _ => built.refused_by,
     };
     let mut service = Service {
         protocol: port.protocol,
@@ -60,7 +80,7 @@ pub(super) fn build<'a>(
         resolution: entry.spec.resolution,
         action,
         endpoints: built.endpoints,
-        clusters: vec![built.cluster],
+        clusters: built.clusters,
         unserved: 0,
         object: Arc::clone(&entry.id),
         origin: Origin {
@@ -75,5 +95,26 @@ pub(super) fn build<'a>(
         key,
         service,
         refused_by,
+    }
+}
+
+/// The host's own endpoints, where no route leads elsewhere.
+fn own<'a>(host: &Host<'a>, declared: &Declared<'a>, supplies: Supplies<'_, 'a>) -> Routed<'a> {
+    let policies = supplies.policies;
+    let applied = policies.of_host(&host.namespace, &host.name, declared.port.number);
+    let built = cluster::build(host, declared, applied, supplies);
+    let refused_by = match built.action {
+        Action::Refuse(reason @ RefuseReason::TlsOrigination) => {
+            built.applied.tls.map(|meta| (meta, reason))
+        }
+        _ => None,
+    };
+    Routed {
+        action: built.action,
+        clusters: vec![built.cluster],
+        endpoints: built.endpoints,
+        refused_by,
+        passthrough: built.applied.passthrough,
+        reasons: built.reasons,
     }
 }

@@ -255,6 +255,11 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
             Exports::Rule,
             &mut mesh.default_destination_rule_export_to,
         ),
+        (
+            "defaultVirtualServiceExportTo",
+            Exports::Rule,
+            &mut mesh.default_virtual_service_export_to,
+        ),
     ];
     for (name, kind, target) in exports {
         let written = rules::export_to(config, name, ".", kind, findings);

@@ -7,6 +7,7 @@ use crate::api::destination_rule::Subset;
 use crate::api::{DestinationRule, Diagnostic, Meta, Severity};
 
 use super::super::codes;
+use super::super::hosts::full_name;
 
 /// Rules of one host string: the oldest that has a policy decides it, the oldest of all decides who sees it.
 pub(super) struct Rule<'a> {
@@ -116,14 +117,4 @@ impl Shadowed<'_> {
 
 fn has_policy(rule: &DestinationRule) -> bool {
     rule.traffic_policy.is_some() || !rule.port_policies.is_empty()
-}
-
-/// A host without a dot is the name of a Kubernetes Service in the rule's namespace, and so never a short host of a
-/// `ServiceEntry` (Istio's `ResolveShortnameToFQDN`).
-fn full_name(host: &str, namespace: &str) -> String {
-    if host.contains(['.', ':']) {
-        host.to_owned()
-    } else {
-        format!("{host}.{namespace}.svc.cluster.local")
-    }
 }
