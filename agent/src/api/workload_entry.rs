@@ -26,7 +26,7 @@ pub struct WorkloadEntry {
     pub ports: BTreeMap<String, u16>,
     /// Those of the metadata win over those of the spec.
     pub labels: BTreeMap<String, String>,
-    /// Empty: the client's own.
+    /// From the field, or else from the label that Istio falls back to. Empty: the client's own.
     pub network: String,
     /// From the field, or else from the labels that Istio falls back to.
     pub locality: Locality,

@@ -29,6 +29,8 @@ pub(in crate::api) static SCHEMA: Message = Message {
 const LONGEST_ADDRESS: usize = 256;
 /// Istio's schema accepts one character less in a port's name than a DNS label may have.
 const LONGEST_PORT_NAME: usize = 62;
+/// The label that stands for the network where the field is empty.
+const NETWORK_LABEL: &str = "topology.istio.io/network";
 /// Istio's annotation of workloads whose status tells their health.
 const HEALTH_CHECKS: &str = "proxy.istio.io/health-checks-enabled";
 /// Labels that stand for the locality where the field is empty, the first that is there.
@@ -59,6 +61,7 @@ pub(in crate::api) fn read_object(
     entry.failing = is_failing(meta, status);
     entry.labels.extend(meta.labels.clone());
     entry.locality = locality(spec.text("locality"), &entry.labels);
+    entry.network = network(spec.text("network"), &entry.labels);
     Some(entry)
 }
 
@@ -105,7 +108,7 @@ pub(in crate::api) fn read(
     Some(WorkloadEntry {
         address: address?,
         ports,
-        network: spec.text("network").to_owned(),
+        network: network(spec.text("network"), &labels),
         locality: locality(spec.text("locality"), &labels),
         labels,
         weight: u32::try_from(spec.int("weight").unwrap_or(0)).map_or(1, |weight| weight.max(1)),
@@ -287,6 +290,11 @@ fn read_ports(
         }
     }
     ports
+}
+
+fn network(field: &str, labels: &BTreeMap<String, String>) -> String {
+    let label = || labels.get(NETWORK_LABEL).map_or("", String::as_str);
+    if field.is_empty() { label() } else { field }.to_owned()
 }
 
 /// From the field, or else from the labels; there dots may stand for the slashes that a label cannot have.

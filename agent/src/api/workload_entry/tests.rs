@@ -1,4 +1,4 @@
-//! The health that a workload's status tells.
+//! What of a workload is told by labels, annotations and its status.
 
 use super::super::decode::decode;
 use super::super::object::Spec;
@@ -56,4 +56,23 @@ fn a_workload_without_health_checks_is_healthy_whatever_its_status_says() {
         "proxy.istio.io/health-checks-enabled: 'false'",
         unhealthy
     ));
+}
+
+fn network(metadata: &str, spec: &str) -> String {
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w{metadata}}}\nspec: {{address: 10.0.0.1{spec}}}\n"
+    );
+    match &decode("w.yaml", &text).objects[0].spec {
+        Spec::WorkloadEntry(workload) => workload.network.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_network_is_that_of_the_label_where_the_field_is_empty() {
+    let label = ", labels: {topology.istio.io/network: n1}";
+    assert_eq!(network("", ""), "");
+    assert_eq!(network("", label), "n1");
+    assert_eq!(network(label, ""), "n1");
+    assert_eq!(network(label, ", network: n2"), "n2");
 }
