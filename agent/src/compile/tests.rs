@@ -21,6 +21,7 @@ mod laws;
 mod names;
 mod policies;
 mod reported;
+mod routes;
 mod targets;
 
 /// The compiled `objects`, where names resolve to `answers`.
