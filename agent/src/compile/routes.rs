@@ -1,4 +1,4 @@
-//! Which route takes the connects to a service: the first of the VirtualServices that are for its host, and that a
+//! Which route takes the connects to a service: the first of the `VirtualServices` that are for its host, and that a
 //! connection of this node matches. Knows nothing of where a route leads.
 
 use std::collections::{BTreeSet, HashMap};

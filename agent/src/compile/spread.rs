@@ -32,6 +32,14 @@ pub struct Cluster {
     pub policy: Arc<Policy>,
 }
 
+impl Cluster {
+    /// `minHealthPercent`: with fewer healthy endpoints, health does not count.
+    fn panic_percent(&self) -> u32 {
+        let detection = self.policy.outlier_detection;
+        detection.map_or(0, |detection| detection.min_health_percent)
+    }
+}
+
 impl Service {
     /// The service with the shares that follow from the health of its endpoints. This is what compiling it anew with that
     /// health gives.
@@ -97,7 +105,11 @@ impl Service {
             let parts: Vec<Part> = self.endpoints.iter().filter(members).map(part).collect();
             pools.push((
                 u64::from(cluster.weight),
-                shares::divide(&parts, cluster.localities.as_deref()),
+                shares::divide(
+                    &parts,
+                    cluster.localities.as_deref(),
+                    cluster.panic_percent(),
+                ),
             ));
         }
         let (joined, unserved) = shares::join(pools);

@@ -35,7 +35,7 @@ spec:
     );
     let decoded = crate::api::decode("all.yaml", &text);
     assert_eq!(decoded.broken, [], "{more}");
-    compile(&crate::model::fixtures::snapshot(&decoded.objects))
+    compile(&snapshot(&decoded.objects))
 }
 
 fn routes(spec: &str) -> String {

@@ -26,7 +26,7 @@ pub(in crate::dataplane) fn expired(
     rules: &[CloseRule],
 ) -> Vec<Target> {
     let rules: BTreeMap<u32, &CloseRule> = rules.iter().map(|rule| (rule.service, rule)).collect();
-    let connected = flows.filter(|flow| flow.is_connected());
+    let connected = flows.filter(Flow::is_connected);
     let targets = connected.filter_map(|flow| {
         let rule = rules.get(&flow.service)?;
         let age = ticks.since(flow.sent);

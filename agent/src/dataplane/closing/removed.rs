@@ -27,7 +27,7 @@ pub(in crate::dataplane) fn removed(
     program: &Program,
 ) -> Vec<Leftover> {
     let mut present = Present::new(program);
-    let connected = flows.filter(|flow| flow.is_connected());
+    let connected = flows.filter(Flow::is_connected);
     let lingering = connected.filter(|flow| is_lingering(flow.endpoint));
     let leftovers = lingering.filter_map(|flow| {
         let (service, address, port) = names.endpoint(flow.endpoint)?;
