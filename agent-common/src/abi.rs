@@ -6,6 +6,7 @@
 mod address;
 mod capture;
 mod counter;
+mod event;
 mod flow;
 mod frontend;
 mod group;
@@ -13,12 +14,16 @@ mod group;
 pub use address::{Address, Port, Range};
 pub use capture::{CAPTURE_WORDS, Capture, LISTENERS, NAME_PORT, NameServer};
 pub use counter::{Counter, TOTALS, Total};
-pub use flow::{EndpointState, Flow, PairKey, PairValue};
+pub use event::{EVENT_BYTES, Event};
+pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue};
 pub use frontend::{FrontendKey, FrontendWord};
-pub use group::{Action, Cell, GroupHeader, GroupShape, Slot, Table};
+pub use group::{
+    Action, Algorithm, Cell, Column, Extra, GroupHeader, GroupShape, INDEXES, MAX_SLOTS, Slot,
+    Table,
+};
 
 /// Names the layout of everything in this module; part of the pin directory, so that two layouts never meet.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;
@@ -54,5 +59,6 @@ const _: () = assert!(size_of::<GroupHeader>() == 32 && size_of::<Slot>() == 32)
 const _: () = assert!(size_of::<Cell>() == 32 && size_of::<Flow>() == 64);
 const _: () = assert!(size_of::<Config>() == 96 && size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<PairKey>() == 32 && size_of::<PairValue>() == 24);
-const _: () = assert!(size_of::<EndpointState>() == 8);
+const _: () = assert!(size_of::<Event>() == 16);
+const _: () = assert!(size_of::<EndpointState>() == 32 && size_of::<Extra>() == 32);
 const _: () = assert!(size_of::<Capture>() == 8 * CAPTURE_WORDS && size_of::<NameServer>() == 24);

@@ -1,12 +1,11 @@
 //! The decision: what becomes of one connect. Pure, bounded and allocation-free, so that the kernel programs, the
 //! tests and `shunt explain` all run this code and no other.
 
-use core::cmp::Ordering;
-
 use crate::abi::{
-    Action, Address, Config, FrontendKey, FrontendWord, GroupHeader, NAME_PORT, Port, Slot, TCP,
-    Table, UDP,
+    Action, Address, Cell, Config, Extra, FrontendKey, FrontendWord, GroupHeader, NAME_PORT, Port,
+    Slot, TCP, UDP,
 };
+use crate::pick;
 
 /// What a decision reads. The kernel answers from the maps, everybody else from memory or from the mapped arena.
 pub trait Tables {
@@ -15,12 +14,29 @@ pub trait Tables {
     fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord>;
     /// The id of the longest CIDR of PREFIXES that holds `address`.
     fn prefix(&self, address: Address) -> Option<u32>;
-    /// ARENA's cell as a header.
-    fn header(&self, cell: u32) -> Option<&GroupHeader>;
-    /// ARENA's cell as a slot.
-    fn slot(&self, cell: u32) -> Option<&Slot>;
+    fn cell(&self, cell: u32) -> Option<&Cell>;
+    /// Records that count as open at an endpoint or a service: an element of ENDPOINTS.
+    fn open(&self, index: u32) -> u32;
     /// The listener that answers in the place of the name server that is asked; `None` where it is left to itself.
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)>;
+
+    /// ARENA's cell as a header.
+    #[inline(always)]
+    fn header(&self, cell: u32) -> Option<&GroupHeader> {
+        self.cell(cell).map(Cell::as_header)
+    }
+
+    /// ARENA's cell as a slot.
+    #[inline(always)]
+    fn slot(&self, cell: u32) -> Option<&Slot> {
+        self.cell(cell).map(Cell::as_slot)
+    }
+
+    /// ARENA's cell as what few groups have.
+    #[inline(always)]
+    fn extra(&self, cell: u32) -> Option<&Extra> {
+        self.cell(cell).map(Cell::as_extra)
+    }
 }
 
 /// Which family an address is given in: a socket that names IPv4 addresses cannot be given an IPv6 endpoint.
@@ -42,8 +58,20 @@ pub enum Reach {
 
 /// What a decision asks of the client, and only where the outcome depends on it.
 pub trait Client {
-    /// 32 uniform bits: asked for once, when there is more than one endpoint to draw from.
+    /// 32 uniform bits: asked for once or twice, when there is more than one endpoint to draw from.
     fn random(&mut self) -> u32;
+
+    /// Takes a turn of the service: numbers in sequence, one for each connect.
+    fn turn(&mut self, service: u32) -> u32;
+
+    /// A hash of who connects (see [`crate::source`]).
+    fn source(&mut self) -> u32;
+
+    /// Whether the socket is among the connections that are open at the service already, and needs no place of its own. Asked
+    /// for when no place is left.
+    fn is_open_at(&mut self, _service: u32) -> bool {
+        false
+    }
 
     /// Asked for when an address of the IPv6 family has IPv4 endpoints behind it.
     fn reach(&mut self) -> Reach {
@@ -56,9 +84,17 @@ pub trait Client {
     }
 }
 
-/// A client that does not care.
+/// Any client.
 impl<F: FnMut() -> u32> Client for F {
     fn random(&mut self) -> u32 {
+        self()
+    }
+
+    fn turn(&mut self, _service: u32) -> u32 {
+        self()
+    }
+
+    fn source(&mut self) -> u32 {
         self()
     }
 }
@@ -83,6 +119,8 @@ pub enum Reason {
     NoEndpoint,
     /// What the service asks for cannot be done at this layer (TLS origination, Unix sockets): EHOSTUNREACH.
     Unsupported,
+    /// The service has as many connections as it may: ECONNREFUSED.
+    Overflow,
     /// The tables changed twice under the reader: EHOSTUNREACH, and the next try succeeds.
     Torn,
 }
@@ -93,14 +131,20 @@ pub enum Verdict {
     /// Not ours.
     Pass,
     /// Ours, and it keeps its address (resolution NONE).
-    Original { service: u32, port: Option<Port> },
-    /// Sent to an endpoint. `slot` is the arena cell that named it.
+    Original {
+        service: u32,
+        port: Option<Port>,
+        extra: u32,
+    },
+    /// Sent to an endpoint. `slot` is the arena cell that named it; `extra` that of what the service wants of its TCP sockets
+    /// beyond that, or 0.
     Rewrite {
         service: u32,
         endpoint: u32,
         address: Address,
         port: Port,
         slot: u32,
+        extra: u32,
     },
     /// A query to a name server, which goes to a listener of the agent.
     Ask { address: Address, port: Port },
@@ -211,107 +255,90 @@ fn balance(
         service: Some(service),
         reason,
     };
-    match header.action() {
-        Some(Action::Balance) => {}
-        Some(Action::Original) => {
-            return Verdict::Original {
-                service,
-                port: header.port_override(),
-            };
-        }
-        Some(Action::Refuse) => return deny(Reason::Unsupported),
-        None => return deny(Reason::Torn),
-    }
-    let Some(table) = table(tables, connect, group, header, client) else {
+    let Some(action) = header.action() else {
         return deny(Reason::Torn);
     };
-    if table.slots == 0 {
-        return deny(Reason::NoEndpoint);
+    let place = match action {
+        Action::Balance => table(tables, connect, group, header, client),
+        Action::Original => Place::Header(group, header),
+        Action::Refuse => return deny(Reason::Unsupported),
+    };
+    let (cell, header) = match place {
+        Place::Header(cell, header) => (cell, header),
+        Place::Nowhere => return deny(Reason::NoEndpoint),
+        Place::Torn => return deny(Reason::Torn),
+    };
+    let extra = header.extra(cell).unwrap_or(0);
+    let of_tcp = if connect.protocol == TCP { extra } else { 0 };
+    if of_tcp != 0 && is_full(tables, of_tcp, service, client) {
+        return deny(Reason::Overflow);
     }
-    let kept = client.kept().and_then(|at| search(tables, &table, at));
-    let drawn = kept.or_else(|| {
-        let random = if table.slots == 1 { 0 } else { client.random() };
-        draw(tables, &table, random)
-    });
-    match drawn {
-        Some((cell, slot)) => Verdict::Rewrite {
+    if action == Action::Original {
+        return Verdict::Original {
+            service,
+            port: header.port_override(),
+            extra: of_tcp,
+        };
+    }
+    let table = header.table(cell);
+    let kept = client
+        .kept()
+        .and_then(|at| pick::search(tables, &table, at));
+    match kept.or_else(|| pick::pick(tables, cell, header, extra, client)) {
+        Some((cell, slot)) if slot.is_served() => Verdict::Rewrite {
             service,
             endpoint: slot.endpoint(),
             address: slot.address(),
             port: slot.port(),
             slot: cell,
+            extra: of_tcp,
         },
+        Some(_) => deny(Reason::NoEndpoint),
         None => deny(Reason::Torn),
     }
 }
 
-/// The alias table of those endpoints of a group that the client can be sent to.
+/// Where the endpoints stand that a client can be sent to.
+enum Place<'a> {
+    Header(u32, &'a GroupHeader),
+    Nowhere,
+    Torn,
+}
+
 #[inline(always)]
-fn table(
-    tables: &impl Tables,
+fn table<'a, T: Tables>(
+    tables: &'a T,
     connect: &Connect,
     group: u32,
-    header: &GroupHeader,
+    header: &'a GroupHeader,
     client: &mut impl Client,
-) -> Option<Table> {
+) -> Place<'a> {
+    let v4 = header.v4(group);
     let reach = match connect.family {
         Family::V4 => Reach::V4,
-        Family::V6 if header.has_v4() => client.reach(),
+        Family::V6 if v4.is_some() => client.reach(),
         Family::V6 => Reach::Any,
     };
-    match reach {
-        Reach::Any => Some(header.any(group)),
-        Reach::V4 => Some(header.v4(group)),
-        Reach::V6 => match header.v6(group) {
-            None => Some(Table::default()),
-            Some(cell) => {
-                let header = tables.header(cell).filter(|header| header.is_at(cell))?;
-                Some(header.any(cell))
-            }
-        },
+    let cell = match reach {
+        Reach::Any => Some(group),
+        Reach::V4 => v4,
+        Reach::V6 => header.v6(group),
+    };
+    let found = match cell {
+        None => return Place::Nowhere,
+        Some(cell) if cell == group => Some(header),
+        Some(cell) => tables.header(cell).filter(|header| header.is_at(cell)),
+    };
+    match (cell, found) {
+        (Some(cell), Some(header)) if header.table(cell).slots > 0 => Place::Header(cell, header),
+        (_, Some(_)) => Place::Nowhere,
+        (_, None) => Place::Torn,
     }
 }
 
-/// Draws from an alias table. The high half of `random` × slots picks the column (Lemire's multiplication), and the low
-/// half, which is where `random` lies within the column, decides between the column's own endpoint and its alias. Each
-/// endpoint's probability is off by less than slots / 2³¹.
+/// Whether the service has as many connections as it may. Of two that connect at once, both may be let in as the last.
 #[inline(always)]
-fn draw<'a, T: Tables>(tables: &'a T, table: &Table, random: u32) -> Option<(u32, &'a Slot)> {
-    let product = u64::from(random) * u64::from(table.slots);
-    let own = table.first.wrapping_add((product >> 32) as u32);
-    let slot = tables.slot(own)?;
-    let within = (u64::from(product as u32) * u64::from(table.total)) >> 32;
-    if (within as u32) < slot.threshold() {
-        return Some((own, slot));
-    }
-    let alias = table.first.wrapping_add(slot.alias());
-    Some((alias, tables.slot(alias)?))
-}
-
-/// Halvings, which leave nothing of a table of a million slots; verifiers look at each. In a larger one, what is not found is
-/// drawn anew.
-const HALVINGS: u32 = 20;
-
-/// The slot of the endpoint at that place. Slots are in the order of address and port.
-#[inline(always)]
-fn search<'a, T: Tables>(
-    tables: &'a T,
-    table: &Table,
-    (address, port): (Address, Port),
-) -> Option<(u32, &'a Slot)> {
-    let (mut low, mut high) = (0, table.slots);
-    for _ in 0..HALVINGS {
-        if low >= high {
-            break;
-        }
-        let middle = low + (high - low) / 2;
-        let cell = table.first.wrapping_add(middle);
-        let slot = tables.slot(cell)?;
-        match (slot.address(), slot.port()).cmp(&(address, port)) {
-            Ordering::Equal => return Some((cell, slot)),
-            Ordering::Less => low = middle + 1,
-            Ordering::Greater => high = middle,
-        }
-    }
-    None
+fn is_full(tables: &impl Tables, extra: u32, service: u32, client: &mut impl Client) -> bool {
+    let most = tables.extra(extra).map_or(0, |extra| extra.max_connections);
+    most != 0 && tables.open(service) >= most && !client.is_open_at(service)
 }

@@ -12,5 +12,7 @@
 
 pub mod abi;
 pub mod decide;
+mod pick;
+pub mod source;
 
 pub use decide::{Client, Connect, Family, Reach, Reason, Tables, Verdict, decide};

@@ -1,11 +1,13 @@
 //! connect4 and connect6: where a socket connects, TCP and connected UDP.
 
-use agent_common::abi::{Flow, TCP};
+use agent_common::abi::{CONNECTED, Extra, Flow, TCP};
 use agent_common::{Client, Connect, Family, Reach, Verdict};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::flows::{self, Recorded};
+use crate::maps;
+use crate::options;
 use crate::outbound::{self, Way};
 use crate::sockaddr::SockAddr;
 use crate::trace::trace;
@@ -43,6 +45,21 @@ impl Client for Connecting<'_> {
     }
 
     #[inline(always)]
+    fn turn(&mut self, service: u32) -> u32 {
+        maps::turn(service)
+    }
+
+    #[inline(always)]
+    fn source(&mut self) -> u32 {
+        self.socket.source()
+    }
+
+    #[inline(always)]
+    fn is_open_at(&mut self, service: u32) -> bool {
+        flows::is_open_at(&self.socket.holder(), service)
+    }
+
+    #[inline(always)]
     fn reach(&mut self) -> Reach {
         self.socket.reach()
     }
@@ -51,12 +68,19 @@ impl Client for Connecting<'_> {
 impl Way for Connecting<'_> {
     #[inline(always)]
     fn record(&mut self, flow: &mut Flow) -> Recorded {
-        flow.is_connected = 1;
+        flow.flags |= CONNECTED;
         flows::record_connection(&self.socket.holder(), flow);
         Recorded::New
     }
 
     const RECORDS_ORIGINAL: bool = true;
+
+    #[inline(always)]
+    fn set_options(&self, wanted: &Extra) {
+        if self.socket.protocol() == u32::from(TCP) {
+            options::set(self.socket.ctx, wanted);
+        }
+    }
 
     #[inline(always)]
     fn show(&self, asked: &Connect, verdict: &Verdict) {

@@ -10,6 +10,8 @@ mod storage;
 
 use core::ptr::NonNull;
 
+#[cfg(feature = "compare-and-swap")]
+use agent_common::abi::UNCOUNTED;
 use agent_common::abi::{Flow, Port, Total, UDP};
 
 use crate::holder::Holder;
@@ -52,7 +54,7 @@ impl Pair {
 #[inline(always)]
 pub fn pair(holder: &Holder, asked: At) -> Pair {
     let record = find(holder, |flow| {
-        flow.is_connected == 0 && (flow.original, flow.original_port) == asked
+        !flow.is_connected() && (flow.original, flow.original_port) == asked
     });
     if let Some(record) = record {
         // SAFETY: the record is this socket's, which is locked.
@@ -164,7 +166,7 @@ fn latest(holder: &Holder, endpoint: At) -> Option<Record> {
 #[inline(always)]
 pub fn peer(holder: &Holder, peer: At) -> Option<At> {
     let record = find(holder, |flow| {
-        flow.is_connected == 1 && (flow.rewritten, flow.rewritten_port) == peer
+        flow.is_connected() && (flow.rewritten, flow.rewritten_port) == peer
     })?;
     // SAFETY: the record is this socket's, which is locked.
     Some(original(unsafe { record.as_ref() }))
@@ -179,6 +181,13 @@ fn original(flow: &Flow) -> At {
 #[inline(always)]
 pub fn is_recorded(holder: &Holder) -> bool {
     find(holder, |_| true).is_some()
+}
+
+/// The record of a socket that is connected to an endpoint.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn of_connection(holder: &Holder) -> Option<Record> {
+    find(holder, |flow| flow.endpoint != UNCOUNTED)
 }
 
 /// Forgets all that became of the socket.
@@ -223,9 +232,9 @@ fn fill(mut record: Record, flow: &Flow, sent: u64) {
     // SAFETY: as the caller says; `displaced` is of the line, and is not written.
     let line = unsafe { record.as_mut() };
     if line.sent != 0 {
-        maps::count_open(line.endpoint, -1);
+        Counted::of(line).change(-1);
     }
-    maps::count_open(flow.endpoint, 1);
+    Counted::of(flow).change(1);
     line.sent = sent;
     line.original = flow.original;
     line.rewritten = flow.rewritten;
@@ -234,5 +243,38 @@ fn fill(mut record: Record, flow: &Flow, sent: u64) {
     line.endpoint = flow.endpoint;
     line.service = flow.service;
     line.protocol = flow.protocol;
-    line.is_connected = flow.is_connected;
+    line.flags = flow.flags;
+}
+
+/// Where a record counts as open.
+struct Counted {
+    endpoint: u32,
+    service: u32,
+    is_at_service: bool,
+}
+
+impl Counted {
+    #[inline(always)]
+    fn of(flow: &Flow) -> Self {
+        Self {
+            endpoint: flow.endpoint,
+            service: flow.service,
+            is_at_service: flow.is_counted(),
+        }
+    }
+
+    #[inline(always)]
+    fn change(&self, change: i32) {
+        maps::count_open(self.endpoint, change);
+        if self.is_at_service {
+            maps::count_open(self.service, change);
+        }
+    }
+}
+
+/// Whether the socket counts as open at the service.
+#[inline(always)]
+pub fn is_open_at(holder: &Holder, service: u32) -> bool {
+    let counts = |flow: &Flow| flow.service == service && (flow.is_counted() || flow.endpoint == service);
+    find(holder, counts).is_some()
 }

@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
+#![cfg_attr(feature = "compare-and-swap", feature(asm_experimental_arch))]
 #![expect(
     internal_features,
     reason = "the BPF target has compare-and-swap, but core's atomics do not offer it there"
@@ -13,6 +14,9 @@ mod flows;
 mod holder;
 mod maps;
 mod names;
+mod options;
+#[cfg(feature = "compare-and-swap")]
+mod outcome;
 mod outbound;
 mod peername;
 mod recvmsg;

@@ -7,8 +7,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
 use agent_common::abi::{
-    Address, Capture, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord,
-    GroupHeader, LISTENERS, NameServer, PairKey, PairValue, Port, Slot, TOTALS, Total,
+    Address, Capture, Cell, Config, Counter, EndpointState, Extra, Flow, FrontendKey, FrontendWord,
+    LISTENERS, NameServer, PairKey, PairValue, Port, TOTALS, Total,
 };
 use agent_common::{Connect, Tables};
 use aya_ebpf::Global;
@@ -170,16 +170,73 @@ pub fn ticks() -> u64 {
     unsafe { bpf_jiffies64() }
 }
 
-/// Counts a record of the endpoint, or no longer.
+/// The live state of an endpoint.
+#[cfg(feature = "compare-and-swap")]
 #[inline(always)]
-pub fn count_open(endpoint: u32, change: i64) {
-    if let Some(state) = ENDPOINTS.get_ptr_mut(endpoint) {
+pub fn endpoint(index: u32) -> Option<*mut EndpointState> {
+    ENDPOINTS.get_ptr_mut(index)
+}
+
+/// Counts a record of the endpoint or service, or no longer.
+#[inline(always)]
+pub fn count_open(index: u32, change: i32) {
+    if let Some(state) = ENDPOINTS.get_ptr_mut(index) {
         // SAFETY: the word is aligned, and in a map value.
         unsafe {
             let open = &raw mut (*state).open;
-            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(open, change as u64);
+            atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(open, change as u32);
         }
     }
+}
+
+/// Takes a turn of the service.
+#[inline(always)]
+pub fn turn(service: u32) -> u32 {
+    let Some(state) = ENDPOINTS.get_ptr_mut(service) else {
+        return 0;
+    };
+    // SAFETY: the word is aligned, and in a map value.
+    unsafe { fetch_and_add_one(&raw mut (*state).turn) }
+}
+
+/// Written out, as the compiler knows the instruction only for processors of which it would use more than all kernels have:
+/// `r2 = atomic_fetch_add((u32 *)(r1 + 0), r2)`.
+///
+/// # Safety
+/// The word must be aligned, and in a map value.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
+    let was: u64;
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::arch::asm!(
+            ".8byte 0x00000001000021c3",
+            in("r1") word,
+            inout("r2") 1u64 => was,
+        );
+    }
+    was as u32
+}
+
+/// Two that connect at once may see the same.
+///
+/// # Safety
+/// As above.
+#[cfg(not(feature = "compare-and-swap"))]
+#[inline(always)]
+pub unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, 1);
+        word.read_volatile().wrapping_sub(1)
+    }
+}
+
+/// ARENA's cell as what few groups have.
+#[inline(always)]
+pub fn extra<'a>(cell: u32) -> Option<&'a Extra> {
+    ARENA.get(cell).map(Cell::as_extra)
 }
 
 #[inline(always)]
@@ -242,13 +299,16 @@ impl Tables for Live<'_> {
     }
 
     #[inline(always)]
-    fn header(&self, cell: u32) -> Option<&GroupHeader> {
-        ARENA.get(cell).map(Cell::as_header)
+    fn cell(&self, cell: u32) -> Option<&Cell> {
+        ARENA.get(cell)
     }
 
     #[inline(always)]
-    fn slot(&self, cell: u32) -> Option<&Slot> {
-        ARENA.get(cell).map(Cell::as_slot)
+    fn open(&self, index: u32) -> u32 {
+        // SAFETY: the element stays mapped while a program runs, and an aligned word is read whole.
+        ENDPOINTS.get_ptr(index).map_or(0, |state| unsafe {
+            (&raw const (*state).open).read_volatile()
+        })
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Where a socket is sent, by connecting or by a datagram: decides, and carries the verdict out.
 
-use agent_common::abi::{Address, DEFAULT_SCOPE, Flow, Port, Total, UNCOUNTED};
+use agent_common::abi::{Address, COUNTED, DEFAULT_SCOPE, Extra, Flow, Port, Total, UNCOUNTED};
 use agent_common::{Client, Connect, Reason, Verdict, decide};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval};
 use core::hint::black_box;
@@ -25,6 +25,10 @@ pub trait Way: Client {
 
     /// The socket goes where it asked to.
     fn forget(&mut self);
+
+    /// Sets what the service wants of its TCP sockets.
+    #[inline(always)]
+    fn set_options(&self, _: &Extra) {}
 
     /// Traces the decision, in the object that does.
     #[inline(always)]
@@ -59,7 +63,7 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
         protocol: asked.protocol,
         ..Flow::default()
     };
-    match verdict {
+    let wanted = match verdict {
         Verdict::Pass => return ALLOW,
         Verdict::Deny { service, reason } => {
             if let Some(service) = service {
@@ -67,9 +71,14 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
             }
             return deny(reason);
         }
-        Verdict::Original { service, port } => {
+        Verdict::Original {
+            service,
+            port,
+            extra,
+        } => {
             flow.rewritten_port = port.unwrap_or(asked.port);
             (flow.service, flow.endpoint) = (service, service);
+            extra
         }
         Verdict::Rewrite {
             service,
@@ -77,16 +86,28 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
             address,
             port,
             slot: _,
+            extra,
         } => {
             (flow.rewritten, flow.rewritten_port) = (address, port);
             (flow.service, flow.endpoint) = (service, endpoint);
+            extra
         }
         Verdict::Ask { address, port } => {
             (flow.rewritten, flow.rewritten_port) = (address, port);
             (flow.service, flow.endpoint) = (UNCOUNTED, UNCOUNTED);
+            0
+        }
+    };
+    let is_original = matches!(verdict, Verdict::Original { .. });
+    if wanted != 0
+        && let Some(extra) = maps::extra(wanted)
+    {
+        way.set_options(extra);
+        // What keeps its address is counted at its service as at an endpoint.
+        if extra.max_connections != 0 && !is_original {
+            flow.flags |= COUNTED;
         }
     }
-    let is_original = matches!(verdict, Verdict::Original { .. });
     if is_original && !W::RECORDS_ORIGINAL {
         maps::count_connect(flow.endpoint);
         socket.set_port(flow.rewritten_port);
@@ -116,6 +137,10 @@ fn deny(reason: Reason) -> i32 {
         Reason::Torn => {
             maps::count_total(Total::Torn);
             EHOSTUNREACH
+        }
+        Reason::Overflow => {
+            maps::count_total(Total::Overflow);
+            ECONNREFUSED
         }
         Reason::NoEndpoint | Reason::Unsupported => EHOSTUNREACH,
     };

@@ -7,6 +7,7 @@ use aya_ebpf::programs::SockAddrContext;
 
 use crate::flows::{self, Pair, Recorded};
 use crate::holder::Holder;
+use crate::maps;
 use crate::outbound::{self, At, Way};
 use crate::sockaddr::SockAddr;
 
@@ -55,6 +56,16 @@ impl Client for Sending<'_> {
     #[inline(always)]
     fn random(&mut self) -> u32 {
         outbound::random()
+    }
+
+    #[inline(always)]
+    fn turn(&mut self, service: u32) -> u32 {
+        maps::turn(service)
+    }
+
+    #[inline(always)]
+    fn source(&mut self) -> u32 {
+        self.socket.source()
     }
 
     /// The kernel refuses a v4-mapped address in the place of another (net/ipv6/udp.c: "currently unsupported"). What is

@@ -2,10 +2,10 @@
 //! the offsets that the verifier accepts: four bytes each.
 
 use agent_common::abi::{Address, Port, TCP};
-use agent_common::{Family, Reach};
+use agent_common::{Family, Reach, source};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock;
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_probe_read_kernel};
 use aya_ebpf::helpers::generated::{bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock};
 use aya_ebpf::programs::SockAddrContext;
 
@@ -118,6 +118,28 @@ impl SockAddr<'_> {
     fn bound_to(&self) -> Address {
         // SAFETY: the socket lives while the program runs.
         unsafe { address(&raw const (*self.socket()).src_ip6) }
+    }
+
+    /// Who connects: the address that the socket is bound to, or else the cgroup of the process.
+    #[inline(always)]
+    pub fn source(&self) -> u32 {
+        let (bound, is_bound) = match self.family {
+            Family::V4 => {
+                // SAFETY: the socket lives while the program runs.
+                let word = unsafe { (&raw const (*self.socket()).src_ip4).read_volatile() };
+                (Address::from_v4_word(word), word != 0)
+            }
+            Family::V6 => {
+                let bound = self.bound_to();
+                (bound, bound != Address::default())
+            }
+        };
+        if is_bound {
+            source::of_address(bound)
+        } else {
+            // SAFETY: a helper without preconditions.
+            source::of_cgroup(unsafe { bpf_get_current_cgroup_id() })
+        }
     }
 
     /// `IPV6_V6ONLY`, as far as the kernel tells where it is.

@@ -1,4 +1,5 @@
-//! sock_ops: the end of a TCP connection, which may come long before that of its socket.
+//! sock_ops: what becomes of a TCP connection: whether it comes to stand, and its end, which may come long before that of
+//! its socket.
 //!
 //! The program runs several times for every TCP socket below its cgroup, so that it is attached only where somebody asks
 //! for it. It asks the kernel for changes of state of redirected sockets alone.
@@ -6,13 +7,15 @@
 use agent_common::abi::TCP;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+    BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_SYN_SENT,
 };
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
 
 use crate::flows;
 use crate::holder::Holder;
+use crate::outcome;
 
 #[sock_ops]
 pub fn shunt_sockops(ctx: SockOpsContext) -> u32 {
@@ -26,8 +29,21 @@ pub fn shunt_sockops(ctx: SockOpsContext) -> u32 {
                 ctx.set_cb_flags(flags as i32).ok();
             }
         }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            if let Some(holder) = holder(&ctx) {
+                // SAFETY: the context is valid while the program runs.
+                let round_trip = unsafe { (*ctx.ops).srtt_us };
+                // The kernel keeps eight times the smoothed round trip, which is the first one here.
+                outcome::succeeded(&holder, round_trip >> 3);
+            }
+        }
         BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => {
             if let Some(holder) = holder(&ctx) {
+                if ctx.arg(0) == BPF_TCP_SYN_SENT {
+                    // SAFETY: as above.
+                    let retransmitted = unsafe { (*ctx.ops).total_retrans };
+                    outcome::failed(&holder, retransmitted > 0);
+                }
                 flows::end(&holder);
             }
         }

@@ -16,7 +16,7 @@ pub fn trace(ctx: &SockAddrContext, asked: &Connect, verdict: &Verdict) {
     let (from, from_port) = (asked.address.octets(), asked.port.get());
     match *verdict {
         Verdict::Pass => debug!(ctx, "{:i} port {}: pass", from, from_port),
-        Verdict::Original { service, port } => debug!(
+        Verdict::Original { service, port, .. } => debug!(
             ctx,
             "{:i} port {}: service {} keeps the address, port {}",
             from,
@@ -30,6 +30,7 @@ pub fn trace(ctx: &SockAddrContext, asked: &Connect, verdict: &Verdict) {
             address,
             port,
             slot,
+            ..
         } => debug!(
             ctx,
             "{:i} port {}: service {} endpoint {} (cell {}): {:i} port {}",

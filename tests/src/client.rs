@@ -14,7 +14,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::programs::{self, at};
-use crate::sockets::{Exchange, Feature, Reply, Request, Setting, Told, Transport, Way};
+use crate::sockets::{
+    Exchange, Feature, Reply, Request, Setting, SocketOption, Told, Transport, Way,
+};
 
 /// A process in a cgroup and a network namespace of its own. It ends on drop.
 pub struct Client {
@@ -156,6 +158,13 @@ impl Client {
             }
             ensure!(Instant::now() < deadline, "{path} stays {text:?}");
             thread::yield_now();
+        }
+    }
+
+    pub fn option(&mut self, socket: u32, option: SocketOption) -> Result<i32> {
+        match self.ask(&Request::Option { socket, option })? {
+            Reply::Value(value) => Ok(value),
+            other => bail!("getsockopt: {other:?}"),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use agent::compile::Program;
 use agent::dataplane::Limits;
-use agent::dataplane::{Dataplane, LoadOptions, closing, mounts};
+use agent::dataplane::{Dataplane, LoadOptions, ServiceCounts, closing, mounts};
 use anyhow::{Context, Result};
 
 use crate::cgroup::TemporaryCgroup;
@@ -206,12 +206,12 @@ pub fn refusal(errno: i32) -> i32 {
 
 fn open(dataplane: &Dataplane) -> u64 {
     let services = dataplane.counts().services;
-    let of_endpoints = services
-        .values()
-        .flat_map(|service| service.endpoints.values())
-        .map(|endpoint| endpoint.open);
-    let of_services = services.values().map(|service| service.open);
-    of_endpoints.chain(of_services).sum()
+    let of_service = |service: &ServiceCounts| {
+        let of_endpoints = service.endpoints.values().map(|endpoint| endpoint.open);
+        // A service that has a limit counts those of its endpoints once more.
+        of_endpoints.sum::<u64>().max(service.open)
+    };
+    services.values().map(of_service).sum()
 }
 
 /// Waits until no other test of this process has a data plane.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent::api::{Kind, ObjectId, Origin, Protocol, Resolution};
 use agent::compile::{
-    Action, Cluster, Destination, Endpoint, Frontend, Program, Service, ServiceKey,
+    Action, Cluster, Destination, Endpoint, Frontend, Policy, Program, Service, ServiceKey,
 };
 use agent::model::Vital;
 use agent_common::abi::{DEFAULT_SCOPE, TCP};
@@ -52,6 +52,7 @@ pub fn endpoint(at: SocketAddr, share: u64) -> Endpoint {
         share,
         priority: 0,
         locality: agent::api::Locality::default(),
+        failing: false,
         vital: Vital::default(),
         locality_group: 0,
         cluster: 0,
@@ -98,6 +99,28 @@ pub fn balance(program: &mut Program, host: &str, at: Frontend, endpoints: &[(So
         service(Action::Balance, endpoints),
         &[at],
     );
+}
+
+/// The same by a policy.
+pub fn balance_by(
+    program: &mut Program,
+    policy: Policy,
+    at: Frontend,
+    endpoints: &[(SocketAddr, u64)],
+) {
+    balance(program, "a.test", at, endpoints);
+    let key = key("a.test", at.port, at.transport);
+    if let Some(service) = program.services.get_mut(&key) {
+        under(Arc::make_mut(service), policy);
+    }
+}
+
+/// Puts the service under the policy.
+pub fn under(service: &mut Service, policy: Policy) {
+    let policy = Arc::new(policy);
+    for cluster in &mut service.clusters {
+        cluster.policy = Arc::clone(&policy);
+    }
 }
 
 /// A balanced service of one endpoint behind each frontend: what clients ask for, how, and where they get.

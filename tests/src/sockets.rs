@@ -98,6 +98,11 @@ pub enum Request {
         socket: u32,
         feature: Feature,
     },
+    /// An option of a socket that is a number.
+    Option {
+        socket: u32,
+        option: SocketOption,
+    },
     Duplicate {
         socket: u32,
         copy: u32,
@@ -131,6 +136,16 @@ pub enum Feature {
     DataInSyn,
 }
 
+/// What a connection is kept alive by, or given up after.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum SocketOption {
+    Keepalive,
+    KeepaliveTime,
+    KeepaliveInterval,
+    KeepaliveProbes,
+    UserTimeout,
+}
+
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Done,
@@ -138,6 +153,7 @@ pub enum Reply {
     Told(Told),
     Exchanged(Exchange),
     Has(bool),
+    Value(i32),
     Reached(BTreeMap<IpAddr, u32>),
     /// The system call failed so.
     Errno(i32),
@@ -219,6 +235,9 @@ impl Sockets {
             }
             Request::Has { socket, feature } => {
                 return Ok(Reply::Has(open::has(self.socket(socket)?, feature)?));
+            }
+            Request::Option { socket, option } => {
+                return Ok(Reply::Value(open::option(self.socket(socket)?, option)?));
             }
             Request::Duplicate { socket, copy } => {
                 let duplicate = self.socket(socket)?.try_clone()?;

@@ -144,16 +144,18 @@ fn compiled_services_have_the_documented_form_and_shares_that_sum_to_1() {
         "port": 80,
         "protocol": "HTTP",
         "resolution": "STATIC",
-        "loadBalancer": "RANDOM",
+        "loadBalancer": "LEAST_REQUEST",
         "frontends": ["10.7.0.1:80"],
         "endpoints": [
             {
                 "address": "192.0.2.1", "port": 80, "share": 0.25, "priority": 0,
-                "locality": "eu/a", "healthy": true, "labels": {"app": "api"},
+                "locality": "eu/a", "healthy": true, "health": "healthy",
+                "labels": {"app": "api"},
             },
             {
                 "address": "192.0.2.2", "port": 80, "share": 0.75, "priority": 0,
-                "locality": "eu/b", "healthy": true, "labels": {},
+                "locality": "eu/b", "healthy": true, "health": "healthy",
+                "labels": {},
             },
         ],
     });
@@ -179,6 +181,39 @@ fn answers_on_the_command_line_stand_for_dns() {
         .map(|endpoint| &endpoint["address"])
         .collect();
     assert_eq!(addresses, ["192.0.2.7", "2001:db8::7"]);
+}
+
+#[test]
+fn an_endpoint_that_is_down_on_the_command_line_gets_nothing() {
+    let directory = directory(&[("api.yaml", GOOD)]);
+    let flags = [
+        "-o",
+        "json",
+        "--health",
+        "api.example.com=192.0.2.2:80=down",
+    ];
+    let report = on("compile", directory.path(), &flags).json();
+    let endpoints = report["services"][0]["endpoints"].as_array().unwrap();
+    let seen: Vec<_> = endpoints
+        .iter()
+        .map(|e| (&e["healthy"], &e["health"], &e["share"]))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (&json!(true), &json!("healthy"), &json!(1.0)),
+            (&json!(false), &json!("ejected"), &json!(0.0)),
+        ]
+    );
+    let flags = ["--health", "api.example.com=192.0.2.9:80=down"];
+    let ended = on("compile", directory.path(), &flags);
+    assert_ne!(ended.status, Some(0));
+    assert!(
+        ended
+            .stderr
+            .contains("api.example.com has no endpoint 192.0.2.9:80"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -210,7 +245,7 @@ fn the_text_of_compile_shows_shares_in_percent() {
     assert!(
         ended
             .stdout
-            .starts_with("shop/api.example.com:80  HTTP  STATIC  RANDOM\n"),
+            .starts_with("shop/api.example.com:80  HTTP  STATIC  LEAST_REQUEST\n"),
         "{ended:?}"
     );
     assert!(ended.stdout.contains("192.0.2.2:80  75.0%  "), "{ended:?}");

@@ -4,17 +4,21 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use agent::compile::{Action, Destination, Endpoint, Frontend, Program, RefuseReason};
+use agent::api::{Algorithm, HashTable};
+use agent::compile::{
+    Action, Destination, Endpoint, Frontend, Policy, Program, RefuseReason, Service,
+};
 use agent::dataplane::{MemoryDataplane, abi_address};
 use agent_common::abi::{Address, DEFAULT_SCOPE, Port, TCP, UDP};
-use agent_common::{Connect, Family, Reason, Tables, Verdict, decide};
+use agent_common::{Client, Connect, Family, Reason, Tables, Verdict, decide, source};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tests::client::Outcome;
 use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, Lab, limits};
-use tests::programs::{add, endpoint, ip, key, service};
+use tests::programs::{add, endpoint, ip, key, service, under};
 use tests::sockets::{Request, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -73,11 +77,36 @@ fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
     prop::collection::vec(one, 0..6)
 }
 
-fn behaviour() -> impl Strategy<Value = (Action, Vec<Endpoint>)> {
+fn policy() -> impl Strategy<Value = Policy> {
+    let algorithms = [
+        Algorithm::LeastRequest,
+        Algorithm::Random,
+        Algorithm::RoundRobin,
+        Algorithm::SourceHash(HashTable::Maglev { size: 97 }),
+        Algorithm::SourceHash(HashTable::Ring { minimum_size: 32 }),
+    ];
+    select(algorithms.to_vec()).prop_map(|algorithm| Policy {
+        algorithm,
+        ..Policy::default()
+    })
+}
+
+fn balanced() -> impl Strategy<Value = Service> {
+    (endpoints(), policy(), 0u64..3).prop_map(|(endpoints, policy, unserved)| {
+        let mut service = Arc::unwrap_or_clone(service(Action::Balance, endpoints));
+        under(&mut service, policy);
+        service.unserved = unserved;
+        service
+    })
+}
+
+fn behaviour() -> impl Strategy<Value = Service> {
+    let without = |action| Arc::unwrap_or_clone(service(action, Vec::new()));
     prop_oneof![
-        5 => endpoints().prop_map(|endpoints| (Action::Balance, endpoints)),
-        1 => prop::option::of(select(PORTS.as_slice())).prop_map(|port| (Action::Original { port }, Vec::new())),
-        1 => Just((Action::Refuse(RefuseReason::TlsOrigination), Vec::new())),
+        5 => balanced(),
+        1 => prop::option::of(select(PORTS.as_slice()))
+            .prop_map(move |port| without(Action::Original { port })),
+        1 => Just(without(Action::Refuse(RefuseReason::TlsOrigination))),
     ]
 }
 
@@ -85,9 +114,9 @@ fn program() -> impl Strategy<Value = Program> {
     let one = (behaviour(), prop::collection::vec(frontend(), 1..6));
     prop::collection::vec(one, 0..7).prop_map(|services| {
         let mut program = Program::default();
-        for (number, ((action, endpoints), frontends)) in services.into_iter().enumerate() {
+        for (number, (service, frontends)) in services.into_iter().enumerate() {
             let key = key(&format!("host-{number}"), 1, UDP);
-            add(&mut program, &key, service(action, endpoints), &frontends);
+            add(&mut program, &key, Arc::new(service), &frontends);
         }
         program
     })
@@ -111,9 +140,28 @@ fn connects() -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Numbers that between them draw every endpoint here: of the up to 5 columns, no part is smaller than 1 in 20.
-fn draws() -> impl Iterator<Item = u32> {
-    (0..256).map(|step| step << 24)
+/// A client that draws one number, and has one turn.
+struct Draw {
+    step: u32,
+    source: u32,
+}
+
+/// Steps that between them draw every endpoint here: of the up to 6 columns, no part is smaller than 1 in 132, and no round of
+/// turns is longer than 22.
+const STEPS: u32 = 256;
+
+impl Client for Draw {
+    fn random(&mut self) -> u32 {
+        self.step << 24
+    }
+
+    fn turn(&mut self, _service: u32) -> u32 {
+        self.step
+    }
+
+    fn source(&mut self) -> u32 {
+        self.source
+    }
 }
 
 /// A verdict without what differs between two sets of tables: numbers of services and cells.
@@ -126,7 +174,8 @@ enum Fate {
     Unreachable,
 }
 
-fn fates(tables: &impl Tables, to: SocketAddr) -> BTreeSet<Fate> {
+/// What may become of connects of a client of that cgroup.
+fn fates(tables: &impl Tables, to: SocketAddr, cgroup: u64) -> BTreeSet<Fate> {
     let connect = Connect {
         family: if to.is_ipv4() { Family::V4 } else { Family::V6 },
         address: abi_address(to.ip()),
@@ -134,8 +183,9 @@ fn fates(tables: &impl Tables, to: SocketAddr) -> BTreeSet<Fate> {
         protocol: UDP,
         scope: DEFAULT_SCOPE,
     };
-    draws()
-        .map(|random| fate(decide(tables, &connect, &mut || random)))
+    let source = source::of_cgroup(cgroup);
+    (0..STEPS)
+        .map(|step| fate(decide(tables, &connect, &mut Draw { step, source })))
         .collect()
 }
 
@@ -178,9 +228,10 @@ fn check(
     let fail = |error: anyhow::Error| TestCaseError::fail(error.to_string());
     lab.apply(program);
     memory.apply(program);
+    let cgroup = lab.cgroup.id().map_err(fail)?;
     for to in connects() {
-        let possible = fates(lab.dataplane.tables(), to);
-        prop_assert_eq!(&possible, &fates(memory.tables(), to), "{}", to);
+        let possible = fates(lab.dataplane.tables(), to, cgroup);
+        prop_assert_eq!(&possible, &fates(memory.tables(), to, cgroup), "{}", to);
         let wanted: BTreeSet<_> = possible.iter().map(|&fate| expected(fate, to)).collect();
         let happened = match lab.client.connect(Transport::Udp, to).map_err(fail)? {
             Outcome::Failed(errno) => Err(errno),

@@ -26,7 +26,11 @@ pub enum Total {
     FlowsStored = 3,
     /// Queries to a name server for which no listener is left: they go there.
     NameServersFull = 4,
+    /// Connects to services that had as many connections as they may.
+    Overflow = 5,
+    /// Events that found no room: what they tell of is in ENDPOINTS.
+    EventsLost = 6,
 }
 
 /// Elements of TOTALS.
-pub const TOTALS: u32 = 5;
+pub const TOTALS: u32 = 7;

@@ -22,18 +22,43 @@ pub struct Flow {
     pub service: u32,
     /// [`super::TCP`] or [`super::UDP`].
     pub protocol: u8,
-    /// 1 where the socket is connected there, 0 where an unconnected one sends datagrams there.
-    pub is_connected: u8,
+    /// [`CONNECTED`] and [`COUNTED`].
+    pub flags: u8,
     /// Of the line, whosoever it is: records that should be here by their cookie and are kept elsewhere.
     pub displaced: u16,
 }
 
-/// Live state of an endpoint: an element of ENDPOINTS, under the same index as in COUNTERS.
+/// The socket is connected there; without it, an unconnected one sends datagrams there.
+pub const CONNECTED: u8 = 1;
+/// The record counts as open at its service too, which has a limit.
+pub const COUNTED: u8 = 2;
+
+impl Flow {
+    pub const fn is_connected(&self) -> bool {
+        self.flags & CONNECTED != 0
+    }
+
+    pub const fn is_counted(&self) -> bool {
+        self.flags & COUNTED != 0
+    }
+}
+
+/// Live state of an endpoint or a service: an element of ENDPOINTS, under the same index as in COUNTERS.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointState {
-    /// Records that name the endpoint: sockets that were sent there and have not been closed or sent elsewhere.
-    pub open: u64,
+    /// Records that name the endpoint: sockets that were sent there and have not been closed or sent elsewhere. Of a service,
+    /// those that keep their address, and all where there is a limit.
+    pub open: u32,
+    /// Of a service: turns that have been taken.
+    pub turn: u32,
+    /// Connects that have failed since the last that did not.
+    pub consecutive_failures: u32,
+    pub refused: u32,
+    pub timed_out: u32,
+    pub succeeded: u32,
+    /// Of the connects that succeeded, together.
+    pub latency_us: u64,
 }
 
 /// Key of REPLIES: what a socket sent to when it asked for a destination, and the reverse.

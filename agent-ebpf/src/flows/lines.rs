@@ -133,10 +133,10 @@ fn free(line: Record, cookie: u64) -> bool {
     if flow.cookie != cookie {
         return false;
     }
-    let endpoint = flow.endpoint;
+    let was = super::Counted::of(flow);
     let is_freed = swap(line, cookie, 0);
     if is_freed {
-        maps::count_open(endpoint, -1);
+        was.change(-1);
     }
     is_freed
 }

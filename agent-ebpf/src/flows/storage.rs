@@ -40,10 +40,10 @@ pub fn end(socket: *mut c_void) -> bool {
     };
     // SAFETY: the value is the socket's, and outlives the program's run.
     let flow = unsafe { record.as_ref() };
-    let endpoint = flow.endpoint;
+    let was = super::Counted::of(flow);
     let is_ended = lines::swap(record, flow.cookie, 0);
     if is_ended {
-        maps::count_open(endpoint, -1);
+        was.change(-1);
     }
     is_ended
 }

@@ -296,7 +296,7 @@ fn read_spec(
             service_entry::read(&spec, meta, status, findings).map(Spec::ServiceEntry)
         }
         Kind::WorkloadEntry => {
-            workload_entry::read_object(&spec, meta, findings).map(Spec::WorkloadEntry)
+            workload_entry::read_object(&spec, meta, status, findings).map(Spec::WorkloadEntry)
         }
         Kind::DestinationRule => {
             let rule = destination_rule::read(&spec, meta, findings);

@@ -1,8 +1,10 @@
 //! `DestinationRule`, as far as it is carried out.
 
 mod connection_pool;
+mod consistent_hash;
 mod load_balancer;
 mod locality_setting;
+mod outlier_detection;
 mod policy;
 mod read;
 mod schema;
@@ -15,9 +17,13 @@ pub use policy::{
     Warmup,
 };
 
+pub(super) use connection_pool::{read as read_connection_pool, read_keepalive};
 pub(super) use locality_setting::read as read_locality_setting;
+pub(super) use outlier_detection::read as read_outlier_detection;
 pub(super) use read::read;
-pub(super) use schema::{LOCALITY_SETTING, SCHEMA};
+pub(super) use schema::{
+    CONNECTION_POOL, LOCALITY_SETTING, OUTLIER_DETECTION, SCHEMA, TCP_KEEPALIVE,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {

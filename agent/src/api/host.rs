@@ -181,6 +181,49 @@ mod tests {
         assert!(!matches("Foo.com", "foo.com"));
     }
 
+    /// Each pair both ways: a host of one object may be the wildcard that covers the other's.
+    #[test]
+    fn hosts_match_whichever_of_them_is_the_wildcard() {
+        for (a, b, expected) in [
+            ("shop.example", "shop.example", true),
+            ("shop.example", "bar.example", false),
+            ("shop.example", "till.shop.example", false),
+            ("*.example", "shop.example", true),
+            ("*.example", "till.shop.example", true),
+            ("*.shop.example", "shop.example", false),
+            ("*.example", "*.shop.example", true),
+            ("*.shop.example", "*.bar.example", false),
+            ("*.a.b.example", "example", false),
+            ("*", "example", true),
+            ("*", "*.example", true),
+            ("*", "*", true),
+            ("*", "", true),
+            ("", "", true),
+            ("", "shop.example", false),
+            ("*.example", "shop.EXAMPLE", false),
+        ] {
+            assert_eq!(matches(a, b), expected, "{a} {b}");
+            assert_eq!(matches(b, a), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_within_another_where_all_its_names_are() {
+        for (inner, outer, expected) in [
+            ("shop.example", "*.example", true),
+            ("*.shop.example", "*.example", true),
+            ("*.shop.example", "*.shop.example", true),
+            ("*.example", "*", true),
+            ("*", "*.example", false),
+            ("shop.example", "*.shop.example", false),
+            ("*.shop.example", "shop.example", false),
+            ("", "*", true),
+            ("", "example", false),
+        ] {
+            assert_eq!(subset_of(inner, outer), expected, "{inner} {outer}");
+        }
+    }
+
     #[test]
     fn a_subset_goes_one_way() {
         assert!(subset_of("*.foo.com", "*.com"));

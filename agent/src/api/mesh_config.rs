@@ -6,7 +6,7 @@ mod schema;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::destination_rule::LocalityLbSetting;
+use super::destination_rule::{Keepalive, LocalityLbSetting, TrafficPolicy};
 
 pub use read::read;
 
@@ -15,7 +15,14 @@ pub struct MeshConfig {
     pub locality_lb: LocalityLbSetting,
     /// First wait after a failed resolution.
     pub dns_refresh_rate: Duration,
+    /// Of connects to services for which no rule says otherwise; `None` where it is not written.
+    pub connect_timeout: Option<Duration>,
+    /// Rules change it field by field.
+    pub tcp_keepalive: Option<Keepalive>,
+    /// Its `connectionPool` and `outlierDetection` stand where no rule has the block.
+    pub default_traffic_policy: TrafficPolicy,
     pub default_service_export_to: Vec<String>,
+    pub default_virtual_service_export_to: Vec<String>,
     pub default_destination_rule_export_to: Vec<String>,
     pub root_namespace: String,
     /// Networks that name gateways.
@@ -27,7 +34,11 @@ impl Default for MeshConfig {
         Self {
             locality_lb: LocalityLbSetting::default(),
             dns_refresh_rate: Duration::from_mins(1),
+            connect_timeout: None,
+            tcp_keepalive: None,
+            default_traffic_policy: TrafficPolicy::default(),
             default_service_export_to: vec!["*".to_owned()],
+            default_virtual_service_export_to: vec!["*".to_owned()],
             default_destination_rule_export_to: vec!["*".to_owned()],
             root_namespace: "istio-system".to_owned(),
             gateway_networks: BTreeSet::new(),

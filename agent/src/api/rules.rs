@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -38,11 +39,14 @@ pub(super) fn address_or_prefix(text: &str) -> Option<IpNet> {
     }
 }
 
-/// Reports a duration that is too short or too fine for Istio. Absent is fine.
-pub(super) fn duration(parent: &Cursor<'_>, name: &str, findings: &mut Findings) {
-    if let Some(nanoseconds) = parent.int(name)
-        && (nanoseconds < MILLISECOND || nanoseconds % MILLISECOND != 0)
-    {
+/// Reads a duration, and reports one that is too short or too fine for Istio. Absent is fine.
+pub(super) fn duration(
+    parent: &Cursor<'_>,
+    name: &str,
+    findings: &mut Findings,
+) -> Option<Duration> {
+    let nanoseconds = parent.int(name)?;
+    if nanoseconds < MILLISECOND || nanoseconds % MILLISECOND != 0 {
         let message = format!("`{name}` is shorter than 1ms or not whole milliseconds");
         findings.error(
             codes::DURATION,
@@ -51,6 +55,12 @@ pub(super) fn duration(parent: &Cursor<'_>, name: &str, findings: &mut Findings)
             "write whole milliseconds, at least 1ms",
         );
     }
+    u64::try_from(nanoseconds).ok().map(Duration::from_nanos)
+}
+
+/// A whole number of `parent` that is not negative.
+pub(super) fn count(parent: &Cursor<'_>, name: &str) -> Option<u32> {
+    u32::try_from(parent.int(name)?).ok()
 }
 
 /// Reports numbers of `parent` that are below 0.

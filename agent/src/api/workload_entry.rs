@@ -26,13 +26,18 @@ pub struct WorkloadEntry {
     pub ports: BTreeMap<String, u16>,
     /// Those of the metadata win over those of the spec.
     pub labels: BTreeMap<String, String>,
-    /// Empty: the client's own.
+    /// From the field, or else from the label that Istio falls back to. Empty: the client's own.
     pub network: String,
     /// From the field, or else from the labels that Istio falls back to.
     pub locality: Locality,
     /// At least 1: an unset weight counts as 1.
     pub weight: u32,
     pub service_account: String,
+    /// Whether it has health checks and its status does not say that they pass.
+    pub failing: bool,
     /// Line where it starts.
     pub line: u32,
 }
+
+#[cfg(test)]
+mod tests;

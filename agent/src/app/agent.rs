@@ -98,7 +98,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         warn_of_reach(&settings.cgroups);
     }
     let (vips, vip_file) = open_vips(&settings, role)?;
-    let dataplane = Dataplane::load(&LoadOptions {
+    let mut dataplane = Dataplane::load(&LoadOptions {
         limits: settings.limits,
         bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
         trace: settings.bpf_log,
@@ -106,11 +106,15 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         ..LoadOptions::default()
     })
     .context("loading the kernel programs")?;
+    let events = dataplane.can_follow().then(|| dataplane.events());
+    let events = events
+        .transpose()
+        .context("reading what the kernel tells")?;
     let dataplane = Arc::new(Mutex::new(dataplane));
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
-    registry.apply(Fact::Mesh(settings.mesh.clone()));
+    registry.apply(Fact::Mesh(Box::new(settings.mesh.clone())));
     let directories = settings.config_dirs.iter();
     let directories: Vec<Directory> = directories
         .map(|path| directory::watch(path.clone(), facts_sender.clone()))
@@ -159,6 +163,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         startup: Startup::new(std::time::Instant::now()),
         clock: Clock::new(),
         watch: Watch::new(),
+        events,
         waiting: Waiting::default(),
         unsaved: false,
         closing,

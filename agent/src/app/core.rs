@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::{Diagnostic, Severity};
 use crate::compile::compile;
-use crate::dataplane::Dataplane;
+use crate::dataplane::{Dataplane, Events};
 use crate::model::{Fact, Registry};
 use crate::nameserver::Lesson;
 use crate::observe::State;
@@ -26,7 +26,7 @@ use crate::sources::{Directory, Refresher};
 
 use super::closing::Closing;
 use super::control::lock;
-use super::health::Watch;
+use super::health::{self, Watch};
 use super::lessons::{self, Clock, Waiting};
 use super::vip_file::VipFile;
 
@@ -53,6 +53,8 @@ pub(super) struct Core {
     pub(super) unsaved: bool,
     pub(super) closing: Closing,
     pub(super) watch: Watch,
+    /// Failed connects; `None` where the kernel cannot tell of them.
+    pub(super) events: Option<Events>,
 }
 
 impl Core {
@@ -71,6 +73,10 @@ impl Core {
             let deadline = self.startup.deadline().unwrap_or_else(far_away);
             let is_dirty = tokio::select! {
                 _ = &mut stop => break,
+                told = health::next(&mut self.events) => {
+                    let events = told.context("waiting for events")?;
+                    block_in_place(|| self.hear(&events))
+                }
                 fact = facts.recv() => self.fold(fact, &mut facts)?,
                 Some(lesson) = lessons.recv() => self.learn(lesson, &mut lessons),
                 () = tokio::time::sleep_until(deadline.into()) => true,
@@ -150,6 +156,7 @@ impl Core {
             self.save_vips();
         }
         self.waiting.release();
+        self.follow();
         self.closing.look_again();
         self.go_on_closing();
     }
@@ -193,6 +200,7 @@ impl Core {
             tracing::info!(cgroup = %cgroup.display(), "attached");
         }
         notify(&[NotifyState::Ready]);
+        self.follow();
         Ok(())
     }
 

@@ -1,11 +1,15 @@
 //! How does the health of endpoints reach the maps? Whatever changes about one service is published by itself, at once.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use agent_common::abi::Event;
+
 use crate::compile::{Compiled, Policy, Program, ServiceKey};
+use crate::dataplane::Events;
 use crate::dataplane::closing::CloseRule;
-use crate::health::Monitor;
+use crate::health::{Failure, Monitor};
 use crate::model::Fact;
 use crate::observe::State;
 
@@ -67,6 +71,30 @@ impl Core {
         self.take_news(news)
     }
 
+    /// Takes in what the kernel told of connects that failed. Returns whether a whole update must follow.
+    pub(super) fn hear(&mut self, events: &[Event]) -> bool {
+        let now = self.watch.now();
+        let mut news = Vec::new();
+        for event in events {
+            let place = self.lock().place(event);
+            if let Some((service, at)) = place {
+                let failure = failure(event.errno);
+                let monitor = &mut self.watch.monitor;
+                news.extend(monitor.failed(&service, at, failure, event.in_a_row, now));
+            }
+        }
+        self.take_news(news)
+    }
+
+    /// Has the kernel tell of connects that fail, where anything depends on it.
+    pub(super) fn follow(&mut self) {
+        let wanted = self.watch.monitor.is_watching();
+        let followed = self.lock().follow(wanted);
+        if let Err(error) = followed {
+            tracing::error!(%error, "failed connects are not seen, so no endpoint is ejected");
+        }
+    }
+
     /// Publishes the services that `news` are of. Returns whether a whole update must follow.
     fn take_news(&mut self, news: Vec<Fact>) -> bool {
         let mut is_whole = true;
@@ -112,6 +140,22 @@ impl Core {
             })
         };
         self.watch.limited.iter().filter_map(rule).collect()
+    }
+}
+
+/// The next failed connects, of which there are none where nobody tells of them.
+pub(super) async fn next(events: &mut Option<Events>) -> io::Result<Vec<Event>> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn failure(errno: u32) -> Failure {
+    match i32::try_from(errno) {
+        Ok(libc::ECONNREFUSED | libc::ECONNRESET) => Failure::Refused,
+        Ok(libc::ETIMEDOUT) => Failure::TimedOut,
+        _ => Failure::Unreachable,
     }
 }
 

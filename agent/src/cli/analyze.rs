@@ -4,14 +4,18 @@ use std::io;
 
 use anyhow::Result;
 
-use super::args::{AnalyzeArgs, AnalyzeFormat};
+use super::args::{AnalyzeArgs, AnalyzeFormat, AssumedArgs};
 use super::exit::Exit;
 use super::findings;
 use super::offline::Offline;
 use super::output::{self, Palette};
 
 pub(super) fn analyze(args: &AnalyzeArgs) -> Result<Exit> {
-    let offline = Offline::build(&args.offline.paths, &args.offline.node, &[])?;
+    let offline = Offline::build(
+        &args.offline.paths,
+        &args.offline.node,
+        &AssumedArgs::default(),
+    )?;
     let found = offline.findings();
     output::print(&match args.output {
         AnalyzeFormat::Log => findings::render(&found, Palette::for_stream(&io::stdout())),

@@ -5,6 +5,7 @@
 )]
 
 mod agent;
+mod assumed;
 mod dns;
 mod parse;
 
@@ -20,8 +21,9 @@ use crate::api::Locality;
 use crate::observe::Target;
 
 pub use agent::{AgentArgs, Closing, DnsArgs, LimitArgs};
+pub use assumed::AssumedArgs;
 pub use dns::{DnsCommand, DnsCommands, LookupArgs, NameCacheArgs};
-pub use parse::HostAnswer;
+pub use parse::{HostAnswer, HostHealth};
 
 /// Where the agent answers unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/shunt/shunt.sock";
@@ -161,7 +163,7 @@ pub struct CompileArgs {
     #[command(flatten)]
     pub offline: OfflineArgs,
     #[command(flatten)]
-    pub resolve: ResolveArgs,
+    pub assumed: AssumedArgs,
     #[arg(short, long, value_enum, default_value_t = CompileFormat::Text)]
     pub output: CompileFormat,
 }
@@ -196,13 +198,6 @@ pub struct NodeArgs {
     /// The node's network; endpoints of another with gateways in the mesh config are out of reach [default: none]
     #[arg(long, env = "SHUNT_NETWORK", value_name = "NAME")]
     pub network: Option<String>,
-}
-
-#[derive(Args, Clone, Debug, Default)]
-pub struct ResolveArgs {
-    /// Answer for a name, in place of DNS; repeatable
-    #[arg(long, value_name = "HOST=ADDR[,ADDR]", value_parser = parse::host_answer)]
-    pub resolve: Vec<HostAnswer>,
 }
 
 /// List what the agent holds
@@ -306,7 +301,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
-    pub resolve: ResolveArgs,
+    pub assumed: AssumedArgs,
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub output: ReportFormat,
     #[command(flatten)]

@@ -16,8 +16,8 @@ use super::offline::Offline;
 use super::output::{self, Palette, Table};
 
 pub(super) fn compile(args: &CompileArgs) -> Result<Exit> {
-    let (files, answers) = (&args.offline, &args.resolve.resolve);
-    let offline = Offline::build(&files.paths, &files.node, answers)?;
+    let files = &args.offline;
+    let offline = Offline::build(&files.paths, &files.node, &args.assumed)?;
     let found = offline.findings();
     let report = Report {
         diagnostics: found,
@@ -51,6 +51,9 @@ fn paragraph(service: &ReportedService) -> String {
         protocol,
         resolution,
         load_balancer,
+        warmup,
+        connection_pool,
+        outlier_detection,
         frontends,
         endpoints,
         refused,
@@ -66,11 +69,26 @@ fn paragraph(service: &ReportedService) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  from {frontend}");
     }
+    let rows = [
+        warmup.as_ref().map(|warmup| {
+            let percent = warmup.minimum_percent;
+            format!("warmup: {percent}% at first, all after {}", warmup.duration)
+        }),
+        connection_pool
+            .as_ref()
+            .map(|pool| format!("connectionPool: {}", pool.words())),
+        outlier_detection
+            .as_ref()
+            .map(|detection| format!("outlierDetection: {}", detection.sentence())),
+    ];
+    for row in rows.into_iter().flatten() {
+        let _ = writeln!(text, "  {row}");
+    }
     match refused {
         Some(reason) => {
             let _ = writeln!(text, "  refused: {reason}");
         }
-        None if resolution == "NONE" => text.push_str("  to the original address\n"),
+        None if *load_balancer == "PASSTHROUGH" => text.push_str("  to the original address\n"),
         None if endpoints.is_empty() => text.push_str("  refused: no endpoint\n"),
         None => text.push_str(&output::indent(&endpoint_table(service))),
     }
@@ -78,22 +96,29 @@ fn paragraph(service: &ReportedService) -> String {
 }
 
 fn endpoint_table(service: &ReportedService) -> String {
-    let mut table = Table::with_header(&[
+    let has_subsets = service.endpoints.iter().any(|e| e.subset.is_some());
+    let mut header = vec![
         "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "LABELS",
-    ]);
+    ];
+    header.extend(has_subsets.then_some("SUBSET"));
+    let mut table = Table::with_header(&header);
     for endpoint in &service.endpoints {
         let labels = endpoint
             .labels
             .iter()
             .map(|(key, value)| format!("{key}={value}"));
-        table.add([
+        let mut row = vec![
             SocketAddr::new(endpoint.address, endpoint.port).to_string(),
             output::percent(endpoint.share),
             endpoint.priority.to_string(),
             endpoint.locality.clone(),
-            output::health(endpoint.healthy).to_owned(),
+            endpoint.health.to_owned(),
             labels.collect::<Vec<String>>().join(","),
-        ]);
+        ];
+        if has_subsets {
+            row.push(endpoint.subset.clone().unwrap_or_default());
+        }
+        table.add(row);
     }
     table.render()
 }
@@ -104,7 +129,10 @@ mod tests {
 
     use expect_test::expect;
 
-    use crate::compile::report::ReportedEndpoint;
+    use crate::compile::report::{
+        ReportedConnectionPool, ReportedEndpoint, ReportedKeepalive, ReportedOutlierDetection,
+        ReportedWarmup,
+    };
 
     use super::*;
 
@@ -115,7 +143,10 @@ mod tests {
             port: 80,
             protocol: "HTTP".to_owned(),
             resolution: "STATIC".to_owned(),
-            load_balancer: "RANDOM",
+            load_balancer: "LEAST_REQUEST",
+            warmup: None,
+            connection_pool: None,
+            outlier_detection: None,
             frontends: vec!["240.240.0.17:80".to_owned(), "[2001:2::11]:80".to_owned()],
             endpoints,
             refused: None,
@@ -130,6 +161,8 @@ mod tests {
             priority: 0,
             locality: String::new(),
             healthy: true,
+            health: "healthy",
+            subset: None,
             labels: BTreeMap::from([("app".to_owned(), "api".to_owned())]),
         }
     }
@@ -141,7 +174,7 @@ mod tests {
             endpoint("fd00::1", 1.0 / 3.0),
         ]);
         expect![[r"
-            default/api.example.com:80  HTTP  STATIC  RANDOM
+            default/api.example.com:80  HTTP  STATIC  LEAST_REQUEST
               from 240.240.0.17:80
               from [2001:2::11]:80
               ENDPOINT        SHARE  PRIORITY  LOCALITY  HEALTH   LABELS
@@ -152,18 +185,65 @@ mod tests {
     }
 
     #[test]
+    fn policies_health_and_subsets_are_shown_where_there_are_any() {
+        let service = ReportedService {
+            load_balancer: "ROUND_ROBIN",
+            warmup: Some(ReportedWarmup {
+                duration: "60s".to_owned(),
+                minimum_percent: 10,
+                aggression: 1.0,
+            }),
+            connection_pool: Some(ReportedConnectionPool {
+                max_connections: Some(7),
+                connect_timeout: Some("250ms".to_owned()),
+                tcp_keepalive: Some(ReportedKeepalive::default()),
+                ..ReportedConnectionPool::default()
+            }),
+            outlier_detection: Some(ReportedOutlierDetection {
+                consecutive_failures: Some(5),
+                interval: "10s".to_owned(),
+                base_ejection_time: "30s".to_owned(),
+                max_ejection_percent: 10,
+                min_health_percent: 0,
+            }),
+            ..service(vec![
+                ReportedEndpoint {
+                    subset: Some("v1".to_owned()),
+                    ..endpoint("10.0.0.1", 1.0)
+                },
+                ReportedEndpoint {
+                    healthy: false,
+                    health: "ejected",
+                    ..endpoint("10.0.0.2", 0.0)
+                },
+            ])
+        };
+        expect![[r"
+            default/api.example.com:80  HTTP  STATIC  ROUND_ROBIN
+              from 240.240.0.17:80
+              from [2001:2::11]:80
+              warmup: 10% at first, all after 60s
+              connectionPool: maxConnections 7, connectTimeout 250ms, tcpKeepalive on
+              outlierDetection: ejects after 5 failed connects in a row, for 30s, at most 10% of the endpoints
+              ENDPOINT       SHARE   PRIORITY  LOCALITY  HEALTH   LABELS   SUBSET
+              10.0.0.1:8080  100.0%  0         -         healthy  app=api  v1
+              10.0.0.2:8080  0.0%    0         -         ejected  app=api  -
+        "]].assert_eq(&render(&[service]));
+    }
+
+    #[test]
     fn a_service_without_endpoints_says_that_it_is_refused() {
         let closed = ReportedService {
             refused: Some("TLS_ORIGINATION"),
             ..service(Vec::new())
         };
         expect![[r"
-            default/api.example.com:80  HTTP  STATIC  RANDOM
+            default/api.example.com:80  HTTP  STATIC  LEAST_REQUEST
               from 240.240.0.17:80
               from [2001:2::11]:80
               refused: no endpoint
 
-            default/api.example.com:80  HTTP  STATIC  RANDOM
+            default/api.example.com:80  HTTP  STATIC  LEAST_REQUEST
               from 240.240.0.17:80
               from [2001:2::11]:80
               refused: TLS_ORIGINATION

@@ -40,7 +40,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit> {
 
 /// Decides over tables in memory, which are filled as the kernel's would be.
 fn offline(args: &ExplainArgs, question: &Question) -> Result<(Explanation, Exit)> {
-    let offline = Offline::build(&args.config_dir, &args.node, &args.resolve.resolve)?;
+    let offline = Offline::build(&args.config_dir, &args.node, &args.assumed)?;
     let mut dataplane = MemoryDataplane::in_memory(&Limits::default());
     let mut found = offline.findings();
     found.extend(dataplane.apply(&offline.compiled.program).diagnostics);

@@ -1,18 +1,23 @@
 //! What the agent would make of files, without agent, kernel or DNS: for `analyze`, `compile` and `explain --config-dir`.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::api::{Diagnostic, decode};
-use crate::compile::{self, Compiled};
-use crate::model::{Answer, Fact, FileFact, Registry, Snapshot, SourceId, VipRanges, VipTable};
+use crate::compile::{self, Compiled, Program, Service};
+use crate::model::{
+    Answer, Fact, FileFact, Registry, ServiceKey, ServiceVitals, Snapshot, SourceId, VipRanges,
+    VipTable, Vital,
+};
 use crate::sources;
 
 use super::resolve;
 
-use super::args::{HostAnswer, NodeArgs};
+use super::args::{AssumedArgs, HostAnswer, HostHealth, NodeArgs};
 
 /// What was judged, and what came of it.
 #[derive(Debug)]
@@ -28,17 +33,13 @@ pub(super) struct Offline {
 
 impl Offline {
     /// Reads and compiles everything that `paths` stand for, on the node that `node` describes. Names without one of the
-    /// `answers` count as not resolved yet.
-    pub(super) fn build(
-        paths: &[PathBuf],
-        node: &NodeArgs,
-        answers: &[HostAnswer],
-    ) -> Result<Self> {
+    /// answers that are `assumed` count as not resolved yet.
+    pub(super) fn build(paths: &[PathBuf], node: &NodeArgs, assumed: &AssumedArgs) -> Result<Self> {
         let (mesh, mut file_findings) = resolve::read_mesh_config(node.mesh_config.as_deref())?;
         let inputs = sources::read_paths(paths)?;
         let node = resolve::read_node(node);
         let mut registry = Registry::new(node, VipRanges::default(), VipTable::default());
-        registry.apply(Fact::Mesh(mesh));
+        registry.apply(Fact::Mesh(Box::new(mesh)));
         let source = SourceId("command line".into());
         let mut unparsable = false;
         for input in &inputs {
@@ -51,11 +52,18 @@ impl Offline {
             });
         }
         registry.apply(Fact::Synced(source));
-        for answer in answers {
+        for answer in &assumed.resolve {
             registry.apply(resolved(answer));
         }
-        let snapshot = registry.snapshot();
-        let compiled = compile::compile(&snapshot);
+        let mut snapshot = registry.snapshot();
+        let mut compiled = compile::compile(&snapshot);
+        if !assumed.health.is_empty() {
+            for fact in ejections(&compiled.program, &assumed.health)? {
+                registry.apply(fact);
+            }
+            snapshot = registry.snapshot();
+            compiled = compile::compile(&snapshot);
+        }
         file_findings.extend(registry.diagnostics());
         Ok(Self {
             snapshot,
@@ -74,6 +82,37 @@ impl Offline {
         findings.dedup();
         findings
     }
+}
+
+/// What makes endpoints count as ejected, in every service of their hosts.
+fn ejections(program: &Program, down: &[HostHealth]) -> Result<Vec<Fact>> {
+    let mut vitals: BTreeMap<&ServiceKey, ServiceVitals> = BTreeMap::new();
+    for HostHealth { host, endpoint } in down {
+        let is_of_host =
+            |key: &ServiceKey| key.host.trim_end_matches('.').eq_ignore_ascii_case(host);
+        let has_endpoint = |service: &Service| {
+            let mut endpoints = service.endpoints.iter();
+            endpoints.any(|e| SocketAddr::new(e.address, e.port) == *endpoint)
+        };
+        let services = program.services.iter();
+        let mut having = services
+            .filter(|(key, service)| is_of_host(key) && has_endpoint(service))
+            .peekable();
+        if having.peek().is_none() {
+            bail!(
+                "--health: {host} has no endpoint {endpoint}; shunt compile lists those that it has"
+            );
+        }
+        for (key, _) in having {
+            let of_service = vitals.entry(key).or_default();
+            of_service.insert(*endpoint, Vital::Ejected);
+        }
+    }
+    let facts = vitals.into_iter().map(|(service, vitals)| Fact::Vitals {
+        service: service.clone(),
+        vitals,
+    });
+    Ok(facts.collect())
 }
 
 fn resolved(answer: &HostAnswer) -> Fact {

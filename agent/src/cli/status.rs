@@ -137,6 +137,7 @@ fn figures(view: &StatusView) -> Table {
             totals.flows_stored
         ),
     );
+    row("overflow", format!("{} connects refused", totals.overflows));
     row("torn", format!("{} connects failed", totals.torn));
     row(
         "closed",

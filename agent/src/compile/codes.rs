@@ -28,5 +28,11 @@ pub const RULE_FOR_WORKLOADS: &str = "SH3013";
 pub const NAME_UNRESOLVED: &str = "SH3014";
 /// A declared address stands for no single host: link-local IPv6, multicast or broadcast.
 pub const ADDRESS_OF_LINK: &str = "SH3015";
-/// A `VirtualService` has routes for connections.
-pub const ROUTES_NOT_CARRIED_OUT: &str = "SH3016";
+/// An older rule of the same host has a subset of the same name.
+pub const SUBSET_SHADOWED: &str = "SH3016";
+/// A rule passes connects on to the address that clients asked for, which is an automatic one.
+pub const PASSTHROUGH_NOWHERE: &str = "SH3017";
+/// A route is for some addresses of a service only.
+pub const ROUTE_OF_SOME_ADDRESSES: &str = "SH3018";
+/// A route leads to a host, port or subset that nobody declares.
+pub const ROUTE_TO_NOWHERE: &str = "SH3019";

@@ -37,6 +37,12 @@ impl Destinations {
         }
     }
 
+    /// The addresses at which clients were told to find the host.
+    pub(super) fn declared(&self) -> Vec<IpNet> {
+        let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
+        self.addresses.iter().copied().chain(vips).collect()
+    }
+
     pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, age: usize) {
         let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
         for net in self.addresses.iter().copied().chain(vips) {
@@ -45,6 +51,11 @@ impl Destinations {
         for address in &self.resolved {
             claims.resolve(claimant, age, *address);
         }
+    }
+
+    /// Whether clients that ask for the name are told addresses that exist only here.
+    pub(super) fn are_automatic(&self) -> bool {
+        self.addresses.is_empty() && !self.vips.is_empty()
     }
 
     /// A wildcard without addresses is reached by the names that clients asked us for.

@@ -15,6 +15,9 @@ use super::codes;
 use super::hosts::{Host, resolvable};
 use super::program::RefuseReason;
 
+/// The annotation of objects whose endpoints are to be emptied: they stay endpoints, and get no new connects.
+const DRAIN: &str = "shunt.internal/drain";
+
 pub(super) type Labels = Arc<BTreeMap<String, String>>;
 
 /// Where an endpoint can be reached: an address, or a name that has some.
@@ -28,7 +31,10 @@ enum Target {
 pub(super) struct Source<'a> {
     target: Target,
     ports: &'a BTreeMap<String, u16>,
+    /// 0 for one that drains.
     pub(super) weight: u32,
+    /// Whether its object says that it is unhealthy.
+    pub(super) failing: bool,
     pub(super) locality: &'a Locality,
     /// Empty: the node's own.
     pub(super) network: &'a str,
@@ -83,7 +89,8 @@ impl<'a> Sources<'a> {
         self.implicit.then(|| Source {
             target: Target::Name(name),
             ports: &NO_PORTS,
-            weight: 1,
+            weight: u32::from(!drains(entry.meta)),
+            failing: false,
             locality: &NOWHERE,
             network: "",
             labels: no_labels(),
@@ -149,6 +156,13 @@ static NO_PORTS: BTreeMap<String, u16> = BTreeMap::new();
 fn no_labels() -> Labels {
     static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
     Arc::clone(&NONE)
+}
+
+/// Whether the endpoints of an object are to get no new connects.
+fn drains(meta: &Meta) -> bool {
+    meta.annotations
+        .get(DRAIN)
+        .is_some_and(|value| value == "true")
 }
 
 /// An endpoint as it is written: in its entry, or as a workload of its own.
@@ -224,7 +238,12 @@ impl<'a> Sources<'a> {
         self.usable.push(Source {
             target,
             ports: &spec.ports,
-            weight: spec.weight.max(1),
+            weight: if drains(written.meta) {
+                0
+            } else {
+                spec.weight.max(1)
+            },
+            failing: spec.failing,
             locality: &spec.locality,
             network: &spec.network,
             labels: if spec.labels.is_empty() {

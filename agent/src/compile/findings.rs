@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{Diagnostic, Meta, ObjectId, Origin, Severity, VirtualService};
+use crate::api::{Diagnostic, Meta, ObjectId, Origin, Severity};
 use crate::model::Snapshot;
 
 use super::catalog::Entry;
 use super::endpoints::Sources;
 use super::hosts::Host;
-use super::program::ServiceKey;
-use super::{codes, destinations, locality, services};
+use super::program::{RefuseReason, ServiceKey};
+use super::{codes, destinations, locality, setting};
 
 /// What of an entry is not carried out, whatever its hosts.
 pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
-    let value = entry.meta.annotations.get(services::TRAFFIC_DISTRIBUTION)?;
+    let value = entry.meta.annotations.get(setting::TRAFFIC_DISTRIBUTION)?;
     let message = match locality::traffic_distribution(value) {
         Some((_, true)) => return None,
         Some((_, false)) => {
@@ -26,25 +26,8 @@ pub(super) fn undone(entry: &Entry) -> Option<Diagnostic> {
     };
     let code = codes::TRAFFIC_DISTRIBUTION;
     let found = Diagnostic::about(Severity::Warning, code, entry.meta, message);
-    let field = format!("metadata.annotations[{}]", services::TRAFFIC_DISTRIBUTION);
+    let field = format!("metadata.annotations[{}]", setting::TRAFFIC_DISTRIBUTION);
     Some(found.at(field, 0).hint("use PreferSameZone"))
-}
-
-/// Routes are read, and lead nowhere yet.
-pub(super) fn unrouted((meta, routes): &(&Meta, &VirtualService)) -> Option<Diagnostic> {
-    let list = match (routes.tcp.is_empty(), routes.tls.is_empty()) {
-        _ if !routes.is_for_mesh() => return None,
-        (true, true) => return None,
-        (false, _) => "tcp",
-        (true, false) => "tls",
-    };
-    let message = format!(
-        "{list} routes are not carried out: connections are spread as without the VirtualService"
-    );
-    let code = codes::ROUTES_NOT_CARRIED_OUT;
-    let found = Diagnostic::about(Severity::Warning, code, meta, message);
-    let hint = "give the ServiceEntry the endpoints and weights that the routes lead to";
-    Some(found.at(format!("spec.{list}"), 0).hint(hint))
 }
 
 /// Addresses that are not captured, as they do not stand for one host.
@@ -101,32 +84,44 @@ fn unresolved_name(entry: &Entry, name: &str, why: &str) -> Diagnostic {
     .hint("check the name, and the resolvers that the agent uses")
 }
 
-/// Rules that ask for TLS, each with the services that are refused on their account.
+/// Rules that ask for what cannot be done, each with the services that are refused on their account.
 #[derive(Default)]
-pub(super) struct TlsFindings(BTreeMap<(ObjectId, Origin), Vec<ServiceKey>>);
+pub(super) struct Refusals(BTreeMap<(ObjectId, Origin, RefuseReason), Vec<ServiceKey>>);
 
-impl TlsFindings {
-    pub(super) fn add(&mut self, id: &ObjectId, origin: &Origin, service: &ServiceKey) {
-        let rule = (id.clone(), origin.clone());
+impl Refusals {
+    pub(super) fn add(&mut self, rule: &Meta, reason: RefuseReason, service: &ServiceKey) {
+        let rule = (rule.id.clone(), rule.origin.clone(), reason);
         self.0.entry(rule).or_default().push(service.clone());
     }
 
     pub(super) fn report(self) -> impl Iterator<Item = Diagnostic> {
         /// More would make the sentence unreadable.
         const NAMED: usize = 3;
-        self.0.into_iter().map(|((id, origin), services)| {
+        self.0.into_iter().map(|((id, origin, reason), services)| {
             let mut named: Vec<String> =
                 services.iter().take(NAMED).map(ToString::to_string).collect();
             if services.len() > NAMED {
                 named.push(format!("{} more", services.len() - NAMED));
             }
-            let message = format!(
-                "TLS cannot be originated here, and plaintext is not sent in its place: connects to {} are refused",
-                named.join(", ")
-            );
-            Diagnostic::new(Severity::Error, codes::TLS_ORIGINATION, &id, &origin, message)
-                .at("spec.trafficPolicy.tls.mode", 0)
-                .hint("have the clients speak TLS themselves and set the mode to DISABLE")
+            let (code, why, field, hint) = if reason == RefuseReason::Passthrough {
+                (
+                    codes::PASSTHROUGH_NOWHERE,
+                    "PASSTHROUGH leads nowhere from automatic addresses, which are all that clients are told",
+                    "spec.trafficPolicy.loadBalancer.simple",
+                    "give the ServiceEntry spec.addresses, or have it balance over its endpoints",
+                )
+            } else {
+                (
+                    codes::TLS_ORIGINATION,
+                    "TLS cannot be originated here, and plaintext is not sent in its place",
+                    "spec.trafficPolicy.tls.mode",
+                    "have the clients speak TLS themselves and set the mode to DISABLE",
+                )
+            };
+            let message = format!("{why}: connects to {} are refused", named.join(", "));
+            Diagnostic::new(Severity::Error, code, &id, &origin, message)
+                .at(field, 0)
+                .hint(hint)
         })
     }
 }

@@ -56,6 +56,16 @@ pub(super) fn resolvable(host: &str) -> Arc<str> {
     host.trim_end_matches('.').to_ascii_lowercase().into()
 }
 
+/// A host without a dot is the name of a Kubernetes Service in the object's namespace, and so never a short host of a
+/// `ServiceEntry` (Istio's `ResolveShortnameToFQDN`).
+pub(super) fn full_name(host: &str, namespace: &str) -> String {
+    if host.contains(['.', ':']) {
+        host.to_owned()
+    } else {
+        format!("{host}.{namespace}.svc.cluster.local")
+    }
+}
+
 /// Unites the declarations of every host, in the order of its oldest entry.
 pub(super) fn unite<'a>(
     entries: &'a [Entry<'a>],

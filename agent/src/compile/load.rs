@@ -2,7 +2,8 @@
 //! arithmetic. Knows nothing of what made an endpoint unhealthy.
 //!
 //! Sources: Envoy's `LoadBalancerBase::recalculatePerPriorityState` and `distributeLoad` for priorities,
-//! `HostSetImpl::effectiveLocalityWeight` for localities. Panic mode is not there: Istio turns it off.
+//! `HostSetImpl::effectiveLocalityWeight` for localities, `recalculatePerPriorityPanic` for when health does not count any
+//! more.
 
 use super::shares::gcd;
 
@@ -18,6 +19,11 @@ pub(super) struct Health {
 }
 
 impl Health {
+    pub(super) fn add(&mut self, amount: u64, is_healthy: bool) {
+        self.total += amount;
+        self.healthy += if is_healthy { amount } else { 0 };
+    }
+
     /// 0 to 100: how much of the whole load these endpoints can carry.
     fn percent(self) -> u64 {
         let carried = OVERPROVISIONING.saturating_mul(self.healthy);
@@ -25,8 +31,49 @@ impl Health {
     }
 }
 
+/// What each priority takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Loads {
+    /// 100 in sum, or 0 when nothing can take any.
+    pub(super) percent: Vec<u64>,
+    /// Whether all endpoints of the priority share its load, healthy or not: so few are healthy that they would break
+    /// under it.
+    pub(super) in_panic: Vec<bool>,
+}
+
+/// The loads of the priorities, of which the weights and the counts of endpoints are given. One is in panic that has less
+/// than `threshold` percent of its endpoints healthy while all priorities together cannot carry the whole load.
+pub(super) fn loads(weights: &[Health], counts: &[Health], threshold: u32) -> Loads {
+    let available: u64 = weights.iter().map(|priority| priority.percent()).sum();
+    let is_in_panic = |count: &Health| {
+        available < 100 && count.healthy * 100 < count.total * u64::from(threshold.min(100))
+    };
+    let in_panic: Vec<bool> = counts.iter().map(is_in_panic).collect();
+    let all = counts.iter().map(|count| count.total).sum::<u64>();
+    let is_total = in_panic
+        .iter()
+        .zip(counts)
+        .all(|(panic, c)| *panic || c.total == 0);
+    let percent = if threshold > 0 && all > 0 && is_total && available < 100 {
+        by_counts(counts, all)
+    } else {
+        priority_loads(weights)
+    };
+    Loads { percent, in_panic }
+}
+
+/// Where every priority is in panic, each takes a load by the number of its endpoints.
+fn by_counts(counts: &[Health], all: u64) -> Vec<u64> {
+    let mut percent: Vec<u64> = counts.iter().map(|c| c.total * 100 / all).collect();
+    let left = 100 - percent.iter().sum::<u64>();
+    if let Some(first) = counts.iter().position(|count| count.total > 0) {
+        percent[first] += left;
+    }
+    percent
+}
+
 /// The load of each priority in percent: 100 in sum, or 0 when nothing is healthy.
-pub(super) fn priority_loads(priorities: &[Health]) -> Vec<u64> {
+fn priority_loads(priorities: &[Health]) -> Vec<u64> {
     let available: Vec<u64> = priorities.iter().map(|p| p.percent()).collect();
     let normalized = available.iter().sum::<u64>().min(100);
     let Some(first) = available.iter().position(|a| *a > 0) else {
@@ -127,6 +174,42 @@ mod tests {
         assert_eq!(weights[0] * 10, weights[1] * 7);
         assert!(weights[1] > 0);
         assert_eq!(weights[2], 0);
+    }
+
+    fn panicking(healthy: &[(u64, u64)], threshold: u32) -> (Vec<u64>, Vec<bool>) {
+        let health = healthy.iter().map(|(healthy, total)| Health {
+            healthy: *healthy,
+            total: *total,
+        });
+        let health: Vec<Health> = health.collect();
+        let loads = super::loads(&health, &health, threshold);
+        (loads.percent, loads.in_panic)
+    }
+
+    /// The table of Envoy's "Panic threshold" page.
+    #[test]
+    fn a_priority_with_too_few_healthy_endpoints_panics_unless_the_others_carry_the_load() {
+        let of = |first, second| panicking(&[(first, 100), (second, 100)], 50);
+        assert_eq!(of(72, 72), (vec![100, 0], vec![false, false]));
+        assert_eq!(of(71, 71), (vec![99, 1], vec![false, false]));
+        assert_eq!(of(25, 100), (vec![35, 65], vec![false, false]));
+        assert_eq!(of(5, 65), (vec![8, 92], vec![true, false]));
+        assert_eq!(of(0, 25).1, [true, true]);
+        assert_eq!(of(0, 0), (vec![50, 50], vec![true, true]));
+    }
+
+    #[test]
+    fn in_total_panic_priorities_share_by_their_sizes() {
+        assert_eq!(panicking(&[(0, 2), (0, 1)], 50).0, [67, 33]);
+        assert_eq!(panicking(&[(0, 0), (0, 3)], 50).0, [0, 100]);
+    }
+
+    #[test]
+    fn without_a_threshold_nothing_healthy_takes_no_load() {
+        assert_eq!(
+            panicking(&[(0, 3), (0, 3)], 0),
+            (vec![0, 0], vec![false, false])
+        );
     }
 
     #[test]

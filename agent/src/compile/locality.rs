@@ -20,7 +20,7 @@ pub(super) struct Place<'a> {
     /// Empty: the node's own.
     pub(super) network: &'a str,
     pub(super) labels: &'a BTreeMap<String, String>,
-    /// At least 1.
+    /// 0 for one that is to get nothing.
     pub(super) weight: u32,
 }
 
@@ -132,7 +132,7 @@ fn distributed(entry: &Distribute, localities: &[&Locality], weights: &[u64]) ->
         let sum: u64 = matching.iter().map(|i| weights[*i]).sum();
         for i in matching {
             unmatched[i] = false;
-            parts[i] = (weights[i] * u64::from(*percent)).div_ceil(sum);
+            parts[i] = (weights[i] * u64::from(*percent)).div_ceil(sum.max(1));
         }
     }
     parts
@@ -215,15 +215,27 @@ fn client_label<'a>(node: &'a Node, label: &str) -> &'a str {
     topology(label, &node.locality, &node.network).unwrap_or("")
 }
 
-/// Istio adds the topology to an endpoint's own labels, over what they say of it.
+/// Whether an endpoint carries all of `labels`, as those of a subset.
+pub(super) fn carries(place: &Place, labels: &BTreeMap<String, String>, node: &Node) -> bool {
+    let mut labels = labels.iter();
+    labels.all(|(label, value)| written_label(place, label, node) == Some(value))
+}
+
+/// Where labels order endpoints, a missing one is as good as an empty one.
 fn endpoint_label<'a>(place: &Place<'a>, label: &str, node: &'a Node) -> &'a str {
+    written_label(place, label, node).unwrap_or("")
+}
+
+/// Istio adds the topology to an endpoint's own labels, over what they say of it (`AugmentLabels`). The cluster and the
+/// node that an endpoint is on are not known but from its own labels.
+fn written_label<'a>(place: &Place<'a>, label: &str, node: &'a Node) -> Option<&'a str> {
     let network = if place.network.is_empty() {
         &node.network
     } else {
         place.network
     };
     let known = topology(label, place.locality, network).filter(|value| !value.is_empty());
-    known.unwrap_or_else(|| place.labels.get(label).map_or("", String::as_str))
+    known.or_else(|| place.labels.get(label).map(String::as_str))
 }
 
 fn topology<'a>(label: &str, locality: &'a Locality, network: &'a str) -> Option<&'a str> {

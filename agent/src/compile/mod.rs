@@ -1,6 +1,7 @@
 //! From a snapshot to a program: one pure function. The same snapshot gives the same program, whatever came before.
 
 mod catalog;
+mod cluster;
 pub mod codes;
 mod destinations;
 mod endpoints;
@@ -15,7 +16,10 @@ mod policy;
 mod prefixes;
 pub mod program;
 pub mod report;
+mod routed;
+mod routes;
 mod services;
+mod setting;
 mod shares;
 mod spread;
 
@@ -33,13 +37,17 @@ use std::sync::Arc;
 use crate::model::Snapshot;
 
 use catalog::Catalog;
+use cluster::Supplies;
 use destinations::{Destinations, Vips};
 use endpoints::Sources;
-use findings::TlsFindings;
+use findings::Refusals;
 use frontends::{Claimant, Claims};
 use hosts::Host;
 use learned::Learners;
 use policy::Policies;
+use routed::Places;
+use routes::Routes;
+use services::Routing;
 
 /// Compiles everything that `snapshot` says.
 pub fn compile(snapshot: &Snapshot) -> Compiled {
@@ -53,22 +61,33 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .map(|entry| endpoints::collect(entry, &catalog.workloads, snapshot, &mut diagnostics))
         .collect();
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
-    diagnostics.extend(catalog.routes.iter().filter_map(findings::unrouted));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
 
+    let supplies = Supplies {
+        sources: &sources,
+        policies: &policies,
+        snapshot,
+    };
+    let routes = Routes::new(&catalog.routes, &snapshot.mesh);
     let found = locate(&mut hosts, snapshot);
+    let places = Places::new(&hosts);
     let mut claimants = Vec::new();
     let mut claims = Claims::default();
     let mut learners = Learners::default();
-    let mut tls = TlsFindings::default();
+    let mut refusals = Refusals::default();
     for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
         let learns = matches!(destinations.saying, Some(Saying::Learned));
         for declared in &host.ports {
             let age = declared.entry.age;
-            let built = services::build(host, declared, &sources[age], &policies, snapshot);
-            if let Some(rule) = built.tls_rule {
-                tls.add(&rule.meta.id, &rule.meta.origin, &built.key);
+            let routing = Routing {
+                routes: &routes,
+                places: &places,
+                diagnostics: &mut diagnostics,
+            };
+            let built = services::build(host, declared, destinations, routing, supplies);
+            if let Some((rule, reason)) = built.refused_by {
+                refusals.add(rule, reason, &built.key);
             }
             destinations.claim(&mut claims, claimants.len(), age);
             if learns {
@@ -83,7 +102,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let ranges = &snapshot.vip_ranges;
     learners.claim(&snapshot.learned, &found.names, ranges, &mut claims);
     let settled = claims.settle(&claimants, &mut diagnostics);
-    diagnostics.extend(tls.report());
+    diagnostics.extend(refusals.report());
     let demand = demand(&hosts, &sources);
     diagnostics.extend(findings::unresolved(&hosts, &sources, snapshot));
     diagnostics.sort();

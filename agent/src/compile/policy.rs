@@ -1,49 +1,62 @@
-//! Which `DestinationRule` applies to a service (Istio's `PushContext.destinationRule`), and which of its policies.
+//! Which `DestinationRule` applies to a service (Istio's `PushContext.destinationRule`), and the policy that comes of it.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
+mod blocks;
+mod rules;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::api::{DestinationRule, Diagnostic, MeshConfig, Meta, Severity, TrafficPolicy};
+use crate::api::destination_rule::Subset;
+use crate::api::{
+    Algorithm, DestinationRule, Diagnostic, LocalityLbSetting, MeshConfig, Meta, Severity, TlsMode,
+};
 
 use super::codes;
 use super::spread::Policy;
 
-/// Clients of a node have no namespace, and look from this one.
-const CLIENT_NAMESPACE: &str = "default";
+use blocks::Blocks;
+use rules::{Rule, Rules};
 
-/// The policy of one service port, and the rule that it is from.
-#[derive(Clone, Copy)]
+pub(super) use blocks::{Writer, Written};
+
+/// Clients of a node have no namespace, and look from this one.
+pub(super) const CLIENT_NAMESPACE: &str = "default";
+
+/// What is in effect for a port of a host, or of a subset of it.
+#[derive(Clone, Debug)]
 pub(super) struct Applied<'a> {
-    pub(super) meta: &'a Meta,
-    pub(super) policy: &'a TrafficPolicy,
-    /// Whether it is of `portLevelSettings`, which replace the whole policy for a port.
-    pub(super) of_port: bool,
+    pub(super) policy: Arc<Policy>,
+    pub(super) locality_lb: Option<Written<'a, &'a LocalityLbSetting>>,
+    /// The rule that asks for TLS, if one does.
+    pub(super) tls: Option<&'a Meta>,
+    /// The rule whose PASSTHROUGH is in effect, if it is.
+    pub(super) passthrough: Option<&'a Meta>,
+    /// What the endpoints are chosen by.
+    pub(super) subset: Option<&'a Subset>,
+    /// Where the policy is written, in sentences.
+    pub(super) reasons: Vec<String>,
+}
+
+/// No rule for the host has the subset that a route names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoSubset {
+    pub(super) host: String,
+    pub(super) subset: String,
+    /// The rule in which it was looked for, and the subsets that this has.
+    pub(super) rule: Option<(String, Vec<String>)>,
 }
 
 /// All rules, found by host without looking at each.
 pub(super) struct Policies<'a> {
     mesh: &'a MeshConfig,
     /// Where no rule says anything.
-    default: Arc<Policy>,
+    default: Applied<'a>,
+    /// Each once, for services with equal policies share them.
+    known: RefCell<HashSet<Arc<Policy>>>,
     /// Those of the clients' namespace that are for it.
     local: Rules<'a>,
     by_namespace: HashMap<&'a str, Rules<'a>>,
-}
-
-/// Rules of one host string: the oldest that has a policy decides it, the oldest of all decides who sees it.
-struct Rule<'a> {
-    oldest: &'a DestinationRule,
-    meta: &'a Meta,
-    deciding: &'a DestinationRule,
-}
-
-#[derive(Default)]
-struct Rules<'a> {
-    exact: HashMap<String, Rule<'a>>,
-    /// By what follows the `*`.
-    wildcards: HashMap<String, Rule<'a>>,
-    /// Lengths of the keys of `wildcards`.
-    lengths: BTreeSet<usize>,
 }
 
 impl<'a> Policies<'a> {
@@ -53,9 +66,12 @@ impl<'a> Policies<'a> {
         mesh: &'a MeshConfig,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
+        let blocks = Blocks::default().with_mesh(mesh);
+        let default = Arc::new(blocks.policy(mesh));
         let mut policies = Self {
             mesh,
-            default: Arc::default(),
+            default: applied(Arc::clone(&default), &blocks, None, without_rule(&blocks)),
+            known: RefCell::new(HashSet::from([default])),
             local: Rules::default(),
             by_namespace: HashMap::new(),
         };
@@ -72,42 +88,71 @@ impl<'a> Policies<'a> {
                 policies.local.add(meta, rule);
             }
             let namespace = policies.by_namespace.entry(&meta.id.namespace).or_default();
-            if let Some(older) = namespace.add(meta, rule) {
-                diagnostics.push(shadowed(meta, rule, older));
-            }
+            diagnostics.extend(namespace.add(meta, rule).report(meta, rule));
         }
         policies
     }
 
-    /// The policy for `port` of the service `host` in `namespace`.
-    pub(super) fn find(&self, namespace: &str, host: &str, port: u16) -> Option<Applied<'a>> {
-        let rule = self.rule(namespace, host)?;
-        if let Some(policy) = rule.deciding.port_policies.get(&port) {
-            return Some(Applied {
-                meta: rule.meta,
-                policy,
-                of_port: true,
-            });
-        }
-        rule.deciding.traffic_policy.as_ref().map(|policy| Applied {
-            meta: rule.meta,
-            policy,
-            of_port: false,
-        })
+    /// What is in effect for `port` of the host `host` of `namespace`.
+    pub(super) fn of_host(&self, namespace: &str, host: &str, port: u16) -> Applied<'a> {
+        self.rule(namespace, host).map_or_else(
+            || self.default.clone(),
+            |rule| self.applied(rule, port, None),
+        )
     }
 
-    /// What the policy says of a cluster's endpoints.
-    pub(super) fn policy(&self, applied: Option<Applied<'a>>) -> Arc<Policy> {
-        let Some(applied) = applied else {
-            return Arc::clone(&self.default);
+    /// What is in effect for `port` of the host `host` of `namespace`, or for a subset of its endpoints.
+    pub(super) fn find(
+        &self,
+        namespace: &str,
+        host: &str,
+        port: u16,
+        subset: Option<&str>,
+    ) -> Result<Applied<'a>, NoSubset> {
+        let Some(name) = subset else {
+            return Ok(self.of_host(namespace, host, port));
         };
-        let balancer = applied.policy.load_balancer.clone().unwrap_or_default();
-        Arc::new(Policy {
-            algorithm: balancer.algorithm,
-            connection_pool: applied.policy.connection_pool.unwrap_or_default(),
-            outlier_detection: applied.policy.outlier_detection,
-            warmup: balancer.warmup,
-        })
+        let rule = self.rule(namespace, host);
+        let found = rule.and_then(|rule| Some((rule, *rule.subsets.get(name)?)));
+        let Some((rule, subset)) = found else {
+            return Err(NoSubset {
+                host: host.to_owned(),
+                subset: name.to_owned(),
+                rule: rule.map(|rule| {
+                    let names = rule.subsets.keys().map(|name| (*name).to_owned());
+                    (rule.meta.id.to_string(), names.collect())
+                }),
+            });
+        };
+        Ok(self.applied(rule, port, Some(subset)))
+    }
+
+    fn applied(
+        &self,
+        rule: &Rule<'a>,
+        port: u16,
+        subset: Option<(&'a Meta, &'a Subset)>,
+    ) -> Applied<'a> {
+        let mut own = Blocks::of_rule(rule.deciding, rule.meta, port);
+        if let Some((meta, subset)) = subset {
+            own = own.with_subset(subset, meta, port);
+        }
+        let blocks = own.with_mesh(self.mesh);
+        let policy = self.intern(blocks.policy(self.mesh));
+        let mut reasons = vec![rule_reason(rule, port)];
+        reasons.extend(subset.map(|(meta, subset)| subset_reason(meta, subset, port)));
+        reasons.extend(mesh_reason(&blocks));
+        applied(policy, &blocks, subset.map(|(_, subset)| subset), reasons)
+    }
+
+    fn intern(&self, policy: Policy) -> Arc<Policy> {
+        let mut known = self.known.borrow_mut();
+        if let Some(known) = known.get(&policy) {
+            return Arc::clone(known);
+        }
+        let policy = Arc::new(policy);
+        known.insert(Arc::clone(&policy));
+        policy
     }
 
     /// The first of three levels that has a match: the clients' namespace, the service's, the mesh's root.
@@ -153,58 +198,86 @@ impl<'a> Policies<'a> {
     }
 }
 
-impl<'a> Rules<'a> {
-    /// Returns the older rule that keeps this one's policy from counting, if there is one.
-    fn add(&mut self, meta: &'a Meta, spec: &'a DestinationRule) -> Option<&'a Meta> {
-        let place = if let Some(suffix) = spec.host.strip_prefix('*') {
-            self.lengths.insert(suffix.len());
-            self.wildcards.entry(suffix.to_owned())
-        } else {
-            self.exact.entry(full_name(&spec.host, &meta.id.namespace))
-        };
-        match place {
-            hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(Rule {
-                    oldest: spec,
-                    meta,
-                    deciding: spec,
-                });
-                None
-            }
-            hash_map::Entry::Occupied(mut known) if !has_policy(known.get().deciding) => {
-                known.get_mut().deciding = spec;
-                known.get_mut().meta = meta;
-                None
-            }
-            hash_map::Entry::Occupied(known) => has_policy(spec).then_some(known.get().meta),
-        }
-    }
-
-    /// The rule of the host itself, or else of the longest wildcard that holds all its names.
-    fn most_specific(&self, host: &str) -> Option<&Rule<'a>> {
-        if let Some(rule) = self.exact.get(host) {
-            return Some(rule);
-        }
-        let name = host.strip_prefix('*').unwrap_or(host);
-        let lengths = self.lengths.range(..=name.len()).rev();
-        lengths
-            .filter_map(|length| name.get(name.len() - length..))
-            .find_map(|suffix| self.wildcards.get(suffix))
+fn applied<'a>(
+    policy: Arc<Policy>,
+    blocks: &Blocks<'a>,
+    subset: Option<&'a Subset>,
+    reasons: Vec<String>,
+) -> Applied<'a> {
+    let of_rule = |by| match by {
+        Writer::Rule(meta) => Some(meta),
+        Writer::Mesh => None,
+    };
+    let tls = blocks.tls.filter(|tls| tls.block != TlsMode::Disable);
+    let balancer = blocks.load_balancer;
+    let passthrough = balancer.filter(|b| b.block.algorithm == Algorithm::Passthrough);
+    Applied {
+        policy,
+        locality_lb: balancer.and_then(|Written { by, block }| {
+            let block = block.locality_lb.as_ref()?;
+            Some(Written { by, block })
+        }),
+        tls: tls.and_then(|tls| of_rule(tls.by)),
+        passthrough: passthrough.and_then(|balancer| of_rule(balancer.by)),
+        subset,
+        reasons,
     }
 }
 
-fn has_policy(rule: &DestinationRule) -> bool {
-    rule.traffic_policy.is_some() || !rule.port_policies.is_empty()
+fn without_rule(blocks: &Blocks) -> Vec<String> {
+    let none = "no DestinationRule applies".to_owned();
+    std::iter::once(none).chain(mesh_reason(blocks)).collect()
 }
 
-/// A host without a dot is the name of a Kubernetes Service in the rule's namespace, and so never a short host of a
-/// `ServiceEntry` (Istio's `ResolveShortnameToFQDN`).
-fn full_name(host: &str, namespace: &str) -> String {
-    if host.contains(['.', ':']) {
-        host.to_owned()
+fn rule_reason(rule: &Rule, port: u16) -> String {
+    let which = if rule.deciding.port_policies.contains_key(&port) {
+        "trafficPolicy.portLevelSettings"
+    } else if rule.deciding.traffic_policy.is_some() {
+        "trafficPolicy"
     } else {
-        format!("{host}.{namespace}.svc.cluster.local")
-    }
+        return "no DestinationRule applies".to_owned();
+    };
+    format!("{which} of {} ({}) applies", rule.meta.id, rule.meta.origin)
+}
+
+fn subset_reason(meta: &Meta, subset: &Subset, port: u16) -> String {
+    let labels: Vec<String> = subset
+        .labels
+        .iter()
+        .map(|(label, value)| format!("{label}={value}"))
+        .collect();
+    let chosen = if labels.is_empty() {
+        "all endpoints".to_owned()
+    } else {
+        format!("endpoints with {}", labels.join(", "))
+    };
+    let policy = if subset.port_policies.contains_key(&port) {
+        ", with a policy of its own for the port"
+    } else if subset.traffic_policy.is_some() {
+        ", with its trafficPolicy over that"
+    } else {
+        ""
+    };
+    format!(
+        "subset {} of {} ({}:{}) holds {chosen}{policy}",
+        subset.name, meta.id, meta.origin.file, subset.line
+    )
+}
+
+/// Which blocks are the mesh's.
+fn mesh_reason(blocks: &Blocks) -> Option<String> {
+    let is_mesh = |by: Option<Writer>| matches!(by, Some(Writer::Mesh));
+    let pool = is_mesh(blocks.connection_pool.map(|block| block.by));
+    let detection = is_mesh(blocks.outlier_detection.map(|block| block.by));
+    let which = match (pool, detection) {
+        (true, true) => "connectionPool and outlierDetection",
+        (true, false) => "connectionPool",
+        (false, true) => "outlierDetection",
+        (false, false) => return None,
+    };
+    Some(format!(
+        "{which} of the mesh's defaultTrafficPolicy stands where no rule says otherwise"
+    ))
 }
 
 fn for_workloads(meta: &Meta) -> Diagnostic {
@@ -214,12 +287,5 @@ fn for_workloads(meta: &Meta) -> Diagnostic {
         .hint("remove workloadSelector to apply the rule to every client")
 }
 
-fn shadowed(meta: &Meta, rule: &DestinationRule, older: &Meta) -> Diagnostic {
-    let message = format!(
-        "the trafficPolicy for {} is that of the older {} ({})",
-        rule.host, older.id, older.origin
-    );
-    Diagnostic::about(Severity::Warning, codes::RULE_SHADOWED, meta, message)
-        .at("spec.trafficPolicy", 0)
-        .hint("put all that concerns a host into one DestinationRule")
-}
+#[cfg(test)]
+mod tests;

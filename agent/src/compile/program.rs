@@ -38,7 +38,7 @@ pub struct Frontend {
 pub struct Endpoint {
     pub address: IpAddr,
     pub port: u16,
-    /// At least 1.
+    /// 0 for one that drains: it gets no new connects.
     pub weight: u32,
     /// Part of the service's new connections, in units of which all endpoints of the service together have
     /// `Service::total()`; 0 for an endpoint that gets none (another priority, `distribute`).
@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub cluster: u32,
     pub locality: Locality,
     pub vital: Vital,
+    /// Whether its object says that it is unhealthy, which nothing that is observed of it outweighs.
+    pub failing: bool,
     pub labels: Arc<BTreeMap<String, String>>,
     /// The object and line that it comes from.
     pub object: Arc<ObjectId>,
@@ -58,13 +60,15 @@ pub struct Endpoint {
     pub hostname: Option<Arc<str>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefuseReason {
     /// A `DestinationRule` asks for TLS, which is never given up for plaintext.
     TlsOrigination,
     UnixSocket,
     /// All endpoints are in networks that are reached only through a gateway.
     NetworkGateway,
+    /// A `DestinationRule` passes connects on to where clients sent them, which is an automatic address.
+    Passthrough,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,19 @@
 //! The program as `shunt compile -o json` shows it: what the kernel would hold, in the words of the objects. The field
 //! names are stable: others script against them.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::api::{Diagnostic, Resolution};
+use crate::api::Diagnostic;
+use crate::model::Vital;
+
+pub use policy::{
+    ReportedConnectionPool, ReportedKeepalive, ReportedOutlierDetection, ReportedWarmup,
+};
 
 use super::program::{Action, Compiled, Endpoint, Frontend, RefuseReason, Service, ServiceKey};
 
@@ -27,8 +34,14 @@ pub struct ReportedService {
     /// As Istio names it; empty where the entry leaves it open.
     pub protocol: String,
     pub resolution: String,
-    /// What is carried out, by Istio's name for it.
+    /// How an endpoint is picked, by Istio's name for it; `CONSISTENT_HASH/` and the table for what hashes clients.
     pub load_balancer: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<ReportedWarmup>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_pool: Option<ReportedConnectionPool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<ReportedOutlierDetection>,
     /// `address:port` or `cidr:port`, IPv6 in brackets.
     pub frontends: Vec<String>,
     pub endpoints: Vec<ReportedEndpoint>,
@@ -48,6 +61,11 @@ pub struct ReportedEndpoint {
     /// `region/zone/subzone`; empty where unknown.
     pub locality: String,
     pub healthy: bool,
+    /// `healthy`, `warming`, `ejected` or `unhealthy`.
+    pub health: &'static str,
+    /// The subset of the host that it was chosen for, where a route names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
     pub labels: BTreeMap<String, String>,
 }
 
@@ -73,19 +91,24 @@ pub fn report(compiled: &Compiled, files: &[Diagnostic]) -> Report {
 }
 
 fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> ReportedService {
-    let total = service.total();
+    let first = service.clusters.first().map(|cluster| &cluster.policy);
     ReportedService {
         namespace: key.namespace.to_string(),
         host: key.host.to_string(),
         port: key.port,
         protocol: service.protocol.to_string(),
         resolution: service.resolution.to_string(),
-        load_balancer: load_balancer(service.resolution),
+        load_balancer: policy::load_balancer(service),
+        warmup: first.and_then(|p| p.warmup.as_ref()).map(policy::warmup),
+        connection_pool: first.and_then(|p| policy::connection_pool(&p.connection_pool)),
+        outlier_detection: first
+            .and_then(|p| p.outlier_detection.as_ref())
+            .map(policy::outlier_detection),
         frontends: frontends.iter().map(ToString::to_string).collect(),
         endpoints: service
             .endpoints
             .iter()
-            .map(|endpoint| reported_endpoint(endpoint, total))
+            .map(|endpoint| reported_endpoint(endpoint, service))
             .collect(),
         refused: match service.action {
             Action::Balance | Action::Original { .. } => None,
@@ -94,7 +117,9 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
     }
 }
 
-fn reported_endpoint(endpoint: &Endpoint, total: u64) -> ReportedEndpoint {
+fn reported_endpoint(endpoint: &Endpoint, service: &Service) -> ReportedEndpoint {
+    let total = service.total();
+    let cluster = service.clusters.get(endpoint.cluster as usize);
     #[expect(
         clippy::cast_precision_loss,
         reason = "shares and totals are below 2^32, which a double holds exactly"
@@ -107,18 +132,18 @@ fn reported_endpoint(endpoint: &Endpoint, total: u64) -> ReportedEndpoint {
         priority: endpoint.priority,
         locality: endpoint.locality.to_string(),
         healthy: endpoint.vital.is_healthy(),
+        health: health(endpoint.vital),
+        subset: cluster.and_then(|cluster| cluster.subset.as_deref().map(str::to_owned)),
         labels: (*endpoint.labels).clone(),
     }
 }
 
-/// Weighted draws whatever the policy says: other algorithms are not carried out.
-const fn load_balancer(resolution: Resolution) -> &'static str {
-    match resolution {
-        Resolution::None => "PASSTHROUGH",
-        Resolution::Static
-        | Resolution::Dns
-        | Resolution::DnsRoundRobin
-        | Resolution::DynamicDns => "RANDOM",
+const fn health(vital: Vital) -> &'static str {
+    match vital {
+        Vital::Healthy => "healthy",
+        Vital::Warming(_) => "warming",
+        Vital::Ejected => "ejected",
+        Vital::Failing => "unhealthy",
     }
 }
 
@@ -127,5 +152,6 @@ const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::TlsOrigination => "TLS_ORIGINATION",
         RefuseReason::UnixSocket => "UNIX_SOCKET",
         RefuseReason::NetworkGateway => "NETWORK_GATEWAY",
+        RefuseReason::Passthrough => "PASSTHROUGH",
     }
 }

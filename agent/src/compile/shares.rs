@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::model::Vital;
 
-use super::load::{Health, effective_weights, priority_loads};
+use super::load::{Health, Loads, effective_weights, loads};
 
 /// What decides the share of one endpoint.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
-    /// At least 1.
+    /// 0 for one that is as good as not there.
     pub(super) weight: u32,
     pub(super) vital: Vital,
     /// From 0, without gaps.
@@ -31,13 +31,15 @@ const LIMIT: u128 = u32::MAX as u128;
 
 /// The share of each part. `groups`: the weight of each locality where localities are weighted as such (then one of
 /// weight 0 is as good as not there); without them the weights of endpoints alone decide within a priority.
+/// `panic_percent`: where fewer of a priority's endpoints are healthy and the others cannot carry its load, all of its
+/// endpoints share it by weight, healthy or not.
 ///
-/// The shares have no common divisor, sum up to at most `u32::MAX`, and are all 0 if nothing healthy is left.
-pub(super) fn divide(parts: &[Part], groups: Option<&[u64]>) -> Vec<u64> {
-    let pools = pools(parts, groups);
+/// The shares have no common divisor, sum up to at most `u32::MAX`, and are all 0 if nothing is left that takes any.
+pub(super) fn divide(parts: &[Part], groups: Option<&[u64]>, panic_percent: u32) -> Vec<u64> {
+    let rules = Rules::new(parts, groups, panic_percent);
+    let pools = pools(parts, &rules);
     let in_pool = |part: &Part| {
-        let key = (part.priority, groups.map_or(0, |_| part.group));
-        let pool = pools.get(&key).filter(|_| part.vital.is_healthy());
+        let pool = pools.get(&rules.pool(part)).filter(|_| rules.takes(part));
         pool.map_or((0, Ratio::ZERO), |pool| (part.drawn(), pool.unit))
     };
     let drawn: Vec<(u64, Ratio)> = parts.iter().map(in_pool).collect();
@@ -46,6 +48,58 @@ pub(super) fn divide(parts: &[Part], groups: Option<&[u64]>) -> Vec<u64> {
         drawn.iter().map(near).collect()
     });
     fit(wide)
+}
+
+/// Who takes part in what.
+struct Rules<'g> {
+    groups: Option<&'g [u64]>,
+    loads: Loads,
+}
+
+/// Of a pool: its priority, and its locality where those are weighted.
+type PoolKey = (u32, u32);
+
+impl<'g> Rules<'g> {
+    fn new(parts: &[Part], groups: Option<&'g [u64]>, panic_percent: u32) -> Self {
+        let mut rules = Self {
+            groups,
+            loads: Loads::default(),
+        };
+        let last = parts.iter().map(|part| part.priority).max().unwrap_or(0);
+        let mut weights = vec![Health::default(); last as usize + 1];
+        let mut counts = weights.clone();
+        for part in parts.iter().filter(|part| rules.is_there(part)) {
+            let priority = part.priority as usize;
+            weights[priority].add(u64::from(part.weight), part.vital.is_healthy());
+            counts[priority].add(1, part.vital.is_healthy());
+        }
+        rules.loads = loads(&weights, &counts, panic_percent);
+        rules
+    }
+
+    fn is_there(&self, part: &Part) -> bool {
+        let weight = |groups: &[u64]| groups[part.group as usize];
+        part.weight > 0 && self.groups.is_none_or(|groups| weight(groups) > 0)
+    }
+
+    fn is_in_panic(&self, priority: u32) -> bool {
+        self.loads.in_panic[priority as usize]
+    }
+
+    /// Localities do not count in panic.
+    fn pool(&self, part: &Part) -> PoolKey {
+        let is_one = self.groups.is_none() || self.is_in_panic(part.priority);
+        (part.priority, if is_one { 0 } else { part.group })
+    }
+
+    fn takes(&self, part: &Part) -> bool {
+        self.is_there(part) && (part.vital.is_healthy() || self.is_in_panic(part.priority))
+    }
+
+    fn weight_of(&self, (priority, group): PoolKey) -> u64 {
+        let groups = self.groups.filter(|_| !self.is_in_panic(priority));
+        groups.map_or(1, |groups| groups[group as usize])
+    }
 }
 
 /// The shares of several pools of endpoints as parts of one whole: each pool comes with its weight and the shares within it.
@@ -91,48 +145,35 @@ pub(super) fn join(pools: Vec<(u64, Vec<u64>)>) -> (Vec<Vec<u64>>, u64) {
 /// Endpoints among which only weights decide: one priority, or one locality of it.
 struct Pool {
     health: Health,
-    /// What the healthy count.
+    /// What those count who take a part.
     weight: u64,
     /// The share of one unit of weight.
     unit: Ratio,
 }
 
-fn pools(parts: &[Part], groups: Option<&[u64]>) -> BTreeMap<(u32, u32), Pool> {
-    let mut pools: BTreeMap<(u32, u32), Pool> = BTreeMap::new();
-    let last = parts.iter().map(|part| part.priority).max().unwrap_or(0);
-    let mut priorities = vec![Health::default(); last as usize + 1];
-    for part in parts {
-        if groups.is_some_and(|weights| weights[part.group as usize] == 0) {
-            continue;
-        }
-        let key = (part.priority, groups.map_or(0, |_| part.group));
-        let pool = pools.entry(key).or_insert(Pool {
+fn pools(parts: &[Part], rules: &Rules) -> BTreeMap<PoolKey, Pool> {
+    let mut pools: BTreeMap<PoolKey, Pool> = BTreeMap::new();
+    for part in parts.iter().filter(|part| rules.is_there(part)) {
+        let pool = pools.entry(rules.pool(part)).or_insert(Pool {
             health: Health::default(),
             weight: 0,
             unit: Ratio::ZERO,
         });
-        let priority = &mut priorities[part.priority as usize];
-        priority.total += u64::from(part.weight);
-        pool.health.total += 1;
-        if part.vital.is_healthy() {
-            priority.healthy += u64::from(part.weight);
-            pool.health.healthy += 1;
-            pool.weight += part.drawn();
-        }
+        let takes = rules.takes(part);
+        pool.health.add(1, takes);
+        pool.weight += if takes { part.drawn() } else { 0 };
     }
-    for (priority, load) in (0..).zip(priority_loads(&priorities)) {
-        let mut of_priority: Vec<(u32, &mut Pool)> = pools
+    for (priority, load) in (0..).zip(&rules.loads.percent) {
+        let of_priority: Vec<(PoolKey, &mut Pool)> = pools
             .range_mut((priority, 0)..=(priority, u32::MAX))
-            .map(|((_, group), pool)| (*group, pool))
+            .map(|(key, pool)| (*key, pool))
             .collect();
-        let weighted = of_priority.iter().map(|(group, pool)| {
-            let weight = groups.map_or(1, |weights| weights[*group as usize]);
-            (weight, pool.health)
-        });
+        let weighted = of_priority.iter();
+        let weighted = weighted.map(|(key, pool)| (rules.weight_of(*key), pool.health));
         let effective = effective_weights(&weighted.collect::<Vec<_>>());
         let whole: u128 = effective.iter().sum();
-        for ((_, pool), part) in of_priority.iter_mut().zip(effective) {
-            pool.unit = Ratio::of(part, whole, load, pool.weight);
+        for ((_, pool), part) in of_priority.into_iter().zip(effective) {
+            pool.unit = Ratio::of(part, whole, *load, pool.weight);
         }
     }
     pools

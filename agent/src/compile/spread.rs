@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::{Algorithm, ConnectionPool, OutlierDetection, Warmup};
-use crate::model::ServiceVitals;
+use crate::model::{ServiceVitals, Vital};
 
 use super::program::{Action, Endpoint, Service};
 use super::shares::{self, Part};
 
 /// What a `DestinationRule` says of the endpoints of a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     pub algorithm: Algorithm,
     pub connection_pool: ConnectionPool,
@@ -43,6 +43,12 @@ impl Cluster {
             policy: Arc::default(),
         }
     }
+
+    /// `minHealthPercent`: with fewer healthy endpoints, health does not count.
+    fn panic_percent(&self) -> u32 {
+        let detection = self.policy.outlier_detection;
+        detection.map_or(0, |detection| detection.min_health_percent)
+    }
 }
 
 impl Service {
@@ -58,7 +64,11 @@ impl Service {
     pub(super) fn examine(&mut self, vitals: &ServiceVitals) {
         for endpoint in &mut self.endpoints {
             let place = SocketAddr::new(endpoint.address, endpoint.port);
-            endpoint.vital = vitals.get(&place).copied().unwrap_or_default();
+            endpoint.vital = if endpoint.failing {
+                Vital::Failing
+            } else {
+                vitals.get(&place).copied().unwrap_or_default()
+            };
         }
         self.spread();
     }
@@ -106,7 +116,11 @@ impl Service {
             let parts: Vec<Part> = self.endpoints.iter().filter(members).map(part).collect();
             pools.push((
                 u64::from(cluster.weight),
-                shares::divide(&parts, cluster.localities.as_deref()),
+                shares::divide(
+                    &parts,
+                    cluster.localities.as_deref(),
+                    cluster.panic_percent(),
+                ),
             ));
         }
         let (joined, unserved) = shares::join(pools);

@@ -14,10 +14,14 @@ use agent_common::abi::{TCP, UDP};
 
 use super::*;
 
+mod clusters;
 mod destinations;
+mod health;
 mod laws;
 mod names;
 mod policies;
+mod reported;
+mod routes;
 mod targets;
 
 /// The compiled `objects`, where names resolve to `answers`.

@@ -7,12 +7,13 @@ pub struct Limits {
     pub frontends: u32,
     /// CIDR addresses; about 60 bytes each, allocated as used.
     pub prefixes: u32,
-    /// Arena cells of 32 bytes: two for a service with one endpoint, one more for each further endpoint, and room for
-    /// the old and the new group of whatever changes at once.
+    /// Arena cells of 32 bytes: two for a service with one endpoint, one more for each further endpoint, one for limits and
+    /// options of sockets, one for each 16 places of the table of an algorithm that has one (4097 for Maglev's usual), and room
+    /// for the old and the new group of whatever changes at once.
     pub cells: u32,
-    /// 16 bytes per CPU each, and 8.
+    /// 16 bytes per CPU each, and 32.
     pub services: u32,
-    /// 16 bytes per CPU each, and 8.
+    /// 16 bytes per CPU each, and 32.
     pub endpoints: u32,
     /// Redirected sockets that are remembered at once; 64 bytes each. A power of two.
     pub flows: u32,

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use agent_common::abi::{
-    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Port, Range, Slot,
-};
+use agent_common::abi::{Address, Cell, Config, Counter, FrontendKey, FrontendWord, Port, Range};
 use agent_common::{Connect, Tables};
 
 use crate::dataplane::Limits;
@@ -69,8 +67,8 @@ pub struct MemoryTables {
     pub prefixes: MemoryMap<PrefixKey, u32>,
     cells: Vec<Cell>,
     config: Config,
-    /// Records that name an endpoint, as a test has it.
-    pub open: BTreeMap<u32, u64>,
+    /// Records that count as open at an endpoint or a service, as a test has it.
+    pub open: BTreeMap<u32, u32>,
     /// The listener that answers in the place of each name server, as a test has it.
     pub name_servers: BTreeMap<IpAddr, (Address, Port)>,
 }
@@ -105,12 +103,12 @@ impl Tables for MemoryTables {
             .map(|(_, &id)| id)
     }
 
-    fn header(&self, cell: u32) -> Option<&GroupHeader> {
-        self.cells.get(cell as usize).map(Cell::as_header)
+    fn cell(&self, cell: u32) -> Option<&Cell> {
+        self.cells.get(cell as usize)
     }
 
-    fn slot(&self, cell: u32) -> Option<&Slot> {
-        self.cells.get(cell as usize).map(Cell::as_slot)
+    fn open(&self, index: u32) -> u32 {
+        self.open.get(&index).copied().unwrap_or_default()
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
@@ -150,10 +148,6 @@ impl Store for MemoryTables {
 
     fn counter(&self, _index: u32) -> Counter {
         Counter::default()
-    }
-
-    fn open(&self, endpoint: u32) -> u64 {
-        self.open.get(&endpoint).copied().unwrap_or_default()
     }
 
     fn reset_counter(&mut self, _index: u32) {}

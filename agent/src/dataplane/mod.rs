@@ -32,7 +32,7 @@ pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
 pub use engine::{Applied, Engine};
 pub use kernel::{
-    AttachError, Counts, Dataplane, EndpointCounts, Fill, Heart, KernelTables, LISTENERS,
+    AttachError, Counts, Dataplane, EndpointCounts, Events, Fill, Heart, KernelTables, LISTENERS,
     Listeners, LoadError, LoadOptions, Origins, ProgramFigures, ServiceCounts,
 };
 pub use limits::Limits;

@@ -161,7 +161,8 @@ impl Plan {
     ) -> Option<u32> {
         let content = Content::of(service);
         let layout = Layout::new(&content);
-        let Some(run) = alloc.space.allocate(layout.cells()) else {
+        let cells = layout.cells();
+        let Some(run) = cells.and_then(|cells| alloc.space.allocate(cells)) else {
             self.refused.push((key.clone(), Limit::Cells));
             return None;
         };

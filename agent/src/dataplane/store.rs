@@ -45,8 +45,6 @@ pub trait Store: Tables {
     fn wait_for_readers(&mut self) -> io::Result<()>;
     /// An element of COUNTERS, summed over the CPUs.
     fn counter(&self, index: u32) -> Counter;
-    /// How many records name the endpoint: an element of ENDPOINTS.
-    fn open(&self, endpoint: u32) -> u64;
     /// Sets an element of COUNTERS to zero, for its next owner.
     fn reset_counter(&mut self, index: u32);
 }

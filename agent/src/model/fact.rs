@@ -63,5 +63,5 @@ pub enum Fact {
         service: ServiceKey,
         vitals: ServiceVitals,
     },
-    Mesh(MeshConfig),
+    Mesh(Box<MeshConfig>),
 }

@@ -130,6 +130,7 @@ pub(crate) fn endpoint(address: &str) -> WorkloadEntry {
         locality: Locality::default(),
         weight: 1,
         service_account: String::new(),
+        failing: false,
         line: 9,
     }
 }

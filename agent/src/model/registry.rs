@@ -87,8 +87,8 @@ impl Registry {
                 true
             }
             Fact::Mesh(mesh) => {
-                let changed = self.mesh != mesh;
-                self.mesh = mesh;
+                let changed = self.mesh != *mesh;
+                self.mesh = *mesh;
                 changed
             }
         }

@@ -27,7 +27,7 @@ pub fn find(tables: &impl Tables, connect: &Connect) -> Option<u32> {
     exact.or_else(by_prefix).map(FrontendWord::group)
 }
 
-/// The probability of each endpoint for sockets of `family`, in parts of what all have together. Empty for a group that
+/// The probability of each endpoint, by weight for sockets of `family`, in parts of what all have together. Empty for a group that
 /// is not spread over endpoints.
 pub fn shares(
     tables: &impl Tables,
@@ -39,10 +39,15 @@ pub fn shares(
     if header.action() != Some(Action::Balance) {
         return Ok(shares);
     }
-    let table = match family {
+    let cell = match family {
         Family::V4 => header.v4(group),
-        Family::V6 => header.any(group),
+        Family::V6 => Some(group),
     };
+    let Some(cell) = cell else {
+        return Ok(shares);
+    };
+    let header = tables.header(cell).context("the table has no header")?;
+    let table = header.table(cell);
     let slot = |index: u32| tables.slot(table.first + index).context("no such slot");
     let mut add = |index: u32, share: u32| -> Result<()> {
         let slot = slot(index)?;

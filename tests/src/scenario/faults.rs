@@ -5,9 +5,7 @@ use std::io;
 
 use agent::dataplane::Limits;
 use agent::dataplane::{Engine, Map, MapFailure, MemoryDataplane, MemoryTables, PrefixKey, Store};
-use agent_common::abi::{
-    Address, Cell, Config, Counter, FrontendKey, FrontendWord, GroupHeader, Port, Slot,
-};
+use agent_common::abi::{Address, Cell, Config, Counter, FrontendKey, FrontendWord, Port};
 use agent_common::{Connect, Tables};
 
 /// A data plane over faulty tables.
@@ -63,12 +61,12 @@ impl Tables for FaultyTables {
         self.sound.prefix(address)
     }
 
-    fn header(&self, cell: u32) -> Option<&GroupHeader> {
-        self.sound.header(cell)
+    fn cell(&self, cell: u32) -> Option<&Cell> {
+        self.sound.cell(cell)
     }
 
-    fn slot(&self, cell: u32) -> Option<&Slot> {
-        self.sound.slot(cell)
+    fn open(&self, index: u32) -> u32 {
+        self.sound.open(index)
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
@@ -134,10 +132,6 @@ impl Store for FaultyTables {
 
     fn counter(&self, index: u32) -> Counter {
         self.sound.counter(index)
-    }
-
-    fn open(&self, endpoint: u32) -> u64 {
-        self.sound.open(endpoint)
     }
 
     fn reset_counter(&mut self, index: u32) {

@@ -121,6 +121,14 @@ fn agrees(verdict: &Verdict, connect: &Connect, expected: &Expected) -> bool {
         (Verdict::Rewrite { address, port, .. }, Expected::Spread(spread)) => {
             spread.contains_key(&SocketAddr::new(ip_address(*address), port.get()))
         }
+        // What goes to clusters without an endpoint.
+        (
+            Verdict::Deny {
+                reason: Reason::NoEndpoint,
+                ..
+            },
+            Expected::Spread(spread),
+        ) => spread.keys().any(|at| at.port() == 0),
         (Verdict::Deny { reason, .. }, Expected::Fate(fate)) => matches!(
             (reason, fate),
             (Reason::PortNotDeclared, Fate::Refused)

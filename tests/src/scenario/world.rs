@@ -116,7 +116,7 @@ impl World {
     fn start_again(&mut self) {
         let vips = self.vips.clone();
         self.registry = Registry::new(self.node.clone(), VipRanges::default(), vips);
-        self.registry.apply(Fact::Mesh(self.mesh.clone()));
+        self.registry.apply(Fact::Mesh(Box::new(self.mesh.clone())));
         for (name, decoded) in self.files.clone() {
             self.tell(&name, FileFact::Read(decoded));
         }

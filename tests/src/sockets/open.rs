@@ -13,7 +13,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{self, AddressFamily, SocketType, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
 
-use super::{Feature, Transport};
+use super::{Feature, SocketOption, Transport};
 
 /// The first device of a network namespace.
 const LOOPBACK: u32 = 1;
@@ -33,6 +33,8 @@ pub enum Setting {
     FastOpenConnect,
     /// Leaves no memory for options (`net.core.optmem_max`), by joining groups. For datagrams over IPv6.
     NoOptionMemory,
+    /// `TCP_USER_TIMEOUT`, in milliseconds.
+    UserTimeout(u32),
 }
 
 /// A socket of the family. A connection is reset when it is closed, so that its port is free at once.
@@ -95,6 +97,10 @@ pub(super) fn set(socket: &OwnedFd, setting: &Setting) -> io::Result<()> {
             };
             set_option(socket, level, option, &device)?;
         }
+        Setting::UserTimeout(milliseconds) => {
+            let value = milliseconds.to_ne_bytes();
+            set_option(socket, libc::SOL_TCP, libc::TCP_USER_TIMEOUT, &value)?;
+        }
         Setting::NoOptionMemory => use_option_memory_up(socket)?,
     }
     Ok(())
@@ -153,6 +159,18 @@ pub(super) fn has(socket: &OwnedFd, feature: Feature) -> io::Result<bool> {
             Ok(info[OPTIONS] & SYN_DATA != 0)
         }
     }
+}
+
+pub(super) fn option(socket: &OwnedFd, option: SocketOption) -> io::Result<i32> {
+    let (level, option) = match option {
+        SocketOption::Keepalive => (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+        SocketOption::KeepaliveTime => (libc::SOL_TCP, libc::TCP_KEEPIDLE),
+        SocketOption::KeepaliveInterval => (libc::SOL_TCP, libc::TCP_KEEPINTVL),
+        SocketOption::KeepaliveProbes => (libc::SOL_TCP, libc::TCP_KEEPCNT),
+        SocketOption::UserTimeout => (libc::SOL_TCP, libc::TCP_USER_TIMEOUT),
+    };
+    let [a, b, c, d, ..] = get_option(socket, level, option)?;
+    Ok(i32::from_ne_bytes([a, b, c, d]))
 }
 
 /// The first bytes of the option's value.

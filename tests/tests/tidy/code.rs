@@ -25,6 +25,10 @@ const UNSAFE: &[(&str, &str)] = &[
         "the verifier's log of what aya loads is had by replacing a function of the C library",
     ),
     (
+        "agent/src/dataplane/kernel/events.rs",
+        "a descriptor is watched for as long as its owner lives",
+    ),
+    (
         "agent/src/dataplane/kernel/mapping.rs",
         "maps are written and read through shared memory",
     ),

@@ -1,12 +1,15 @@
-//! Validates a `connectionPool`, none of which is carried out.
+//! Reads and validates a `connectionPool`, of which `tcp` is carried out.
+
+use std::time::Duration;
 
 use super::super::codes;
 use super::super::findings::Findings;
 use super::super::rules;
 use super::super::tree::Cursor;
+use super::{ConnectionPool, Keepalive};
 
-/// Reports what Istio refuses.
-pub(super) fn check(pool: &Cursor<'_>, findings: &mut Findings) {
+/// Reads a pool that conforms to its schema.
+pub(in crate::api) fn read(pool: &Cursor<'_>, findings: &mut Findings) -> ConnectionPool {
     if !pool.has("tcp") && !pool.has("http") {
         let message = "the connection pool says nothing";
         findings.error(
@@ -16,25 +19,40 @@ pub(super) fn check(pool: &Cursor<'_>, findings: &mut Findings) {
             "remove it, or write tcp or http below it",
         );
     }
-    if let Some(tcp) = pool.field("tcp") {
-        check_tcp(&tcp, findings);
-    }
     if let Some(http) = pool.field("http") {
         check_http(&http, findings);
     }
+    pool.field("tcp")
+        .map(|tcp| read_tcp(&tcp, findings))
+        .unwrap_or_default()
 }
 
-fn check_tcp(tcp: &Cursor<'_>, findings: &mut Findings) {
+fn read_tcp(tcp: &Cursor<'_>, findings: &mut Findings) -> ConnectionPool {
     rules::not_negative(tcp, &["maxConnections"], findings);
-    rules::duration(tcp, "connectTimeout", findings);
-    rules::duration(tcp, "maxConnectionDuration", findings);
     // 0 turns the timeout off.
-    if tcp.int("idleTimeout") != Some(0) {
-        rules::duration(tcp, "idleTimeout", findings);
+    let idle_timeout = if tcp.int("idleTimeout") == Some(0) {
+        Some(Duration::ZERO)
+    } else {
+        rules::duration(tcp, "idleTimeout", findings)
+    };
+    ConnectionPool {
+        max_connections: rules::count(tcp, "maxConnections").filter(|most| *most > 0),
+        connect_timeout: rules::duration(tcp, "connectTimeout", findings),
+        keepalive: tcp
+            .field("tcpKeepalive")
+            .map(|keepalive| read_keepalive(&keepalive, findings)),
+        idle_timeout,
+        max_connection_duration: rules::duration(tcp, "maxConnectionDuration", findings),
     }
-    if let Some(keepalive) = tcp.field("tcpKeepalive") {
-        rules::duration(&keepalive, "time", findings);
-        rules::duration(&keepalive, "interval", findings);
+}
+
+/// Reads a `tcpKeepalive`, of a rule or of the mesh.
+pub(in crate::api) fn read_keepalive(keepalive: &Cursor<'_>, findings: &mut Findings) -> Keepalive {
+    Keepalive {
+        // As in Istio, 0 leaves it to the system.
+        probes: rules::count(keepalive, "probes").filter(|probes| *probes > 0),
+        time: rules::duration(keepalive, "time", findings),
+        interval: rules::duration(keepalive, "interval", findings),
     }
 }
 

@@ -1,146 +1,97 @@
-//! Reads and validates a `loadBalancer`, of which the locality setting is carried out.
-
-use std::collections::BTreeSet;
+//! Reads and validates a `loadBalancer`.
 
 use super::super::codes;
 use super::super::findings::Findings;
 use super::super::rules;
 use super::super::tree::Cursor;
-use super::{LocalityLbSetting, locality_setting};
+use super::{Algorithm, LoadBalancer, Warmup, consistent_hash, locality_setting};
 
-/// Envoy's limit of a Maglev table.
-const MAGLEV_LIMIT: i128 = 5_000_011;
+/// Istio's part of its weight, in percent, that an endpoint gets at first where none is written.
+const MINIMUM_PERCENT: f64 = 10.0;
 
-/// The locality setting, where there is one.
+/// Reads a block that conforms to its schema.
 pub(super) fn read(
     balancer: &Cursor<'_>,
     has_outlier_detection: bool,
     findings: &mut Findings,
-) -> Option<LocalityLbSetting> {
+) -> LoadBalancer {
     rules::at_most_one(balancer, &["simple", "consistentHash"], findings);
     rules::at_most_one(
         balancer,
         &["localityLbSetting", "zoneAwareLbSetting"],
         findings,
     );
-    check_simple(balancer, findings);
-    if let Some(hash) = balancer.field("consistentHash") {
-        check_consistent_hash(&hash, findings);
-    }
-    rules::duration(balancer, "warmupDurationSecs", findings);
-    if let Some(warmup) = balancer.field("warmup") {
-        check_warmup(&warmup, findings);
-    }
+    let algorithm = balancer.field("consistentHash").map_or_else(
+        || simple(balancer.text("simple")),
+        |hash| consistent_hash::read(&hash, findings),
+    );
     if let Some(setting) = balancer.field("zoneAwareLbSetting") {
         locality_setting::check_failover(&setting, findings);
     }
-    let setting = balancer.field("localityLbSetting")?;
-    if !has_outlier_detection {
-        report_idle_failover(&setting, findings);
+    let locality_lb = balancer.field("localityLbSetting").map(|setting| {
+        if !has_outlier_detection {
+            report_idle_failover(&setting, findings);
+        }
+        locality_setting::read(&setting, findings)
+    });
+    LoadBalancer {
+        algorithm,
+        warmup: read_warmup(balancer, algorithm, findings),
+        locality_lb,
     }
-    Some(locality_setting::read(&setting, findings))
 }
 
-fn check_simple(balancer: &Cursor<'_>, findings: &mut Findings) {
-    let simple = balancer.text("simple");
-    let instead = match simple {
-        "ROUND_ROBIN" => {
-            "endpoints are picked at random by weight, which gives each the same share in the long run"
-        }
-        "PASSTHROUGH" => {
-            "connections are spread over the endpoints; write resolution: NONE to pass them on"
-        }
-        // At random by weight is what these come to, where no requests are counted.
-        _ => return,
-    };
-    let message = format!("the algorithm {simple} is not carried out");
-    findings.warning(
-        codes::LOAD_BALANCER_NOT_CARRIED_OUT,
-        balancer.spot_of("simple"),
-        message,
-        instead,
-    );
+fn simple(name: &str) -> Algorithm {
+    match name {
+        "ROUND_ROBIN" => Algorithm::RoundRobin,
+        "RANDOM" => Algorithm::Random,
+        "PASSTHROUGH" => Algorithm::Passthrough,
+        _ => Algorithm::LeastRequest,
+    }
 }
 
-fn check_consistent_hash(hash: &Cursor<'_>, findings: &mut Findings) {
-    rules::at_most_one(
-        hash,
-        &[
-            "httpHeaderName",
-            "httpCookie",
-            "useSourceIp",
-            "httpQueryParameterName",
-        ],
-        findings,
-    );
-    rules::at_most_one(hash, &["ringHash", "maglev"], findings);
-    if let Some(cookie) = hash.field("httpCookie") {
-        check_cookie(&cookie, findings);
-    }
-    if hash.int("minimumRingSize").is_some_and(|size| size != 0) {
-        let message = "`minimumRingSize` is deprecated here";
+/// The warmup, where it goes with the algorithm.
+fn read_warmup(
+    balancer: &Cursor<'_>,
+    algorithm: Algorithm,
+    findings: &mut Findings,
+) -> Option<Warmup> {
+    let short = rules::duration(balancer, "warmupDurationSecs", findings);
+    if short.is_some() {
         findings.warning(
             codes::DEPRECATED,
-            hash.spot_of("minimumRingSize"),
-            message,
-            "write it below ringHash",
-        );
-        if hash.has("ringHash") || hash.has("maglev") {
-            let message = "`minimumRingSize` and a hash algorithm exclude each other";
-            findings.error(
-                codes::CONSISTENT_HASH,
-                hash.spot_of("minimumRingSize"),
-                message,
-                "keep the algorithm",
-            );
-        }
-    }
-    if let Some(maglev) = hash.field("maglev") {
-        let size = maglev.int("tableSize").unwrap_or(0);
-        if size >= MAGLEV_LIMIT || !is_prime(size) {
-            let message = format!("{size} is not a prime number below {MAGLEV_LIMIT}");
-            findings.error(
-                codes::CONSISTENT_HASH,
-                maglev.spot_of("tableSize"),
-                message,
-                "write a prime, such as 65537",
-            );
-        }
-    }
-}
-
-fn check_cookie(cookie: &Cursor<'_>, findings: &mut Findings) {
-    if cookie.text("name").is_empty() {
-        findings.error(
-            codes::REQUIRED,
-            cookie.spot_of("name"),
-            "the cookie has no name",
-            "write its name",
+            balancer.spot_of("warmupDurationSecs"),
+            "`warmupDurationSecs` is deprecated",
+            "write warmup.duration",
         );
     }
-    let mut names = BTreeSet::new();
-    for attribute in cookie.items("attributes") {
-        let name = attribute.text("name");
-        if name.is_empty() {
-            findings.error(
-                codes::REQUIRED,
-                attribute.spot_of("name"),
-                "the attribute has no name",
-                "write its name",
-            );
-        } else if !names.insert(name) {
-            let message = format!("the attribute `{name}` is written twice");
-            findings.error(
-                codes::CONSISTENT_HASH,
-                attribute.spot_of("name"),
-                message,
-                "remove one of them",
-            );
-        }
+    let written = balancer.field("warmup");
+    let name = if written.is_some() {
+        "warmup"
+    } else {
+        "warmupDurationSecs"
+    };
+    let warmup = match &written {
+        Some(warmup) => parts(warmup, findings),
+        None => short.map(|duration| Warmup {
+            duration,
+            minimum_percent: rounded(MINIMUM_PERCENT),
+            aggression: rounded(1000.0),
+        }),
+    }?;
+    if matches!(algorithm, Algorithm::RoundRobin | Algorithm::LeastRequest) {
+        return Some(warmup);
     }
+    findings.warning(
+        codes::LOAD_BALANCER_NOT_CARRIED_OUT,
+        balancer.spot_of(name),
+        format!("`{name}` has no effect with this algorithm"),
+        "write simple: ROUND_ROBIN or LEAST_REQUEST, or remove it",
+    );
+    None
 }
 
-fn check_warmup(warmup: &Cursor<'_>, findings: &mut Findings) {
+fn parts(warmup: &Cursor<'_>, findings: &mut Findings) -> Option<Warmup> {
     if !warmup.has("duration") {
         findings.error(
             codes::REQUIRED,
@@ -149,12 +100,10 @@ fn check_warmup(warmup: &Cursor<'_>, findings: &mut Findings) {
             "write how long it takes",
         );
     }
-    rules::duration(warmup, "duration", findings);
+    let duration = rules::duration(warmup, "duration", findings);
     rules::percent(warmup, "minimumPercent", findings);
-    if warmup
-        .number("aggression")
-        .is_some_and(|aggression| aggression <= 0.0)
-    {
+    let aggression = warmup.number("aggression").unwrap_or(1.0);
+    if aggression <= 0.0 {
         let message = "`aggression` is not above 0";
         findings.error(
             codes::RANGE,
@@ -163,6 +112,24 @@ fn check_warmup(warmup: &Cursor<'_>, findings: &mut Findings) {
             "write 1 or more",
         );
     }
+    let minimum = warmup.number("minimumPercent").unwrap_or(MINIMUM_PERCENT);
+    Some(Warmup {
+        duration: duration?,
+        minimum_percent: rounded(minimum).min(100),
+        // Below a thousandth it could as well not grow at all.
+        aggression: rounded(aggression * 1000.0).max(1),
+    })
+}
+
+/// The nearest whole number; what is negative counts as 0.
+fn rounded(number: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what is too large, negative or no number is saturated"
+    )]
+    let whole = number.round() as u32;
+    whole
 }
 
 fn report_idle_failover(setting: &Cursor<'_>, findings: &mut Findings) {
@@ -177,29 +144,5 @@ fn report_idle_failover(setting: &Cursor<'_>, findings: &mut Findings) {
                 hint,
             );
         }
-    }
-}
-
-/// By trial division: the numbers are below [`MAGLEV_LIMIT`].
-fn is_prime(number: i128) -> bool {
-    number > 0
-        && (number < 4
-            || number % 2 != 0
-                && (3..)
-                    .step_by(2)
-                    .take_while(|d| d * d <= number)
-                    .all(|d| number % d != 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn primes_are_told_as_envoy_tells_them() {
-        // Envoy counts 1 as a prime.
-        let primes: Vec<i128> = (0..30).filter(|number| is_prime(*number)).collect();
-        assert_eq!(primes, [1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
-        assert!(is_prime(65537) && !is_prime(65536));
     }
 }

@@ -21,7 +21,7 @@ pub struct LoadBalancer {
 }
 
 /// How one of several endpoints is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Of two that are drawn by weight, the one with fewer open connections for its weight.
     #[default]
@@ -35,14 +35,14 @@ pub enum Algorithm {
 }
 
 /// How clients are spread over endpoints, so that few of them move when endpoints come and go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HashTable {
     Ring { minimum_size: u64 },
     Maglev { size: u64 },
 }
 
 /// Endpoints that are new get less at first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Warmup {
     pub duration: Duration,
     /// Of its weight, at the start: 0 to 100.
@@ -52,7 +52,7 @@ pub struct Warmup {
 }
 
 /// `connectionPool.tcp`; `None` for what is not limited or set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnectionPool {
     pub max_connections: Option<u32>,
     pub connect_timeout: Option<Duration>,
@@ -63,7 +63,7 @@ pub struct ConnectionPool {
 }
 
 /// `tcpKeepalive`; what is `None` is left to the system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Keepalive {
     pub probes: Option<u32>,
     pub time: Option<Duration>,
@@ -71,7 +71,7 @@ pub struct Keepalive {
 }
 
 /// When an endpoint is taken out because connects to it fail, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OutlierDetection {
     /// Failed connects in a row, of which each is a 503 or 504 in Envoy's terms; 0 never ejects.
     pub consecutive_5xx_errors: u32,

@@ -10,8 +10,7 @@ use super::super::object::Meta;
 use super::super::rules::{self, Exports};
 use super::super::tree::Cursor;
 use super::{
-    DestinationRule, LoadBalancer, OutlierDetection, TrafficPolicy, connection_pool, load_balancer,
-    tls,
+    DestinationRule, Subset, TrafficPolicy, connection_pool, load_balancer, outlier_detection, tls,
 };
 
 /// Reads a spec that conforms to the schema.
@@ -37,8 +36,8 @@ pub(in crate::api) fn read(
             "write a host of a ServiceEntry, without port",
         );
     }
-    let policy = spec.field("trafficPolicy");
-    check_subsets(spec, findings);
+    let (traffic_policy, port_policies) = read_policies(spec, findings);
+    let subsets = read_subsets(spec, findings);
     let exports = if spec.has("workloadSelector") {
         Exports::RuleWithSelector
     } else {
@@ -46,15 +45,24 @@ pub(in crate::api) fn read(
     };
     DestinationRule {
         host: host.to_owned(),
-        traffic_policy: policy.as_ref().map(|policy| read_policy(policy, findings)),
-        port_policies: policy
-            .as_ref()
-            .map(|policy| read_port_policies(policy, findings))
-            .unwrap_or_default(),
-        subsets: Vec::new(),
+        traffic_policy,
+        port_policies,
+        subsets,
         export_to: rules::export_to(spec, "exportTo", &meta.id.namespace, exports, findings),
         workload_selector: rules::selector(spec, "matchLabels", findings),
     }
+}
+
+/// The `trafficPolicy` of a rule or of a subset, and those of its ports.
+fn read_policies(
+    parent: &Cursor<'_>,
+    findings: &mut Findings,
+) -> (Option<TrafficPolicy>, BTreeMap<u16, TrafficPolicy>) {
+    let Some(policy) = parent.field("trafficPolicy") else {
+        return (None, BTreeMap::new());
+    };
+    let whole = read_policy(&policy, findings);
+    (Some(whole), read_port_policies(&policy, findings))
 }
 
 /// The blocks that a policy has at either level.
@@ -130,59 +138,18 @@ fn read_port_policies(
 }
 
 fn read_blocks(policy: &Cursor<'_>, findings: &mut Findings) -> TrafficPolicy {
-    if let Some(pool) = policy.field("connectionPool") {
-        connection_pool::check(&pool, findings);
-    }
-    let outlier_detection = policy.field("outlierDetection");
-    if let Some(outlier) = &outlier_detection {
-        check_outlier_detection(outlier, findings);
-    }
-    let load_balancer = policy.field("loadBalancer");
+    let outlier = policy.field("outlierDetection");
+    let pool = policy.field("connectionPool");
+    let balancer = policy.field("loadBalancer");
     TrafficPolicy {
-        load_balancer: load_balancer.map(|balancer| LoadBalancer {
-            locality_lb: load_balancer::read(&balancer, outlier_detection.is_some(), findings),
-            ..LoadBalancer::default()
-        }),
-        connection_pool: None,
-        outlier_detection: outlier_detection.map(|_| OutlierDetection::default()),
+        connection_pool: pool.map(|pool| connection_pool::read(&pool, findings)),
+        load_balancer: balancer
+            .map(|balancer| load_balancer::read(&balancer, outlier.is_some(), findings)),
+        outlier_detection: outlier.map(|outlier| outlier_detection::read(&outlier, findings)),
         tls: policy
             .field("tls")
             .map(|settings| tls::read(&settings, findings)),
     }
-}
-
-fn check_outlier_detection(outlier: &Cursor<'_>, findings: &mut Findings) {
-    rules::duration(outlier, "baseEjectionTime", findings);
-    rules::duration(outlier, "interval", findings);
-    rules::percent(outlier, "maxEjectionPercent", findings);
-    rules::percent(outlier, "minHealthPercent", findings);
-    if outlier
-        .int("consecutiveErrors")
-        .is_some_and(|errors| errors != 0)
-    {
-        let message = "`consecutiveErrors` is deprecated";
-        let hint = "write consecutive5xxErrors or consecutiveGatewayErrors";
-        findings.warning(
-            codes::DEPRECATED,
-            outlier.spot_of("consecutiveErrors"),
-            message,
-            hint,
-        );
-    }
-    let local = outlier.int("consecutiveLocalOriginFailures").unwrap_or(0);
-    if local > 0 && outlier.flag("splitExternalLocalOriginErrors") != Some(true) {
-        let message = "failures of local origin are counted only when they are split from others";
-        let hint = "write splitExternalLocalOriginErrors: true, or remove this";
-        findings.error(
-            codes::OUTLIER_DETECTION,
-            outlier.spot_of("consecutiveLocalOriginFailures"),
-            message,
-            hint,
-        );
-    }
-    let message = "of outlierDetection only the presence is carried out: it turns on locality failover, but ejects no endpoint";
-    let hint = "remove endpoints that fail, or let DNS leave them out";
-    findings.warning(codes::FIELD_NOT_CARRIED_OUT, outlier.spot(), message, hint);
 }
 
 fn check_tunnel(tunnel: &Cursor<'_>, findings: &mut Findings) {
@@ -212,8 +179,9 @@ fn check_tunnel(tunnel: &Cursor<'_>, findings: &mut Findings) {
     );
 }
 
-fn check_subsets(spec: &Cursor<'_>, findings: &mut Findings) {
+fn read_subsets(spec: &Cursor<'_>, findings: &mut Findings) -> Vec<Subset> {
     let mut names = BTreeSet::new();
+    let mut subsets = Vec::with_capacity(spec.items("subsets").len());
     for subset in spec.items("subsets") {
         let name = subset.text("name");
         let spot = subset.spot_of("name");
@@ -241,10 +209,15 @@ fn check_subsets(spec: &Cursor<'_>, findings: &mut Findings) {
                 "give each subset a name of its own",
             );
         }
-        rules::labels(&subset, "labels", findings);
-        if let Some(policy) = subset.field("trafficPolicy") {
-            read_policy(&policy, findings);
-            read_port_policies(&policy, findings);
-        }
+        let labels = rules::labels(&subset, "labels", findings);
+        let (traffic_policy, port_policies) = read_policies(&subset, findings);
+        subsets.push(Subset {
+            name: name.to_owned(),
+            labels,
+            traffic_policy,
+            port_policies,
+            line: subset.node.line,
+        });
     }
+    subsets
 }

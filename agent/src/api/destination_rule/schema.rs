@@ -6,11 +6,7 @@ pub(in crate::api) static SCHEMA: Message = Message {
     fields: &[
         field("host", Type::Text),
         field("trafficPolicy", Type::Message(&TRAFFIC_POLICY)),
-        ignored(
-            "subsets",
-            Type::List(&Type::Message(&SUBSET)),
-            "connections go to all endpoints of the host",
-        ),
+        field("subsets", Type::List(&Type::Message(&SUBSET))),
         field("exportTo", Type::List(&Type::Text)),
         field("workloadSelector", Type::Message(&SELECTOR)),
     ],
@@ -28,12 +24,10 @@ static SUBSET: Message = Message {
     ],
 };
 
-const POOL_HINT: &str = "connections are neither limited nor timed; let the client do it";
-
 static TRAFFIC_POLICY: Message = Message {
     fields: &[
         field("loadBalancer", Type::Message(&LOAD_BALANCER)),
-        ignored("connectionPool", Type::Message(&CONNECTION_POOL), POOL_HINT),
+        field("connectionPool", Type::Message(&CONNECTION_POOL)),
         field("outlierDetection", Type::Message(&OUTLIER_DETECTION)),
         field("tls", Type::Message(&TLS)),
         field(
@@ -62,7 +56,7 @@ static PORT_POLICY: Message = Message {
     fields: &[
         field("port", Type::Message(&PORT_SELECTOR)),
         field("loadBalancer", Type::Message(&LOAD_BALANCER)),
-        ignored("connectionPool", Type::Message(&CONNECTION_POOL), POOL_HINT),
+        field("connectionPool", Type::Message(&CONNECTION_POOL)),
         field("outlierDetection", Type::Message(&OUTLIER_DETECTION)),
         field("tls", Type::Message(&TLS)),
     ],
@@ -75,27 +69,15 @@ static PORT_SELECTOR: Message = Message {
 static LOAD_BALANCER: Message = Message {
     fields: &[
         field("simple", Type::Enum(&SIMPLE)),
-        ignored(
-            "consistentHash",
-            Type::Message(&CONSISTENT_HASH),
-            "endpoints are picked at random by weight",
-        ),
+        field("consistentHash", Type::Message(&CONSISTENT_HASH)),
         field("localityLbSetting", Type::Message(&LOCALITY_SETTING)),
         ignored(
             "zoneAwareLbSetting",
             Type::Message(&ZONE_AWARE_SETTING),
             "use localityLbSetting",
         ),
-        ignored(
-            "warmupDurationSecs",
-            Type::Duration,
-            "new endpoints get their full share at once",
-        ),
-        ignored(
-            "warmup",
-            Type::Message(&WARMUP),
-            "new endpoints get their full share at once",
-        ),
+        field("warmupDurationSecs", Type::Duration),
+        field("warmup", Type::Message(&WARMUP)),
     ],
 };
 
@@ -181,10 +163,15 @@ static ZONE_AWARE_SETTING: Message = Message {
     ],
 };
 
-static CONNECTION_POOL: Message = Message {
+/// Of a rule or of the mesh.
+pub(in crate::api) static CONNECTION_POOL: Message = Message {
     fields: &[
         field("tcp", Type::Message(&TCP_POOL)),
-        field("http", Type::Message(&HTTP_POOL)),
+        ignored(
+            "http",
+            Type::Message(&HTTP_POOL),
+            "requests are neither limited nor timed; write tcp for what concerns connections",
+        ),
     ],
 };
 
@@ -198,7 +185,8 @@ static TCP_POOL: Message = Message {
     ],
 };
 
-static TCP_KEEPALIVE: Message = Message {
+/// Of a rule or of the mesh.
+pub(in crate::api) static TCP_KEEPALIVE: Message = Message {
     fields: &[
         field("probes", Type::Uint32),
         field("time", Type::Duration),
@@ -230,7 +218,8 @@ static HTTP2_KEEPALIVE: Message = Message {
     ],
 };
 
-static OUTLIER_DETECTION: Message = Message {
+/// Of a rule or of the mesh.
+pub(in crate::api) static OUTLIER_DETECTION: Message = Message {
     fields: &[
         field("consecutiveErrors", Type::Int32),
         field("splitExternalLocalOriginErrors", Type::Bool),
@@ -241,7 +230,11 @@ static OUTLIER_DETECTION: Message = Message {
         field("baseEjectionTime", Type::Duration),
         field("maxEjectionPercent", Type::Int32),
         field("minHealthPercent", Type::Int32),
-        field("outlierDetectionHttpErrorCodes", Type::Any),
+        ignored(
+            "outlierDetectionHttpErrorCodes",
+            Type::Any,
+            "answers are not seen; an endpoint is ejected when connects to it fail",
+        ),
     ],
 };
 

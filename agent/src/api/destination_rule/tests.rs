@@ -1,9 +1,9 @@
-//! Istio's validation of `DestinationRule`, a row for each rule, and what a valid rule is read as.
+//! Istio's validation of `DestinationRule`, a row for each rule.
 
 use super::super::decode::Decoded;
-use super::super::object::Spec;
 use super::super::specimen;
-use super::*;
+
+mod reading;
 
 fn decode_spec(spec: &str) -> Decoded {
     specimen::decode_spec("DestinationRule", spec)
@@ -359,68 +359,4 @@ fn tls_settings_are_checked() {
         ),
         ("{tls: {mode: ISTIO_MUTUAL}}", &[]),
     ]);
-}
-
-#[test]
-fn what_is_not_carried_out_is_named() {
-    let spec = "  host: a
-  trafficPolicy:
-    loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}}
-    connectionPool: {tcp: {maxConnections: 1}}
-    outlierDetection: {}
-    tls: {mode: SIMPLE}
-    portLevelSettings:
-    - port: {number: 70000}
-      loadBalancer: {consistentHash: {useSourceIp: true}}
-  subsets: [{name: a}]
-";
-    assert_eq!(
-        findings(spec),
-        [
-            "Warning SH1012 spec.trafficPolicy.loadBalancer.warmup",
-            "Warning SH1012 spec.trafficPolicy.connectionPool",
-            "Warning SH1012 spec.trafficPolicy.portLevelSettings[0].loadBalancer.consistentHash",
-            "Warning SH1012 spec.subsets",
-            "Warning SH1012 spec.trafficPolicy.outlierDetection",
-            "Warning SH1315 spec.trafficPolicy.loadBalancer.simple",
-            "Warning SH1313 spec.trafficPolicy.tls",
-            "Warning SH1304 spec.trafficPolicy.portLevelSettings[0].port.number",
-        ]
-    );
-}
-
-#[test]
-fn a_valid_rule_is_read_as_it_is_written() {
-    let decoded = decode_spec(
-        "  host: a.com
-  exportTo: ['.']
-  workloadSelector: {matchLabels: {app: x}}
-  trafficPolicy:
-    outlierDetection: {}
-    loadBalancer:
-      localityLbSetting:
-        distribute: [{from: a/*, to: {b: 100}}]
-    portLevelSettings:
-    - port: {number: 80}
-      tls: {mode: MUTUAL, credentialName: x}
-    - port: {number: 80}
-      tls: {mode: DISABLE}
-",
-    );
-    let Spec::DestinationRule(rule) = &decoded.objects[0].spec else {
-        panic!("{decoded:?}")
-    };
-    let policy = rule.traffic_policy.as_ref().unwrap();
-    assert!(policy.outlier_detection.is_some());
-    assert_eq!(policy.tls, None);
-    let setting = policy.load_balancer.as_ref().unwrap();
-    let setting = setting.locality_lb.as_ref().unwrap();
-    assert!(setting.enabled);
-    assert_eq!(setting.distribute[0].to["b"], 100);
-    assert_eq!(rule.port_policies[&80].tls, Some(TlsMode::Mutual));
-    assert!(
-        rule.port_policies[&80].outlier_detection.is_none(),
-        "a port's policy inherits nothing"
-    );
-    assert_eq!(rule.workload_selector.as_ref().unwrap()["app"], "x");
 }

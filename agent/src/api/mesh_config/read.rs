@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::codes;
 use super::super::decode::{syntax_finding, unknown_subject};
-use super::super::destination_rule::read_locality_setting;
+use super::super::destination_rule::{
+    read_connection_pool, read_keepalive, read_locality_setting, read_outlier_detection,
+};
 use super::super::diagnostic::{Diagnostic, Severity};
 use super::super::document::{self, Document};
 use super::super::findings::Findings;
@@ -227,13 +228,10 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
     if let Some(setting) = config.field("localityLbSetting") {
         mesh.locality_lb = read_locality_setting(&setting, findings);
     }
-    rules::duration(config, "dnsRefreshRate", findings);
-    if let Some(nanoseconds) = config
-        .int("dnsRefreshRate")
-        .and_then(|rate| u64::try_from(rate).ok())
-    {
-        mesh.dns_refresh_rate = Duration::from_nanos(nanoseconds);
+    if let Some(rate) = rules::duration(config, "dnsRefreshRate", findings) {
+        mesh.dns_refresh_rate = rate;
     }
+    read_connections(config, mesh, findings);
     let root = config.text("rootNamespace");
     if is_dns_label(root) {
         root.clone_into(&mut mesh.root_namespace);
@@ -257,6 +255,11 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
             Exports::Rule,
             &mut mesh.default_destination_rule_export_to,
         ),
+        (
+            "defaultVirtualServiceExportTo",
+            Exports::Rule,
+            &mut mesh.default_virtual_service_export_to,
+        ),
     ];
     for (name, kind, target) in exports {
         let written = rules::export_to(config, name, ".", kind, findings);
@@ -264,4 +267,21 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
             *target = written;
         }
     }
+}
+
+/// What the mesh says of connections to every service.
+fn read_connections(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findings) {
+    mesh.connect_timeout = rules::duration(config, "connectTimeout", findings);
+    mesh.tcp_keepalive = config
+        .field("tcpKeepalive")
+        .map(|keepalive| read_keepalive(&keepalive, findings));
+    let Some(policy) = config.field("defaultTrafficPolicy") else {
+        return;
+    };
+    mesh.default_traffic_policy.connection_pool = policy
+        .field("connectionPool")
+        .map(|pool| read_connection_pool(&pool, findings));
+    mesh.default_traffic_policy.outlier_detection = policy
+        .field("outlierDetection")
+        .map(|outlier| read_outlier_detection(&outlier, findings));
 }

@@ -1,6 +1,8 @@
 //! The fields of Istio's `MeshConfig` and `MeshNetworks`.
 
-use super::super::destination_rule::LOCALITY_SETTING;
+use super::super::destination_rule::{
+    CONNECTION_POOL, LOCALITY_SETTING, OUTLIER_DETECTION, TCP_KEEPALIVE,
+};
 use super::super::schema::{Field, Message, Type, field, ignored};
 
 /// A field that is known but has no effect here.
@@ -14,7 +16,14 @@ pub(super) static MESH_CONFIG: Message = Message {
         field("dnsRefreshRate", Type::Duration),
         field("defaultServiceExportTo", Type::List(&Type::Text)),
         field("defaultDestinationRuleExportTo", Type::List(&Type::Text)),
+        field("defaultVirtualServiceExportTo", Type::List(&Type::Text)),
         field("rootNamespace", Type::Text),
+        field("connectTimeout", Type::Duration),
+        field("tcpKeepalive", Type::Message(&TCP_KEEPALIVE)),
+        field(
+            "defaultTrafficPolicy",
+            Type::Message(&DEFAULT_TRAFFIC_POLICY),
+        ),
         unused("accessLogEncoding"),
         unused("accessLogFile"),
         unused("accessLogFormat"),
@@ -22,12 +31,9 @@ pub(super) static MESH_CONFIG: Message = Message {
         unused("caCertificates"),
         unused("certificates"),
         unused("configSources"),
-        unused("connectTimeout"),
         unused("defaultConfig"),
         unused("defaultHttpRetryPolicy"),
         unused("defaultProviders"),
-        unused("defaultTrafficPolicy"),
-        unused("defaultVirtualServiceExportTo"),
         unused("disableEnvoyListenerLog"),
         unused("discoverySelectors"),
         unused("enableAutoMtls"),
@@ -54,12 +60,18 @@ pub(super) static MESH_CONFIG: Message = Message {
         unused("serviceEntryVisibility"),
         unused("serviceScopeConfigs"),
         unused("serviceSettings"),
-        unused("tcpKeepalive"),
         unused("tlsDefaults"),
         unused("trustDomain"),
         unused("trustDomainAliases"),
         unused("verifyCertificateAtClient"),
         unused("zoneAwareLbSetting"),
+    ],
+};
+
+static DEFAULT_TRAFFIC_POLICY: Message = Message {
+    fields: &[
+        field("connectionPool", Type::Message(&CONNECTION_POOL)),
+        field("outlierDetection", Type::Message(&OUTLIER_DETECTION)),
     ],
 };
 

@@ -120,3 +120,45 @@ fn the_locality_setting_is_that_of_a_rule() {
     assert!(!mesh.locality_lb.enabled);
     assert_eq!(mesh.locality_lb.failover[0].to, "b");
 }
+
+#[test]
+fn what_the_mesh_says_of_connections_is_read_as_a_rule_is() {
+    let mesh = read_ok(
+        "connectTimeout: 3s
+tcpKeepalive: {probes: 3, time: 1m}
+defaultTrafficPolicy:
+  connectionPool: {tcp: {maxConnections: 5}}
+  outlierDetection: {interval: 1s}
+",
+    );
+    assert_eq!(mesh.connect_timeout, Some(Duration::from_secs(3)));
+    let keepalive = mesh.tcp_keepalive.unwrap();
+    assert_eq!(
+        (keepalive.probes, keepalive.time, keepalive.interval),
+        (Some(3), Some(Duration::from_mins(1)), None)
+    );
+    let policy = mesh.default_traffic_policy;
+    assert_eq!(policy.connection_pool.unwrap().max_connections, Some(5));
+    let detection = policy.outlier_detection.unwrap();
+    assert_eq!(detection.interval, Duration::from_secs(1));
+    assert_eq!((policy.load_balancer, policy.tls), (None, None));
+}
+
+#[test]
+fn what_the_mesh_says_of_connections_is_checked_as_a_rule_is() {
+    let text = "connectTimeout: 1us
+tcpKeepalive: {interval: 0s}
+defaultTrafficPolicy:
+  connectionPool: {}
+  outlierDetection: {maxEjectionPercent: 101}
+";
+    assert_eq!(
+        findings(text),
+        [
+            "1 Error SH1303 connectTimeout",
+            "2 Error SH1303 tcpKeepalive.interval",
+            "4 Error SH1302 defaultTrafficPolicy.connectionPool",
+            "5 Error SH1304 defaultTrafficPolicy.outlierDetection.maxEjectionPercent",
+        ]
+    );
+}

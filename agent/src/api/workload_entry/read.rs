@@ -10,7 +10,7 @@ use super::super::locality::Locality;
 use super::super::object::Meta;
 use super::super::rules;
 use super::super::schema::{Message, Type, field};
-use super::super::tree::Cursor;
+use super::super::tree::{Cursor, Node, Path};
 use super::{EndpointAddress, WorkloadEntry};
 
 pub(in crate::api) static SCHEMA: Message = Message {
@@ -29,6 +29,10 @@ pub(in crate::api) static SCHEMA: Message = Message {
 const LONGEST_ADDRESS: usize = 256;
 /// Istio's schema accepts one character less in a port's name than a DNS label may have.
 const LONGEST_PORT_NAME: usize = 62;
+/// The label that stands for the network where the field is empty.
+const NETWORK_LABEL: &str = "topology.istio.io/network";
+/// Istio's annotation of workloads whose status tells their health.
+const HEALTH_CHECKS: &str = "proxy.istio.io/health-checks-enabled";
 /// Labels that stand for the locality where the field is empty, the first that is there.
 const LOCALITY_LABELS: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
 
@@ -47,15 +51,35 @@ pub(in crate::api) enum Addresses {
 pub(in crate::api) fn read_object(
     spec: &Cursor<'_>,
     meta: &Meta,
+    status: Option<&Node>,
     findings: &mut Findings,
 ) -> Option<WorkloadEntry> {
     if !spec.text("serviceAccount").is_empty() {
         report_service_account(spec, findings);
     }
     let mut entry = read(spec, Addresses::Any, None, findings)?;
+    entry.failing = is_failing(meta, status);
     entry.labels.extend(meta.labels.clone());
     entry.locality = locality(spec.text("locality"), &entry.labels);
+    entry.network = network(spec.text("network"), &entry.labels);
     Some(entry)
+}
+
+/// Where health checks are on, a workload is healthy only once its status says so (Istio's `isHealthy`). Istio writes the
+/// status, so what is not understood there is nobody's mistake.
+fn is_failing(meta: &Meta, status: Option<&Node>) -> bool {
+    if meta.annotations.get(HEALTH_CHECKS).map(String::as_str) != Some("true") {
+        return false;
+    }
+    let Some(status) = status else {
+        return true;
+    };
+    let passes = |condition: Cursor<'_>| {
+        condition.text("type") == "Healthy"
+            && (condition.text("status") == "True" || condition.flag("status") == Some(true))
+    };
+    let status = Cursor::new(status, Path::Root);
+    !status.items("conditions").any(passes)
 }
 
 /// Reads an endpoint. `service_ports` are the names of the `ServiceEntry`'s ports, where it is part of one. `None` after
@@ -84,11 +108,12 @@ pub(in crate::api) fn read(
     Some(WorkloadEntry {
         address: address?,
         ports,
-        network: spec.text("network").to_owned(),
+        network: network(spec.text("network"), &labels),
         locality: locality(spec.text("locality"), &labels),
         labels,
         weight: u32::try_from(spec.int("weight").unwrap_or(0)).map_or(1, |weight| weight.max(1)),
         service_account: spec.text("serviceAccount").to_owned(),
+        failing: false,
         line: spec.node.line,
     })
 }
@@ -265,6 +290,11 @@ fn read_ports(
         }
     }
     ports
+}
+
+fn network(field: &str, labels: &BTreeMap<String, String>) -> String {
+    let label = || labels.get(NETWORK_LABEL).map_or("", String::as_str);
+    if field.is_empty() { label() } else { field }.to_owned()
 }
 
 /// From the field, or else from the labels; there dots may stand for the slashes that a label cannot have.

@@ -25,6 +25,14 @@ pub struct HostAnswer {
     pub addresses: Vec<IpAddr>,
 }
 
+/// An endpoint that is down, as `--health` says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostHealth {
+    /// Lower case and without a trailing dot.
+    pub host: Arc<str>,
+    pub endpoint: SocketAddr,
+}
+
 pub(super) fn limit() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=LARGEST_LIMIT)
 }
@@ -87,9 +95,26 @@ pub(super) fn host_answer(text: &str) -> Result<HostAnswer, String> {
     let mut addresses = addresses.map_err(|_| remedy)?;
     addresses.sort_by_key(IpAddr::is_ipv6);
     Ok(HostAnswer {
-        host: host.trim_end_matches('.').to_ascii_lowercase().into(),
+        host: normal(host),
         addresses,
     })
+}
+
+pub(super) fn host_health(text: &str) -> Result<HostHealth, String> {
+    let remedy = "write HOST=ADDR:PORT=down, such as api.example.com=10.0.0.1:8080=down";
+    let (host, rest) = text
+        .split_once('=')
+        .filter(|(host, _)| !host.is_empty())
+        .ok_or(remedy)?;
+    let endpoint = rest.strip_suffix("=down").ok_or(remedy)?;
+    Ok(HostHealth {
+        host: normal(host),
+        endpoint: endpoint.parse().map_err(|_| remedy)?,
+    })
+}
+
+fn normal(host: &str) -> Arc<str> {
+    host.trim_end_matches('.').to_ascii_lowercase().into()
 }
 
 #[cfg(test)]
@@ -128,6 +153,22 @@ mod tests {
         assert_eq!(answer.addresses, expected);
         for wrong in ["api.example.com", "=192.0.2.1", "a=", "a=b", "a=192.0.2.1,"] {
             assert!(host_answer(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_down_has_a_host_and_a_port() {
+        let down = host_health("API.example.com.=[2001:db8::1]:80=down").unwrap();
+        assert_eq!(&*down.host, "api.example.com");
+        assert_eq!(down.endpoint, "[2001:db8::1]:80".parse().unwrap());
+        for wrong in [
+            "a",
+            "a=10.0.0.1:80",
+            "=10.0.0.1:80=down",
+            "a=10.0.0.1=down",
+            "a=10.0.0.1:80=up",
+        ] {
+            assert!(host_health(wrong).is_err(), "{wrong}");
         }
     }
 

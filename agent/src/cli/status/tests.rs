@@ -51,6 +51,7 @@ fn a_healthy_agent_takes_one_screen() {
         undeclared port  0 connects refused
         flows full       0 connects whose peer name is the endpoint
         flows stored     0 connects remembered at their sockets
+        overflow         0 connects refused
         torn             0 connects failed
         closed           0 UDP sockets, 0 TCP connections
         queries          0 by datagram, 0 by connection, 0 malformed

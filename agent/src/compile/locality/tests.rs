@@ -189,6 +189,75 @@ fn endpoints_of_another_network_come_last_but_in_order() {
     assert_eq!(priorities(&sites, rules, &client), [3, 2, 1, 0]);
 }
 
+/// Two endpoints in each of three regions, told apart by rack and row.
+fn racks() -> Vec<Site> {
+    let at = |region, rack, row| {
+        let site = site(region, 1).label("rack", rack).label("row", row);
+        site.label("kind", "fast")
+    };
+    let mut racks = vec![
+        at("r1", "1", "1"),
+        at("r1", "2", "2"),
+        at("r2", "1", "3"),
+        at("r2", "2", "4"),
+        at("r3", "1", "1"),
+        at("r3", "2", "2"),
+    ];
+    racks[0].labels.remove("kind");
+    racks
+}
+
+#[test]
+fn labels_with_values_rank_endpoints_the_same_in_every_region() {
+    for (rules, expected) in [
+        (&["rack=9", "row=9"][..], [0, 0, 0, 0, 0, 0]),
+        (&["rack=1", "row=9"], [0, 1, 0, 1, 0, 1]),
+        // The first mismatch decides: what comes after it does not count.
+        (&["rack=9", "row=1"], [0, 0, 0, 0, 0, 0]),
+        (&["kind=fast", "rack=2", "row=2"], [3, 0, 2, 1, 2, 0]),
+        (&["rack=1"], [0, 1, 0, 1, 0, 1]),
+        (&["rack=3"], [0, 0, 0, 0, 0, 0]),
+        (&["row=1", "rack=1"], [0, 1, 1, 1, 0, 1]),
+        (&["rack="], [0, 0, 0, 0, 0, 0]),
+    ] {
+        let change = |s: &mut LocalityLbSetting| {
+            s.failover_priority = rules.iter().map(|rule| (*rule).to_owned()).collect();
+        };
+        assert_eq!(
+            priorities(&racks(), change, &node("r1")),
+            expected,
+            "{rules:?}"
+        );
+    }
+}
+
+#[test]
+fn endpoints_off_the_network_are_still_told_apart_by_the_other_labels() {
+    let client = Node {
+        network: "away".to_owned(),
+        ..node("r1")
+    };
+    let networks = ["n1", "n2", "n1", "n2", "n1", "n2"];
+    let sites = racks().into_iter().zip(networks);
+    let sites: Vec<Site> = sites.map(|(site, network)| site.network(network)).collect();
+    let ranked = |rules: &[&str]| {
+        let change = |s: &mut LocalityLbSetting| {
+            s.failover_priority = rules.iter().map(|rule| (*rule).to_owned()).collect();
+        };
+        priorities(&sites, change, &client)
+    };
+    // The endpoints of a rack before the others, though none is on the client's network.
+    assert_eq!(ranked(&[NETWORK, "rack=1"]), [0, 1, 0, 1, 0, 1]);
+    assert_eq!(
+        ranked(&["topology.istio.io/network=n1"]),
+        [0, 1, 0, 1, 0, 1]
+    );
+    assert_eq!(
+        ranked(&["topology.istio.io/network=n3"]),
+        [0, 0, 0, 0, 0, 0]
+    );
+}
+
 #[test]
 fn failover_priority_means_nothing_to_a_client_without_labels() {
     let sites = four_distances();

@@ -44,15 +44,15 @@ fn within(group: u32, weight: u32, healthy: bool) -> Part {
 
 #[test]
 fn shares_are_the_weights_in_lowest_terms() {
-    assert_eq!(divide(&[part(70), part(30)], None), [7, 3]);
-    assert_eq!(divide(&[part(5), part(5), part(5)], None), [1, 1, 1]);
-    assert_eq!(divide(&[], None), Vec::<u64>::new());
+    assert_eq!(divide(&[part(70), part(30)], None, 0), [7, 3]);
+    assert_eq!(divide(&[part(5), part(5), part(5)], None, 0), [1, 1, 1]);
+    assert_eq!(divide(&[], None, 0), Vec::<u64>::new());
 }
 
 #[test]
 fn only_the_first_priority_has_a_share_while_it_is_healthy() {
     let parts = [at(0, 1, true), at(1, 1, true), at(0, 3, true)];
-    assert_eq!(divide(&parts, None), [1, 0, 3]);
+    assert_eq!(divide(&parts, None, 0), [1, 0, 3]);
 }
 
 #[test]
@@ -64,24 +64,42 @@ fn load_that_a_priority_cannot_carry_spills_over() {
         at(1, 1, true),
         at(1, 2, true),
     ];
-    assert_eq!(divide(&parts, None), [7, 0, 1, 2]);
+    assert_eq!(divide(&parts, None, 0), [7, 0, 1, 2]);
 }
 
 #[test]
 fn nothing_healthy_means_no_shares() {
-    assert_eq!(divide(&[at(0, 1, false), at(1, 9, false)], None), [0, 0]);
+    assert_eq!(divide(&[at(0, 1, false), at(1, 9, false)], None, 0), [0, 0]);
+}
+
+#[test]
+fn with_too_few_healthy_all_share_by_weight_whatever_their_locality() {
+    let parts = [
+        within(0, 1, true),
+        within(0, 1, false),
+        within(1, 2, false),
+        within(1, 4, false),
+    ];
+    let weights = Some(&[9_u64, 1][..]);
+    assert_eq!(
+        divide(&parts, weights, 25),
+        [1, 0, 0, 0],
+        "a quarter is enough"
+    );
+    assert_eq!(divide(&parts, weights, 26), [1, 1, 2, 4]);
+    assert_eq!(divide(&[at(0, 1, false), at(1, 9, false)], None, 1), [1, 1]);
 }
 
 #[test]
 fn localities_divide_by_their_weights_first() {
     let parts = [within(0, 1, true), within(0, 1, true), within(1, 5, true)];
-    assert_eq!(divide(&parts, Some(&[80, 20])), [2, 2, 1]);
+    assert_eq!(divide(&parts, Some(&[80, 20]), 0), [2, 2, 1]);
     assert_eq!(
-        divide(&parts, Some(&[0, 20])),
+        divide(&parts, Some(&[0, 20]), 0),
         [0, 0, 1],
         "a locality of weight 0 is empty"
     );
-    assert_eq!(divide(&parts, Some(&[0, 0])), [0, 0, 0]);
+    assert_eq!(divide(&parts, Some(&[0, 0]), 0), [0, 0, 0]);
 }
 
 #[test]
@@ -93,13 +111,13 @@ fn a_locality_with_unhealthy_endpoints_gives_load_to_the_others_of_its_priority(
         within(1, 1, true),
         within(1, 1, true),
     ];
-    assert_eq!(divide(&parts, Some(&[1, 1])), [7, 0, 5, 5]);
+    assert_eq!(divide(&parts, Some(&[1, 1]), 0), [7, 0, 5, 5]);
 }
 
 #[test]
 fn shares_beyond_the_kernels_width_are_scaled_and_none_is_lost() {
     let parts = [part(u32::MAX), part(u32::MAX - 1), part(1)];
-    let shares = divide(&parts, None);
+    let shares = divide(&parts, None, 0);
     assert_eq!(shares.iter().sum::<u64>(), u64::from(u32::MAX));
     assert_eq!(shares[2], 1);
     assert!(shares[0].abs_diff(shares[1]) <= 1, "{shares:?}");
@@ -110,7 +128,7 @@ fn the_sum_of_lifted_shares_stays_within_the_kernels_width() {
     let mut parts = vec![part(1); 1000];
     parts.extend([part(u32::MAX), part(u32::MAX)]);
     parts.push(at(0, u32::MAX, true));
-    let shares = divide(&parts, None);
+    let shares = divide(&parts, None, 0);
     assert_eq!(shares.iter().sum::<u64>(), u64::from(u32::MAX));
     assert!(shares.iter().all(|share| *share >= 1));
 }
@@ -148,7 +166,7 @@ fn pools_are_parts_of_one_whole_and_what_nobody_takes_is_kept() {
 }
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
-    let weight = prop_oneof![1u32..8, 1u32..5000, any::<u32>().prop_map(|w| w.max(1))];
+    let weight = prop_oneof![0u32..8, 1u32..5000, any::<u32>().prop_map(|w| w.max(1))];
     let part = (weight, any::<bool>(), 0u32..4, 0u32..5);
     let part = part.prop_map(|(weight, healthy, priority, group)| Part {
         weight,
@@ -161,7 +179,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 
 /// The formulas as they stand in Envoy's documentation, in floating point.
 fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
-    let counted = |p: &&Part| groups.is_none_or(|g| g[p.group as usize] > 0);
+    let counted = |p: &&Part| p.weight > 0 && groups.is_none_or(|g| g[p.group as usize] > 0);
     let weight = |priority: u32, only_healthy: bool| -> u64 {
         let of = parts
             .iter()
@@ -176,7 +194,7 @@ fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
             total: weight(priority, false),
         })
         .collect();
-    let loads = priority_loads(&health);
+    let loads = loads(&health, &health, 0).percent;
     let groups_of = |part: &Part| groups.map_or(0, |_| part.group);
     let effective = |priority: u32, group: u32| -> f64 {
         let of = parts.iter().filter(counted);
@@ -216,7 +234,7 @@ proptest! {
         parts in parts(),
         groups in proptest::option::of(proptest::collection::vec(0u64..2000, 5)),
     ) {
-        let shares = divide(&parts, groups.as_deref());
+        let shares = divide(&parts, groups.as_deref(), 0);
         let total: u64 = shares.iter().sum();
         prop_assert!(u32::try_from(total).is_ok());
         let expected = expected(&parts, groups.as_deref());
@@ -230,7 +248,7 @@ proptest! {
     #[test]
     fn shares_of_weights_are_exact(weights in proptest::collection::vec(1u32..100_000, 1..60)) {
         let parts: Vec<Part> = weights.iter().map(|weight| part(*weight)).collect();
-        let shares = divide(&parts, None);
+        let shares = divide(&parts, None, 0);
         let total: u64 = shares.iter().sum();
         let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
         for (share, weight) in shares.iter().zip(weights) {

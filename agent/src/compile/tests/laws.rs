@@ -194,6 +194,6 @@ fn the_report_shows_what_the_kernel_would_hold() {
             .at_addresses(&["10.0.0.2"]),
     ];
     let report = report(&compiled(&objects, &[]), &[]);
-    expect_test::expect![[r#"{"services":[{"namespace":"default","host":"a.example","port":80,"protocol":"TCP","resolution":"STATIC","loadBalancer":"RANDOM","frontends":["10.0.0.1:80","[2001:db8::/32]:80"],"endpoints":[{"address":"10.9.0.1","port":80,"share":0.75,"priority":0,"locality":"r1/z1","healthy":true,"labels":{"v":"1"}},{"address":"2001:db8::9","port":80,"share":0.25,"priority":0,"locality":"","healthy":true,"labels":{}}]},{"namespace":"default","host":"n.example","port":80,"protocol":"TCP","resolution":"NONE","loadBalancer":"PASSTHROUGH","frontends":["10.0.0.2:80"],"endpoints":[]}],"diagnostics":[]}"#]]
+    expect_test::expect![[r#"{"services":[{"namespace":"default","host":"a.example","port":80,"protocol":"TCP","resolution":"STATIC","loadBalancer":"LEAST_REQUEST","frontends":["10.0.0.1:80","[2001:db8::/32]:80"],"endpoints":[{"address":"10.9.0.1","port":80,"share":0.75,"priority":0,"locality":"r1/z1","healthy":true,"health":"healthy","labels":{"v":"1"}},{"address":"2001:db8::9","port":80,"share":0.25,"priority":0,"locality":"","healthy":true,"health":"healthy","labels":{}}]},{"namespace":"default","host":"n.example","port":80,"protocol":"TCP","resolution":"NONE","loadBalancer":"PASSTHROUGH","frontends":["10.0.0.2:80"],"endpoints":[]}],"diagnostics":[]}"#]]
     .assert_eq(&serde_json::to_string(&report).unwrap());
 }

@@ -264,7 +264,7 @@ fn distribute_of_the_mesh_needs_no_outlier_detection() {
 
 fn annotated(value: &str) -> Object {
     let mut object = near_and_far();
-    let annotation = (services::TRAFFIC_DISTRIBUTION.to_owned(), value.to_owned());
+    let annotation = (setting::TRAFFIC_DISTRIBUTION.to_owned(), value.to_owned());
     object.meta.annotations.extend([annotation]);
     object
 }

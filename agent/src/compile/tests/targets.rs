@@ -302,22 +302,3 @@ fn names_of_hosts_and_endpoints_in_use_are_kept_resolved_and_no_others() {
     let names: Vec<&str> = demand.iter().map(|name| &**name).collect();
     assert_eq!(names, ["a", "none.example", "static.example", "x.example"]);
 }
-
-#[test]
-fn routes_that_are_not_carried_out_are_pointed_out() {
-    let found = |spec: &str| {
-        let text = format!(
-            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: v}}, spec: {{hosts: [a.example], {spec}}}}}"
-        );
-        let decoded = crate::api::decode("v.yaml", &text);
-        assert_eq!(decoded.objects.len(), 1, "{decoded:?}");
-        let objects = decoded.objects.into_iter();
-        findings(&compiled(&objects.collect::<Vec<_>>(), &[]))
-    };
-    let route = "route: [{destination: {host: b.example}}]";
-    assert_eq!(found(&format!("tcp: [{{{route}}}]")), ["SH3016 v"]);
-    let tls = format!("tls: [{{match: [{{sniHosts: [a.example]}}], {route}}}]");
-    assert_eq!(found(&tls), ["SH3016 v"]);
-    let elsewhere = format!("gateways: [other], tcp: [{{{route}}}]");
-    assert_eq!(found(&elsewhere), Vec::<String>::new());
-}

@@ -26,7 +26,7 @@ pub(in crate::dataplane) fn expired(
     rules: &[CloseRule],
 ) -> Vec<Target> {
     let rules: BTreeMap<u32, &CloseRule> = rules.iter().map(|rule| (rule.service, rule)).collect();
-    let connected = flows.filter(|flow| flow.is_connected == 1);
+    let connected = flows.filter(Flow::is_connected);
     let targets = connected.filter_map(|flow| {
         let rule = rules.get(&flow.service)?;
         let age = ticks.since(flow.sent);
@@ -43,7 +43,7 @@ pub(in crate::dataplane) fn expired(
 
 #[cfg(test)]
 mod tests {
-    use agent_common::abi::UDP;
+    use agent_common::abi::{CONNECTED, UDP};
 
     use super::*;
 
@@ -77,7 +77,7 @@ mod tests {
         Flow {
             service: 3,
             protocol,
-            is_connected: 1,
+            flags: CONNECTED,
             ..Flow::default()
         }
     }

@@ -27,7 +27,7 @@ pub(in crate::dataplane) fn removed(
     program: &Program,
 ) -> Vec<Leftover> {
     let mut present = Present::new(program);
-    let connected = flows.filter(|flow| flow.is_connected == 1);
+    let connected = flows.filter(Flow::is_connected);
     let lingering = connected.filter(|flow| lingering.contains(&flow.endpoint));
     let leftovers = lingering.filter_map(|flow| {
         let (service, address, port) = names.endpoint(flow.endpoint)?;
@@ -71,7 +71,7 @@ impl<'a> Present<'a> {
 
 #[cfg(test)]
 mod tests {
-    use agent_common::abi::{Port, TCP, UDP};
+    use agent_common::abi::{CONNECTED, Port, TCP, UDP};
 
     use crate::dataplane::{Limits, address};
 
@@ -110,7 +110,7 @@ mod tests {
                 endpoint: names.endpoints.acquire(&place).unwrap(),
                 service,
                 protocol: UDP,
-                is_connected: 1,
+                flags: CONNECTED,
                 ..Flow::default()
             }
         });
@@ -142,10 +142,7 @@ mod tests {
     #[test]
     fn what_is_unconnected_or_names_two_endpoints_is_left_alone() {
         let (names, [flow, _]) = names();
-        let unconnected = Flow {
-            is_connected: 0,
-            ..flow
-        };
+        let unconnected = Flow { flags: 0, ..flow };
         let torn = Flow {
             rewritten_port: Port::new(9),
             protocol: TCP,

@@ -48,6 +48,8 @@ pub enum LoadError {
         "this kernel has no compare-and-swap for BPF, which traces and sock_ops need: use Linux 5.12 or later, or leave out --bpf-log and --sock-ops"
     )]
     NoCompareAndSwap,
+    #[error("cannot wait for events: {0}")]
+    Events(io::Error),
     #[error("cannot start the traces: {0}")]
     Trace(String),
 }

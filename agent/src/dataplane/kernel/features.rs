@@ -18,6 +18,9 @@ pub(in crate::dataplane) struct Features {
     pub compare_and_swap: bool,
     /// `bpf_set_retval` (Linux 6.1). Without it, every refused connect says EPERM.
     pub errno: bool,
+    /// Offset in bytes of the error that a socket reports, in `struct sock`. Without it, a connect that its client gave up counts
+    /// as refused.
+    pub error: Option<u32>,
     /// How MPTCP sockets are known. Without it, they see the endpoint as their peer.
     pub mptcp: Option<Mptcp>,
     /// Where a socket has `IPV6_V6ONLY`: its byte in `struct sock_common`, and the mask in that. Without it, such a socket may
@@ -46,6 +49,9 @@ impl Features {
                 false
             }),
             errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
+            error: types
+                .as_ref()
+                .and_then(|types| types.offset("sock", "sk_err")),
             mptcp: types.as_ref().and_then(Mptcp::find),
             v6_only: types
                 .as_ref()

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
+use agent_common::Tables;
 use agent_common::abi::Total;
 
 use crate::compile::ServiceKey;
@@ -24,6 +25,8 @@ pub struct Counts {
     pub flows_stored: u64,
     /// Queries to a name server that were not captured, as no listener was left.
     pub name_servers_full: u64,
+    /// Connects to services that had as many connections as they may.
+    pub overflows: u64,
     /// Connects that were failed because the tables changed twice under them.
     pub torn: u64,
 }
@@ -33,7 +36,8 @@ pub struct ServiceCounts {
     /// Connects that were sent on, endpoints that are gone included.
     pub connects: u64,
     pub denied: u64,
-    /// Sockets that are connected to an original address, for services that keep those.
+    /// Sockets that are connected to an original address, for services that keep those; all that are connected, for services
+    /// with a limit.
     pub open: u64,
     pub endpoints: BTreeMap<(IpAddr, u16), EndpointCounts>,
 }
@@ -75,14 +79,14 @@ impl Dataplane {
             let counts = services.entry(key.clone()).or_default();
             counts.connects = counter.connects + self.engine.retired.get(&id).unwrap_or(&0);
             counts.denied = counter.denied;
-            counts.open = tables.open(id);
+            counts.open = u64::from(tables.open(id));
         }
         for (id, _) in names.endpoints.iter() {
             if let Some((service, address, port)) = names.endpoint(id)
                 && let Some(counts) = services.get_mut(service)
             {
                 let connects = tables.counter(id).connects;
-                let open = tables.open(id);
+                let open = u64::from(tables.open(id));
                 counts.connects += connects;
                 counts
                     .endpoints
@@ -95,6 +99,7 @@ impl Dataplane {
             flows_full: tables.total(Total::FlowsFull),
             flows_stored: tables.total(Total::FlowsStored),
             name_servers_full: tables.total(Total::NameServersFull),
+            overflows: tables.total(Total::Overflow),
             torn: tables.total(Total::Torn),
         }
     }

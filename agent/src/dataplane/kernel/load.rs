@@ -42,10 +42,15 @@ impl Hook {
         Self::Connect6,
     ];
 
-    /// The programs to load and attach, in that order.
+    /// The programs to load, in the order of attaching. What follows connections is attached only where that is asked for.
     pub(super) fn wanted(options: &LoadOptions) -> impl Iterator<Item = Self> {
-        let sock_ops = options.sock_ops.then_some(Self::SockOps);
+        let sock_ops = has_lines(options).then_some(Self::SockOps);
         sock_ops.into_iter().chain(Self::ALWAYS)
+    }
+
+    pub(super) fn is_loaded(ebpf: &Ebpf, hook: Self) -> bool {
+        ebpf.program(hook.program())
+            .is_some_and(|program| program.fd().is_ok())
     }
 
     /// The name of the program, as kernel listings have it too.
@@ -104,6 +109,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         .override_global("MPTCP_FIRST", &mptcp.first, true)
         .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)
         .override_global("SOCK_COOKIE", &mptcp.cookie, true)
+        .override_global("SOCK_ERROR", &features.error.unwrap_or_default(), false)
         .override_global("UNICAST_DEVICE_V4", &device.v4, true)
         .override_global("PINET6", &device.of_v6, true)
         .override_global("UNICAST_DEVICE_V6", &device.v6, true)

@@ -5,6 +5,7 @@ mod capture;
 mod closing;
 mod detach;
 mod error;
+mod events;
 mod features;
 mod figures;
 mod links;
@@ -13,10 +14,11 @@ mod mapping;
 mod pins;
 mod tables;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use agent_common::abi::Event;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
@@ -30,6 +32,7 @@ use super::own_cgroup::OwnCgroup;
 
 pub use capture::{Heart, LISTENERS, Listeners, Origins};
 pub use error::{AttachError, LoadError};
+pub use events::Events;
 pub(super) use features::Features;
 pub use figures::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
 pub(super) use pins::remove_stale as remove_stale_pins;
@@ -64,6 +67,10 @@ pub struct Dataplane {
     own_cgroup: Option<OwnCgroup>,
     pins: Option<PinDirectory>,
     hooks: Vec<Hook>,
+    /// What the programs are attached to.
+    cgroups: Vec<PathBuf>,
+    /// Connections are followed whatever the program says.
+    always_follows: bool,
     limits: Limits,
 }
 
@@ -92,7 +99,11 @@ impl Dataplane {
             traces,
             own_cgroup,
             pins,
-            hooks: Hook::wanted(options).collect(),
+            hooks: Hook::wanted(options)
+                .filter(|hook| *hook != Hook::SockOps || options.sock_ops)
+                .collect(),
+            cgroups: Vec::new(),
+            always_follows: options.sock_ops,
             limits: options.limits,
         })
     }
@@ -109,7 +120,42 @@ impl Dataplane {
             attachments.extend(links::attach(&mut self.ebpf, hooks, cgroup, pins)?);
         }
         self.attachments.append(&mut attachments);
+        self.cgroups.extend_from_slice(cgroups);
         Ok(())
+    }
+
+    /// Whether connects can be told to fail.
+    pub fn can_follow(&self) -> bool {
+        Hook::is_loaded(&self.ebpf, Hook::SockOps)
+    }
+
+    /// Follows connections, or no longer: what costs every TCP socket below the cgroups is attached only for that time.
+    pub fn follow(&mut self, wanted: bool) -> Result<(), AttachError> {
+        let is_following = self.attachments.iter().any(|a| a.hook == Hook::SockOps);
+        if wanted == is_following || self.always_follows || !self.can_follow() {
+            return Ok(());
+        }
+        if !wanted {
+            self.attachments.retain(|a| a.hook != Hook::SockOps);
+            return Ok(());
+        }
+        for cgroup in &self.cgroups {
+            let pins = self.pins.as_ref();
+            let attached = links::attach(&mut self.ebpf, &[Hook::SockOps], cgroup, pins)?;
+            // Before what remembers, as it is detached in this order.
+            self.attachments.extend(attached);
+        }
+        Ok(())
+    }
+
+    /// Where failed connects are told; once. Must be called within a Tokio runtime.
+    pub fn events(&mut self) -> Result<Events, LoadError> {
+        Events::take(&mut self.ebpf)
+    }
+
+    /// The endpoint that an event is of, unless it is gone.
+    pub fn place(&self, event: &Event) -> Option<(ServiceKey, SocketAddr)> {
+        events::place(self.engine.names(), event)
     }
 
     /// Makes the maps hold what `program` says.

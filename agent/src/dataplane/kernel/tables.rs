@@ -7,8 +7,8 @@
 use std::io;
 
 use agent_common::abi::{
-    Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, GroupHeader,
-    NameServer, Port, Slot, Total,
+    Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, NameServer,
+    Port, Total,
 };
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -175,12 +175,12 @@ impl Tables for KernelTables {
         })
     }
 
-    fn header(&self, cell: u32) -> Option<&GroupHeader> {
-        self.arena.get(cell).map(Cell::as_header)
+    fn cell(&self, cell: u32) -> Option<&Cell> {
+        self.arena.get(cell)
     }
 
-    fn slot(&self, cell: u32) -> Option<&Slot> {
-        self.arena.get(cell).map(Cell::as_slot)
+    fn open(&self, index: u32) -> u32 {
+        self.endpoints.copy(index).map_or(0, |state| state.open)
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
@@ -222,10 +222,6 @@ impl Store for KernelTables {
             }
         }
         sum
-    }
-
-    fn open(&self, endpoint: u32) -> u64 {
-        self.endpoints.copy(endpoint).map_or(0, |state| state.open)
     }
 
     fn reset_counter(&mut self, index: u32) {

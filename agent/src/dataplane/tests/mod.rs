@@ -1,8 +1,10 @@
 //! The engine over tables in memory: plans, limits, and what decisions find at every moment of an update.
 
+mod algorithms;
 mod learned;
 mod limits;
 mod name_servers;
 mod programs;
 mod replaced;
+mod simulation;
 mod updates;

@@ -54,6 +54,7 @@ pub(super) fn service(endpoints: &[(&str, u64)]) -> Arc<Service> {
             share,
             priority: 0,
             locality: Locality::default(),
+            failing: false,
             vital: Vital::default(),
             locality_group: 0,
             cluster: 0,

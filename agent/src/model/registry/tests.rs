@@ -38,7 +38,7 @@ fn a_fact_that_says_the_same_changes_nothing() {
     for fact in &facts {
         assert!(!registry.apply(fact.clone()));
     }
-    assert!(!registry.apply(Fact::Mesh(MeshConfig::default())));
+    assert!(!registry.apply(Fact::Mesh(Box::default())));
     assert!(!registry.apply(file("never-seen.yaml", FileFact::Gone)));
 }
 

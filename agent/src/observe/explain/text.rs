@@ -125,7 +125,7 @@ pub(super) fn verdict_view(verdict: Verdict) -> VerdictView {
 /// As [`Reason`] documents it.
 const fn errno(reason: Reason) -> &'static str {
     match reason {
-        Reason::PortNotDeclared => "ECONNREFUSED",
+        Reason::PortNotDeclared | Reason::Overflow => "ECONNREFUSED",
         Reason::NoEndpoint | Reason::Unsupported | Reason::Torn => "EHOSTUNREACH",
     }
 }
@@ -137,6 +137,7 @@ const fn why(reason: Reason) -> &'static str {
             "no endpoint can take it (none is healthy, or none is of the socket's family)"
         }
         Reason::Unsupported => "what the service asks for cannot be done at this layer",
+        Reason::Overflow => "the service has as many connections as its policy lets it have",
         Reason::Torn => "the tables were being changed; the next try succeeds",
     }
 }

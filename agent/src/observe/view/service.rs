@@ -82,6 +82,9 @@ pub(in crate::observe) const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::NetworkGateway => {
             "all its endpoints are in networks that are reached only through a gateway"
         }
+        RefuseReason::Passthrough => {
+            "a DestinationRule passes connects on to the address that clients ask for, and they are told automatic ones only, at which there is nothing"
+        }
     }
 }
 

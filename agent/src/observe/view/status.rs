@@ -133,6 +133,9 @@ pub struct TotalsView {
     /// Queries to a name server that no listener was left for: they went there.
     #[serde(default)]
     pub name_servers_full: u64,
+    /// To services that had as many connections as they may: refused.
+    #[serde(default)]
+    pub overflows: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +181,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         flows_stored: counts.flows_stored,
         torn: counts.torn,
         name_servers_full: counts.name_servers_full,
+        overflows: counts.overflows,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();
     let reasons = reasons(state, &sources, &findings, &maps);

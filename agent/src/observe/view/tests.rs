@@ -288,7 +288,8 @@ fn a_healthy_agent_is_not_degraded() {
             "flowsFull": 0,
             "flowsStored": 0,
             "torn": 0,
-            "nameServersFull": 0
+            "nameServersFull": 0,
+            "overflows": 0
           },
           "findings": {
             "errors": 0,

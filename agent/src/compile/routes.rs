@@ -1,0 +1,238 @@
+//! Which route takes the connects to a service: the first of the `VirtualServices` that are for its host, and that a
+//! connection of this node matches. Knows nothing of where a route leads.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ipnet::IpNet;
+
+use crate::api::virtual_service::{Match, Route};
+use crate::api::{Diagnostic, MeshConfig, Meta, Protocol, Severity, VirtualService, host};
+
+use super::codes;
+use super::hosts::full_name;
+use super::policy::CLIENT_NAMESPACE;
+
+/// A connect to a service, as far as all connects to it are alike.
+pub(super) struct Asked<'s> {
+    pub(super) host: &'s str,
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+    /// Where clients find the service.
+    pub(super) addresses: &'s [IpNet],
+}
+
+/// The route that takes the connects.
+#[derive(Clone, Copy)]
+pub(super) struct Taken<'a> {
+    pub(super) meta: &'a Meta,
+    pub(super) route: &'a Route,
+    /// `tcp` or `tls`.
+    pub(super) list: &'static str,
+    /// In that list.
+    pub(super) index: usize,
+}
+
+impl Taken<'_> {
+    pub(super) fn field(&self) -> String {
+        format!("spec.{}[{}]", self.list, self.index)
+    }
+}
+
+/// All routes that clients of this node see, found by host without looking at each.
+pub(super) struct Routes<'a> {
+    /// Private ones first, then those exported to the clients' namespace, then the others; each the oldest first.
+    all: Vec<(&'a Meta, &'a VirtualService)>,
+    /// Into `all`.
+    exact: HashMap<String, Vec<usize>>,
+    wildcards: Vec<usize>,
+}
+
+impl<'a> Routes<'a> {
+    /// `routes` are the oldest first.
+    pub(super) fn new(routes: &[(&'a Meta, &'a VirtualService)], mesh: &MeshConfig) -> Self {
+        let mut ranked: Vec<(u8, (&Meta, &VirtualService))> = routes
+            .iter()
+            .filter(|(_, spec)| spec.is_for_mesh())
+            .filter(|(_, spec)| !spec.tcp.is_empty() || !spec.tls.is_empty())
+            .filter_map(|routes| Some((rank(routes.0, routes.1, mesh)?, *routes)))
+            .collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let all: Vec<_> = ranked.into_iter().map(|(_, routes)| routes).collect();
+        let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut wildcards = Vec::new();
+        for (place, (meta, spec)) in all.iter().enumerate() {
+            for host in &spec.hosts {
+                if host::is_wildcard(host) {
+                    wildcards.push(place);
+                } else {
+                    let name = full_name(host, &meta.id.namespace);
+                    exact.entry(name).or_default().push(place);
+                }
+            }
+        }
+        Self {
+            all,
+            exact,
+            wildcards,
+        }
+    }
+
+    /// The first route that takes all connects that `asked` stands for. What cannot be told of all of them alike is
+    /// reported, and passed over.
+    pub(super) fn find(
+        &self,
+        asked: &Asked,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Taken<'a>> {
+        for place in self.places(asked.host) {
+            let (meta, spec) = self.all[place];
+            let (list, routes) = match kind(asked.protocol) {
+                Kind::Tcp => ("tcp", &spec.tcp),
+                Kind::Tls => ("tls", &spec.tls),
+                Kind::Neither => return None,
+            };
+            for (index, route) in routes.iter().enumerate() {
+                let taken = Taken {
+                    meta,
+                    route,
+                    list,
+                    index,
+                };
+                match takes(route, asked) {
+                    Takes::All => return Some(taken),
+                    Takes::None => {}
+                    Takes::Some => diagnostics.push(partly(&taken, asked)),
+                }
+            }
+        }
+        None
+    }
+
+    /// Those whose hosts match, in order.
+    fn places(&self, name: &str) -> BTreeSet<usize> {
+        let matches = |place: &&usize| {
+            let (meta, spec) = self.all[**place];
+            let mut hosts = spec.hosts.iter();
+            hosts.any(|host| host::matches(&full_name(host, &meta.id.namespace), name))
+        };
+        if host::is_wildcard(name) {
+            return (0..self.all.len())
+                .filter(|place| matches(&place))
+                .collect();
+        }
+        let exact = self.exact.get(name).into_iter().flatten();
+        let wildcards = self.wildcards.iter().filter(matches);
+        exact.chain(wildcards).copied().collect()
+    }
+}
+
+/// Which routes come first. `None`: clients of this node do not see them.
+fn rank(meta: &Meta, spec: &VirtualService, mesh: &MeshConfig) -> Option<u8> {
+    let export_to = if spec.export_to.is_empty() {
+        &mesh.default_virtual_service_export_to
+    } else {
+        &spec.export_to
+    };
+    let says = |to: &str| export_to.iter().any(|namespace| namespace == to);
+    if says(".") && meta.id.namespace == CLIENT_NAMESPACE {
+        Some(0)
+    } else if says(CLIENT_NAMESPACE) {
+        Some(1)
+    } else if says("*") {
+        Some(2)
+    } else {
+        None
+    }
+}
+
+enum Kind {
+    Tcp,
+    Tls,
+    Neither,
+}
+
+/// Which list of routes is for a port of that protocol. Ports of HTTP have none that a connection can follow.
+fn kind(protocol: Protocol) -> Kind {
+    match protocol {
+        Protocol::Unset | Protocol::Tcp | Protocol::Mongo | Protocol::Redis | Protocol::Mysql => {
+            Kind::Tcp
+        }
+        Protocol::Https | Protocol::Tls => Kind::Tls,
+        Protocol::Udp
+        | Protocol::Grpc
+        | Protocol::GrpcWeb
+        | Protocol::Http
+        | Protocol::HttpProxy
+        | Protocol::Http2 => Kind::Neither,
+    }
+}
+
+/// Which of the connects to a service a route or match takes.
+enum Takes {
+    All,
+    None,
+    Some,
+}
+
+fn takes(route: &Route, asked: &Asked) -> Takes {
+    if route.matches.is_empty() {
+        return Takes::All;
+    }
+    let mut some = false;
+    for item in &route.matches {
+        match takes_by(item, asked) {
+            Takes::All => return Takes::All,
+            Takes::Some => some = true,
+            Takes::None => {}
+        }
+    }
+    if some { Takes::Some } else { Takes::None }
+}
+
+/// Clients of the node have no labels, and look from one namespace. The host behind the address that they dialled stands for
+/// the SNI that they send.
+fn takes_by(item: &Match, asked: &Asked) -> Takes {
+    let is_client = item.source_labels.is_empty()
+        && item
+            .source_namespace
+            .as_deref()
+            .is_none_or(|n| n == CLIENT_NAMESPACE)
+        && item.is_for_mesh();
+    let is_port = item.port.is_none_or(|port| port == asked.port);
+    let mut sni_hosts = item.sni_hosts.iter();
+    let is_host = item.sni_hosts.is_empty() || sni_hosts.any(|sni| host::matches(sni, asked.host));
+    if !is_client || !is_port || !is_host {
+        return Takes::None;
+    }
+    if item.destination_subnets.is_empty() {
+        return Takes::All;
+    }
+    let within = |address: &&IpNet| {
+        item.destination_subnets
+            .iter()
+            .any(|net| net.contains(*address))
+    };
+    let touches = |address: &IpNet| {
+        let mut nets = item.destination_subnets.iter();
+        nets.any(|net| net.contains(address) || address.contains(net))
+    };
+    let inside = asked.addresses.iter().filter(within).count();
+    if inside == asked.addresses.len() && inside > 0 {
+        Takes::All
+    } else if asked.addresses.iter().any(touches) {
+        Takes::Some
+    } else {
+        Takes::None
+    }
+}
+
+fn partly(taken: &Taken, asked: &Asked) -> Diagnostic {
+    let message = format!(
+        "destinationSubnets hold some of the addresses of {} and not others: the route is passed over",
+        asked.host
+    );
+    let code = codes::ROUTE_OF_SOME_ADDRESSES;
+    Diagnostic::about(Severity::Warning, code, taken.meta, message)
+        .at(taken.field(), taken.route.line)
+        .hint("give the addresses in the subnets a ServiceEntry of their own")
+}
