@@ -15,7 +15,7 @@ pub use address::{Address, Port, Range};
 pub use capture::{CAPTURE_WORDS, Capture, LISTENERS, NAME_PORT, NameServer};
 pub use counter::{Counter, TOTALS, Total};
 pub use event::{EVENT_BYTES, Event};
-pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue};
+pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue, TIMED};
 pub use frontend::{FrontendKey, FrontendWord};
 pub use group::{
     Action, Algorithm, Cell, Column, Extra, GroupHeader, GroupShape, INDEXES, MAX_SLOTS, Slot,
@@ -47,7 +47,9 @@ pub struct Config {
     pub own_cgroup: u64,
     /// Whether PREFIXES holds anything, and so must be asked.
     pub has_prefixes: u32,
-    pub reserved: [u32; 5],
+    /// Whether connections are followed, so that what was set for the connect alone can be taken back.
+    pub is_following: u32,
+    pub reserved: [u32; 4],
     /// Where automatic VIPs are taken from: an address in it that no service declares is refused.
     pub vip_v4: Range,
     pub vip_v6: Range,

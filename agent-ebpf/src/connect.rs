@@ -1,6 +1,6 @@
 //! connect4 and connect6: where a socket connects, TCP and connected UDP.
 
-use agent_common::abi::{CONNECTED, Extra, Flow, TCP};
+use agent_common::abi::{CONNECTED, Extra, Flow, TCP, TIMED};
 use agent_common::{Client, Connect, Family, Reach, Verdict};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
@@ -38,6 +38,21 @@ struct Connecting<'a> {
     socket: &'a SockAddr<'a>,
 }
 
+impl Connecting<'_> {
+    /// Whether the connect can be given a timeout that ends with it. The application's own stands; one from a connect that
+    /// failed at once is ours still.
+    #[inline(always)]
+    fn may_time(&self) -> bool {
+        let is_following = maps::config().is_some_and(|config| config.is_following != 0);
+        is_following
+            && match options::timeout(self.socket.ctx) {
+                Some(0) => true,
+                Some(_) => flows::is_timed(&self.socket.holder()),
+                None => false,
+            }
+    }
+}
+
 impl Client for Connecting<'_> {
     #[inline(always)]
     fn random(&mut self) -> u32 {
@@ -69,16 +84,25 @@ impl Way for Connecting<'_> {
     #[inline(always)]
     fn record(&mut self, flow: &mut Flow) -> Recorded {
         flow.flags |= CONNECTED;
-        flows::record_connection(&self.socket.holder(), flow);
+        let is_recorded = flows::record_connection(&self.socket.holder(), flow);
+        if !is_recorded && flow.is_timed() {
+            // Nobody would know that it is to be taken back.
+            options::end_timeout(self.socket.ctx);
+        }
         Recorded::New
     }
 
     const RECORDS_ORIGINAL: bool = true;
 
     #[inline(always)]
-    fn set_options(&self, wanted: &Extra) {
-        if self.socket.protocol() == u32::from(TCP) {
-            options::set(self.socket.ctx, wanted);
+    fn set_options(&self, wanted: &Extra, flow: &mut Flow) {
+        if self.socket.protocol() != u32::from(TCP) {
+            return;
+        }
+        options::keep_alive(self.socket.ctx, wanted);
+        if wanted.connect_timeout != 0 && self.may_time() {
+            options::set_timeout(self.socket.ctx, wanted.connect_timeout);
+            flow.flags |= TIMED;
         }
     }
 

@@ -20,9 +20,9 @@ use crate::outbound::At;
 
 pub type Record = NonNull<Flow>;
 
-/// Remembers what a connecting socket was sent to, in the place of what it was sent to before.
+/// Remembers what a connecting socket was sent to, in the place of what it was sent to before. Returns whether there was room.
 #[inline(always)]
-pub fn record_connection(holder: &Holder, flow: &Flow) {
+pub fn record_connection(holder: &Holder, flow: &Flow) -> bool {
     if flow.protocol == UDP {
         // It may have sent to many before; now it hears from one.
         end(holder);
@@ -31,8 +31,14 @@ pub fn record_connection(holder: &Holder, flow: &Flow) {
         }
     }
     match find(holder, |_| true).or_else(|| place(holder)) {
-        Some(record) => fill(record, flow, maps::ticks()),
-        None => maps::count_total(Total::FlowsFull),
+        Some(record) => {
+            fill(record, flow, maps::ticks());
+            true
+        }
+        None => {
+            maps::count_total(Total::FlowsFull);
+            false
+        }
     }
 }
 
@@ -270,6 +276,12 @@ impl Counted {
             maps::count_open(self.service, change);
         }
     }
+}
+
+/// Whether the timeout that the socket has is one that was set for its last connect.
+#[inline(always)]
+pub fn is_timed(holder: &Holder) -> bool {
+    find(holder, Flow::is_timed).is_some()
 }
 
 /// Whether the socket counts as open at the service.

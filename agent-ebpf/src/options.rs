@@ -19,39 +19,49 @@ const TCP_USER_TIMEOUT: c_int = 18;
 const LENGTH: c_int = 4;
 
 #[inline(always)]
-pub fn set(ctx: &SockAddrContext, wanted: &Extra) {
-    if wanted.keepalive != 0 {
-        set_one(ctx, SOL_SOCKET, SO_KEEPALIVE, 1);
-        let values = [
-            (TCP_KEEPIDLE, wanted.keepalive_time),
-            (TCP_KEEPINTVL, wanted.keepalive_interval),
-            (TCP_KEEPCNT, wanted.keepalive_probes),
-        ];
-        for (option, value) in values {
-            if value != 0 {
-                set_one(ctx, IPPROTO_TCP, option, value);
-            }
+pub fn keep_alive(ctx: &SockAddrContext, wanted: &Extra) {
+    if wanted.keepalive == 0 {
+        return;
+    }
+    set(ctx, SOL_SOCKET, SO_KEEPALIVE, 1);
+    let values = [
+        (TCP_KEEPIDLE, wanted.keepalive_time),
+        (TCP_KEEPINTVL, wanted.keepalive_interval),
+        (TCP_KEEPCNT, wanted.keepalive_probes),
+    ];
+    for (option, value) in values {
+        if value != 0 {
+            set(ctx, IPPROTO_TCP, option, value);
         }
     }
-    // While a connection is being made, it is given up after the user timeout. The application's own stands.
-    if wanted.connect_timeout != 0 && get(ctx, IPPROTO_TCP, TCP_USER_TIMEOUT) == Some(0) {
-        set_one(ctx, IPPROTO_TCP, TCP_USER_TIMEOUT, wanted.connect_timeout);
-    }
+}
+
+/// Has the connect given up after so many milliseconds. Once the connection stands, the timeout would be one for
+/// acknowledgements, so that it must be ended then.
+#[inline(always)]
+pub fn set_timeout(ctx: &SockAddrContext, milliseconds: u32) {
+    set(ctx, IPPROTO_TCP, TCP_USER_TIMEOUT, milliseconds);
 }
 
 #[inline(always)]
-fn set_one(ctx: &SockAddrContext, level: c_int, option: c_int, mut value: u32) {
-    let value = (&raw mut value).cast::<c_void>();
-    // SAFETY: the value is of the length that is given.
-    unsafe { bpf_setsockopt(ctx.as_ptr(), level, option, value, LENGTH) };
+pub fn end_timeout(ctx: &impl EbpfContext) {
+    set(ctx, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
 }
 
-/// `None` where the kernel does not tell.
+/// The user timeout that is set; `None` where the kernel does not tell, which is before Linux 6.1.
 #[inline(always)]
-fn get(ctx: &SockAddrContext, level: c_int, option: c_int) -> Option<u32> {
+pub fn timeout(ctx: &SockAddrContext) -> Option<u32> {
     let mut value = 0u32;
     let to = (&raw mut value).cast::<c_void>();
     // SAFETY: the value is of the length that is given.
-    let result = unsafe { bpf_getsockopt(ctx.as_ptr(), level, option, to, LENGTH) };
+    let result =
+        unsafe { bpf_getsockopt(ctx.as_ptr(), IPPROTO_TCP, TCP_USER_TIMEOUT, to, LENGTH) };
     (result == 0).then_some(value)
+}
+
+#[inline(always)]
+fn set(ctx: &impl EbpfContext, level: c_int, option: c_int, mut value: u32) {
+    let value = (&raw mut value).cast::<c_void>();
+    // SAFETY: the value is of the length that is given.
+    unsafe { bpf_setsockopt(ctx.as_ptr(), level, option, value, LENGTH) };
 }

@@ -28,7 +28,7 @@ pub trait Way: Client {
 
     /// Sets what the service wants of its TCP sockets.
     #[inline(always)]
-    fn set_options(&self, _: &Extra) {}
+    fn set_options(&self, _: &Extra, _: &mut Flow) {}
 
     /// Traces the decision, in the object that does.
     #[inline(always)]
@@ -102,7 +102,7 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
     if wanted != 0
         && let Some(extra) = maps::extra(wanted)
     {
-        way.set_options(extra);
+        way.set_options(extra, &mut flow);
         // What keeps its address is counted at its service as at an endpoint.
         if extra.max_connections != 0 && !is_original {
             flow.flags |= COUNTED;

@@ -3,15 +3,13 @@
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use agent_common::abi::{EVENT_BYTES, EndpointState, Event, Total};
+use agent_common::abi::{EVENT_BYTES, Event, Flow, Total};
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::btf_map;
 
-use crate::flows::{self, Record};
-use crate::holder::Holder;
 use crate::maps;
 
 #[btf_map]
@@ -25,8 +23,8 @@ const ETIMEDOUT: u32 = 110;
 
 /// The connection of a recorded socket stands.
 #[inline(always)]
-pub fn succeeded(holder: &Holder, round_trip_us: u32) {
-    let Some((_, state)) = state(holder) else {
+pub fn succeeded(flow: &Flow, round_trip_us: u32) {
+    let Some(state) = maps::endpoint(flow.endpoint) else {
         return;
     };
     // SAFETY: the element is in a map, and its words are aligned; only a failure that meets this success writes it too.
@@ -43,19 +41,18 @@ pub fn succeeded(holder: &Holder, round_trip_us: u32) {
 /// The connection of a recorded socket did not come to stand. `retransmitted`: whether nothing answered for a second at
 /// least.
 #[inline(always)]
-pub fn failed(holder: &Holder, retransmitted: bool) {
-    let errno = match error(holder.socket) {
+pub fn failed(flow: &Flow, socket: *mut c_void, retransmitted: bool) {
+    let errno = match error(socket) {
         // The client gave up. That is the endpoint's fault where it had not answered for so long.
         0 if retransmitted => ETIMEDOUT,
         0 => return,
         errno => errno,
     };
-    let Some((record, state)) = state(holder) else {
+    let Some(state) = maps::endpoint(flow.endpoint) else {
         return;
     };
-    // SAFETY: the record is this socket's, and the words of the element are aligned.
+    // SAFETY: the words of the element are aligned.
     let event = unsafe {
-        let flow = record.as_ref();
         let is_timeout = errno == ETIMEDOUT;
         add(if is_timeout {
             &raw mut (*state).timed_out
@@ -65,7 +62,7 @@ pub fn failed(holder: &Holder, retransmitted: bool) {
         Event {
             service: flow.service,
             endpoint: flow.endpoint,
-            in_a_row: maps::fetch_and_add_one(&raw mut (*state).consecutive_failures) 
+            in_a_row: maps::fetch_and_add_one(&raw mut (*state).consecutive_failures)
                 .wrapping_add(1),
             errno,
         }
@@ -84,15 +81,6 @@ pub fn failed(holder: &Holder, retransmitted: bool) {
 unsafe fn add(word: *mut u32) {
     // SAFETY: the caller's promise.
     unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, 1) };
-}
-
-/// The record of a connected socket, and the live state of its endpoint.
-#[inline(always)]
-fn state(holder: &Holder) -> Option<(Record, *mut EndpointState)> {
-    let record = flows::of_connection(holder)?;
-    // SAFETY: the record is this socket's.
-    let endpoint = unsafe { record.as_ref() }.endpoint;
-    Some((record, maps::endpoint(endpoint)?))
 }
 
 /// `sk_err` of the socket; without a description of the kernel's types, a refusal.

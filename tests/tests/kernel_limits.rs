@@ -1,5 +1,6 @@
 //! The running kernel: how many connections a service has at most, and what is set on its sockets.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::api::{ConnectionPool, Keepalive};
@@ -203,39 +204,72 @@ fn a_socket_is_set_to_what_its_service_wants() -> Result<()> {
     ] {
         assert_eq!(option(&mut lab, socket, name)?, expected, "{name:?}");
     }
-    if can_tell_user_timeout() {
-        assert_eq!(option(&mut lab, socket, SocketOption::UserTimeout)?, 7000);
-    }
-
-    let own = lab.client.open(Transport::Tcp, false)?;
-    let setting = Setting::UserTimeout(1234);
-    lab.client.order(&Request::Set {
-        socket: own,
-        setting,
-    })?;
-    lab.client
-        .connect_socket(own, Transport::Tcp, at(VIP))?
-        .socket();
-    assert_eq!(option(&mut lab, own, SocketOption::UserTimeout)?, 1234);
-
     // A socket that is a TCP socket to its program only.
     lab.client.connect(Transport::Mptcp, at(VIP))?.socket();
     Ok(())
 }
 
-#[test]
-fn a_connect_that_nobody_answers_is_given_up_in_time() -> Result<()> {
+/// A service whose connects are given up after 400 ms; `None` where that cannot be.
+fn hasty(is_following: bool) -> Result<Option<Lab>> {
     let Some(mut lab) = Lab::new(CLIENT)? else {
-        return Ok(());
+        return Ok(None);
     };
     if !can_tell_user_timeout() {
         lab::skip("bpf_getsockopt does not tell TCP_USER_TIMEOUT");
-        return Ok(());
+        return Ok(None);
     }
     lab.apply(&program(policy(ConnectionPool {
         connect_timeout: Some(Duration::from_millis(400)),
         ..ConnectionPool::default()
     })));
+    lab.dataplane.follow(is_following)?;
+    Ok(Some(lab))
+}
+
+/// A socket that was set so, and then told to connect.
+fn connecting(lab: &mut Lab, setting: Setting) -> Result<u32> {
+    let socket = lab.client.open(Transport::Tcp, false)?;
+    lab.client.order(&Request::Set { socket, setting })?;
+    lab.client.connect_socket(socket, Transport::Tcp, at(VIP))?;
+    Ok(socket)
+}
+
+fn user_timeout(lab: &mut Lab, socket: u32) -> Result<i32> {
+    lab.client.option(socket, SocketOption::UserTimeout)
+}
+
+#[test]
+fn a_connection_that_stands_keeps_no_timeout_of_its_connect() -> Result<()> {
+    let Some(mut lab) = hasty(true)? else {
+        return Ok(());
+    };
+    serve(&mut lab)?;
+    let socket = connect(&mut lab)?.socket();
+    assert_eq!(user_timeout(&mut lab, socket)?, 0);
+
+    let own = connecting(&mut lab, Setting::UserTimeout(1234))?;
+    assert_eq!(user_timeout(&mut lab, own)?, 1234);
+    Ok(())
+}
+
+#[test]
+fn where_connects_are_not_followed_none_is_given_a_timeout() -> Result<()> {
+    let Some(mut lab) = hasty(false)? else {
+        return Ok(());
+    };
+    lab.add_addresses(&[FIRST, SECOND])?;
+    lab.serve(FIRST, Server::Silent)?;
+    lab.serve(SECOND, Server::Silent)?;
+    let socket = connecting(&mut lab, Setting::NonBlocking)?;
+    assert_eq!(user_timeout(&mut lab, socket)?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_connect_that_nobody_answers_is_given_up_in_time() -> Result<()> {
+    let Some(mut lab) = hasty(true)? else {
+        return Ok(());
+    };
     lab.add_addresses(&[FIRST, SECOND])?;
     lab.serve(FIRST, Server::Silent)?;
     lab.serve(SECOND, Server::Silent)?;
@@ -243,5 +277,16 @@ fn a_connect_that_nobody_answers_is_given_up_in_time() -> Result<()> {
     assert_eq!(connect(&mut lab)?, Outcome::Failed(libc::ETIMEDOUT));
     let waited = start.elapsed();
     assert!(waited < Duration::from_secs(5), "{waited:?}");
+
+    let socket = connecting(&mut lab, Setting::NonBlocking)?;
+    assert_eq!(user_timeout(&mut lab, socket)?, 400);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while user_timeout(&mut lab, socket)? != 0 {
+        assert!(
+            Instant::now() < deadline,
+            "the timeout outlives its connect"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
     Ok(())
 }

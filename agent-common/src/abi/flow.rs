@@ -22,7 +22,7 @@ pub struct Flow {
     pub service: u32,
     /// [`super::TCP`] or [`super::UDP`].
     pub protocol: u8,
-    /// [`CONNECTED`] and [`COUNTED`].
+    /// [`CONNECTED`], [`COUNTED`] and [`TIMED`].
     pub flags: u8,
     /// Of the line, whosoever it is: records that should be here by their cookie and are kept elsewhere.
     pub displaced: u16,
@@ -32,6 +32,8 @@ pub struct Flow {
 pub const CONNECTED: u8 = 1;
 /// The record counts as open at its service too, which has a limit.
 pub const COUNTED: u8 = 2;
+/// `TCP_USER_TIMEOUT` is set for the connect alone.
+pub const TIMED: u8 = 4;
 
 impl Flow {
     pub const fn is_connected(&self) -> bool {
@@ -40,6 +42,10 @@ impl Flow {
 
     pub const fn is_counted(&self) -> bool {
         self.flags & COUNTED != 0
+    }
+
+    pub const fn is_timed(&self) -> bool {
+        self.flags & TIMED != 0
     }
 }
 

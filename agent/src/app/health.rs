@@ -22,6 +22,8 @@ pub(super) struct Watch {
     started: Instant,
     /// Services whose connections may last only so long.
     limited: Vec<Limited>,
+    /// Whether any policy depends on what becomes of connects.
+    needs_outcomes: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl Watch {
             monitor: Monitor::default(),
             started: Instant::now(),
             limited: Vec::new(),
+            needs_outcomes: false,
         }
     }
 
@@ -51,6 +54,7 @@ impl Core {
         let now = self.watch.now();
         let news = self.watch.monitor.watch(&compiled.program, now);
         self.watch.limited = limited(&compiled.program);
+        self.watch.needs_outcomes = needs_outcomes(&compiled.program);
         for fact in news {
             if let Fact::Vitals { service, vitals } = &fact
                 && let Some((examined, _)) = compiled.with_vitals(service, vitals)
@@ -86,12 +90,11 @@ impl Core {
         self.take_news(news)
     }
 
-    /// Has the kernel tell of connects that fail, where anything depends on it.
+    /// Has the kernel follow what becomes of connects, where anything depends on it.
     pub(super) fn follow(&mut self) {
-        let wanted = self.watch.monitor.is_watching();
-        let followed = self.lock().follow(wanted);
+        let followed = self.lock().follow(self.watch.needs_outcomes);
         if let Err(error) = followed {
-            tracing::error!(%error, "failed connects are not seen, so no endpoint is ejected");
+            tracing::error!(%error, "connects are not followed: no endpoint is ejected, and no connectTimeout holds");
         }
     }
 
@@ -157,6 +160,18 @@ fn failure(errno: u32) -> Failure {
         Ok(libc::ETIMEDOUT) => Failure::TimedOut,
         _ => Failure::Unreachable,
     }
+}
+
+/// Whether endpoints are ejected when connects fail, or a timeout that is set for a connect must be taken back after it.
+fn needs_outcomes(program: &Program) -> bool {
+    let mut clusters = program
+        .services
+        .values()
+        .flat_map(|service| &service.clusters);
+    clusters.any(|cluster| {
+        let policy = &cluster.policy;
+        policy.outlier_detection.is_some() || policy.connection_pool.connect_timeout.is_some()
+    })
 }
 
 /// The services whose first cluster limits how long connections last.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_common::abi::{FrontendWord, UDP};
+use agent_common::abi::{Config, FrontendWord, UDP};
 
 use crate::api::Diagnostic;
 use crate::compile::{Destination, Frontend, Program, Service, ServiceKey};
@@ -36,7 +36,8 @@ pub struct Engine<S> {
     pub(super) names: Names,
     pub(super) space: Space,
     limits: Limits,
-    own_cgroup: u64,
+    /// What of CONFIG does not come of the program.
+    base: Config,
     /// Connects to endpoints that are gone, by the id of their service.
     pub(super) retired: BTreeMap<u32, u64>,
     /// Endpoints, and services that keep addresses, that are gone but for sockets that are still there, which count under their
@@ -62,7 +63,7 @@ impl<S: Store> Engine<S> {
             names: Names::new(limits),
             space: Space::new(limits.cells),
             limits: *limits,
-            own_cgroup: 0,
+            base: Config::default(),
             retired: BTreeMap::new(),
             lingering: BTreeSet::new(),
         }
@@ -70,8 +71,17 @@ impl<S: Store> Engine<S> {
 
     /// Exempts the sockets of this cgroup from now on.
     pub(super) fn exempt(&mut self, own_cgroup: u64) {
-        self.own_cgroup = own_cgroup;
-        self.live.config.own_cgroup = own_cgroup;
+        self.set_base(|config| config.own_cgroup = own_cgroup);
+    }
+
+    /// Has the programs rely on it that connections are followed, or no longer.
+    pub(super) fn rely_on_following(&mut self, is_following: bool) {
+        self.set_base(|config| config.is_following = u32::from(is_following));
+    }
+
+    fn set_base(&mut self, change: impl Fn(&mut Config)) {
+        change(&mut self.base);
+        change(&mut self.live.config);
         self.store.set_config(&self.live.config);
     }
 
@@ -152,7 +162,7 @@ impl<S: Store> Engine<S> {
             names: &mut self.names,
             space: &mut self.space,
         };
-        let Plan { steps, refused } = plan(&self.live, wanted, self.own_cgroup, &mut alloc);
+        let Plan { steps, refused } = plan(&self.live, wanted, &self.base, &mut alloc);
         failures.extend(
             refused
                 .into_iter()

@@ -81,7 +81,7 @@ pub(super) struct Allocators<'a> {
 pub(super) fn plan(
     live: &Live,
     wanted: &Wanted<'_>,
-    own_cgroup: u64,
+    base: &Config,
     alloc: &mut Allocators<'_>,
 ) -> Plan {
     let mut plan = Plan::default();
@@ -89,7 +89,7 @@ pub(super) fn plan(
     let prefixes = name_prefixes(wanted, alloc.names);
     plan.set_frontends(live, wanted, &current, &prefixes);
     plan.set_prefixes(live, &prefixes);
-    let config = wanted.config(own_cgroup);
+    let config = wanted.config(base);
     if config != live.config {
         plan.steps.push(Step::SetConfig(config));
     }

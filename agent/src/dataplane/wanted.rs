@@ -38,14 +38,14 @@ impl<'a> Wanted<'a> {
         Self { program, prefixes }
     }
 
-    pub(super) fn config(&self, own_cgroup: u64) -> Config {
+    /// The rest is as in `base`, which does not come of the program.
+    pub(super) fn config(&self, base: &Config) -> Config {
         let ranges = self.program.vip_ranges;
         Config {
-            own_cgroup,
             has_prefixes: u32::from(!self.prefixes.is_empty()),
             vip_v4: address::range(IpNet::V4(ranges.v4)),
             vip_v6: address::range(IpNet::V6(ranges.v6)),
-            ..Config::default()
+            ..*base
         }
     }
 }

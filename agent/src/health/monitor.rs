@@ -119,12 +119,6 @@ impl Monitor {
             .collect()
     }
 
-    /// Whether any service is watched for failures.
-    pub fn is_watching(&self) -> bool {
-        let mut all = self.services.values().flat_map(|watched| &watched.policies);
-        all.any(|policy| policy.outlier_detection.is_some())
-    }
-
     /// Why an endpoint is how it is, if anything is remembered of it.
     pub fn why(&self, key: &ServiceKey, at: SocketAddr, now: Duration) -> Option<Why> {
         let watched = self.services.get(key)?;

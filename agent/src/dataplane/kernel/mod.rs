@@ -121,6 +121,8 @@ impl Dataplane {
         }
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
+        self.engine
+            .rely_on_following(self.hooks.contains(&Hook::SockOps));
         Ok(())
     }
 
@@ -136,6 +138,7 @@ impl Dataplane {
             return Ok(());
         }
         if !wanted {
+            self.engine.rely_on_following(false);
             self.attachments.retain(|a| a.hook != Hook::SockOps);
             return Ok(());
         }
@@ -145,6 +148,7 @@ impl Dataplane {
             // Before what remembers, as it is detached in this order.
             self.attachments.extend(attached);
         }
+        self.engine.rely_on_following(true);
         Ok(())
     }
 

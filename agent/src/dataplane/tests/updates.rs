@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use agent_common::abi::{Address, DEFAULT_SCOPE, Port, TCP};
+use agent_common::abi::{Address, Config, DEFAULT_SCOPE, Port, TCP};
 use agent_common::{Connect, Family, Verdict, decide};
 use proptest::prelude::*;
 
@@ -99,7 +99,7 @@ proptest! {
         let steps = plan(
             &dataplane.live,
             &wanted,
-            0,
+            &Config::default(),
             &mut Allocators { names: &mut dataplane.names, space: &mut dataplane.space },
         )
         .steps;
