@@ -283,14 +283,14 @@ impl<S: Store> Engine<S> {
     fn release_endpoint(&mut self, service: u32, id: u32) {
         if self.names.endpoints.release(id).is_some() {
             *self.retired.entry(service).or_default() += self.store.counter(id).connects;
-            self.store.reset_counter(id);
+            self.store.reset_counts(id);
         }
     }
 
     fn release_service(&mut self, id: u32) {
         if id != UNCOUNTED && self.names.services.release(id).is_some() {
             self.retired.remove(&id);
-            self.store.reset_counter(id);
+            self.store.reset_counts(id);
         }
     }
 

@@ -150,5 +150,5 @@ impl Store for MemoryTables {
         Counter::default()
     }
 
-    fn reset_counter(&mut self, _index: u32) {}
+    fn reset_counts(&mut self, _index: u32) {}
 }

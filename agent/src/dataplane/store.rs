@@ -45,6 +45,6 @@ pub trait Store: Tables {
     fn wait_for_readers(&mut self) -> io::Result<()>;
     /// An element of COUNTERS, summed over the CPUs.
     fn counter(&self, index: u32) -> Counter;
-    /// Sets an element of COUNTERS to zero, for its next owner.
-    fn reset_counter(&mut self, index: u32);
+    /// Forgets what was counted under an id of COUNTERS and ENDPOINTS that nobody has, for its next owner.
+    fn reset_counts(&mut self, index: u32);
 }

@@ -134,7 +134,7 @@ impl Store for FaultyTables {
         self.sound.counter(index)
     }
 
-    fn reset_counter(&mut self, index: u32) {
-        self.sound.reset_counter(index);
+    fn reset_counts(&mut self, index: u32) {
+        self.sound.reset_counts(index);
     }
 }

@@ -224,7 +224,7 @@ impl Store for KernelTables {
         sum
     }
 
-    fn reset_counter(&mut self, index: u32) {
+    fn reset_counts(&mut self, index: u32) {
         let zeros = PerCpuValues::try_from(vec![Plain(Counter::default()); self.cpus]);
         let reset = zeros
             .map_err(MapError::from)
@@ -232,5 +232,7 @@ impl Store for KernelTables {
         if let Err(error) = reset {
             tracing::warn!(%error, index, "a counter of a removed service could not be reset");
         }
+        // No group and no record has the id, so that no program writes this.
+        self.endpoints.write(index, &[EndpointState::default()]);
     }
 }
