@@ -41,6 +41,7 @@ pub fn key(host: &str, port: u16, transport: u8) -> ServiceKey {
         host: host.into(),
         port,
         transport,
+        route: None,
     }
 }
 

@@ -48,6 +48,7 @@ fn paragraph(service: &ReportedService) -> String {
         namespace,
         host,
         port,
+        route,
         protocol,
         resolution,
         load_balancer,
@@ -65,8 +66,11 @@ fn paragraph(service: &ReportedService) -> String {
     };
     let mut text =
         format!("{namespace}/{host}:{port}  {protocol}  {resolution}  {load_balancer}\n");
-    for frontend in frontends {
+    if let Some(route) = route {
         // Writing to a string does not fail.
+        let _ = writeln!(text, "  by {route}");
+    }
+    for frontend in frontends {
         let _ = writeln!(text, "  from {frontend}");
     }
     let rows = [
@@ -141,6 +145,7 @@ mod tests {
             namespace: "default".to_owned(),
             host: "api.example.com".to_owned(),
             port: 80,
+            route: None,
             protocol: "HTTP".to_owned(),
             resolution: "STATIC".to_owned(),
             load_balancer: "LEAST_REQUEST",
@@ -187,6 +192,7 @@ mod tests {
     #[test]
     fn policies_health_and_subsets_are_shown_where_there_are_any() {
         let service = ReportedService {
+            route: Some("VirtualService/default/v spec.tcp[0]".to_owned()),
             load_balancer: "ROUND_ROBIN",
             warmup: Some(ReportedWarmup {
                 duration: "60s".to_owned(),
@@ -220,6 +226,7 @@ mod tests {
         };
         expect![[r"
             default/api.example.com:80  HTTP  STATIC  ROUND_ROBIN
+              by VirtualService/default/v spec.tcp[0]
               from 240.240.0.17:80
               from [2001:2::11]:80
               warmup: 10% at first, all after 60s

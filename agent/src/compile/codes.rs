@@ -32,7 +32,5 @@ pub const ADDRESS_OF_LINK: &str = "SH3015";
 pub const SUBSET_SHADOWED: &str = "SH3016";
 /// A rule passes connects on to the address that clients asked for, which is an automatic one.
 pub const PASSTHROUGH_NOWHERE: &str = "SH3017";
-/// A route is for some addresses of a service only.
-pub const ROUTE_OF_SOME_ADDRESSES: &str = "SH3018";
 /// A route leads to a host, port or subset that nobody declares.
-pub const ROUTE_TO_NOWHERE: &str = "SH3019";
+pub const ROUTE_TO_NOWHERE: &str = "SH3018";

@@ -1,5 +1,6 @@
 //! Where clients find a host: at the addresses that users declared, at automatic ones, and at what its name resolves to.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,6 +14,7 @@ use super::endpoints::answered;
 use super::frontends::Claims;
 use super::hosts::Host;
 use super::names::Saying;
+use super::routes::Branch;
 
 /// Where clients find a host.
 pub(super) struct Destinations {
@@ -37,20 +39,36 @@ impl Destinations {
         }
     }
 
-    /// The addresses at which clients were told to find the host.
-    pub(super) fn declared(&self) -> Vec<IpNet> {
-        let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
-        self.addresses.iter().copied().chain(vips).collect()
-    }
-
-    pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, age: usize) {
+    /// Divides them by routes that are for some subnets alone: what each of those takes, and what none does. Of the subnets
+    /// that hold an address the longest decides, of equal ones the first, as for Envoy's filter chains.
+    pub(super) fn divide(&self, branches: &[Branch]) -> (Vec<Part>, Part) {
+        let mut parts: Vec<Part> = branches.iter().map(|_| Part::default()).collect();
+        let mut rest = Part::default();
         let vips = self.vips.iter().map(|vip| IpNet::from(*vip));
         for net in self.addresses.iter().copied().chain(vips) {
-            claims.declare(claimant, age, net);
+            let mut inner = BTreeSet::new();
+            for (place, branch) in branches.iter().enumerate() {
+                let within = |subnet: &&IpNet| net.contains(*subnet) && **subnet != net;
+                for subnet in branch.subnets.iter().filter(within) {
+                    if inner.insert(*subnet) {
+                        parts[place].declared.push(*subnet);
+                    }
+                }
+            }
+            let part = holder(net, branches).map_or(&mut rest, |place| &mut parts[place]);
+            part.declared.push(net);
         }
         for address in &self.resolved {
-            claims.resolve(claimant, age, *address);
+            let holder = holder(IpNet::from(*address), branches);
+            let part = holder.map_or(&mut rest, |place| &mut parts[place]);
+            part.resolved.push(*address);
         }
+        (parts, rest)
+    }
+
+    /// Whether clients find the host where other servers say that it is.
+    pub(super) fn learns(&self) -> bool {
+        matches!(self.saying, Some(Saying::Learned))
     }
 
     /// Whether clients that ask for the name are told addresses that exist only here.
@@ -88,6 +106,39 @@ impl Destinations {
                 .hint("give the entry spec.addresses, or list its hosts"),
         )
     }
+}
+
+/// Destinations of a host that lead to the same.
+#[derive(Default)]
+pub(super) struct Part {
+    declared: Vec<IpNet>,
+    resolved: Vec<IpAddr>,
+}
+
+impl Part {
+    pub(super) fn is_empty(&self) -> bool {
+        self.declared.is_empty() && self.resolved.is_empty()
+    }
+
+    pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, age: usize) {
+        for net in &self.declared {
+            claims.declare(claimant, age, *net);
+        }
+        for address in &self.resolved {
+            claims.resolve(claimant, age, *address);
+        }
+    }
+}
+
+/// Which of the branches is for all of `net`.
+fn holder(net: IpNet, branches: &[Branch]) -> Option<usize> {
+    let of_branch = |(place, branch): (usize, &Branch)| {
+        let subnets = branch.subnets.iter().filter(|subnet| subnet.contains(&net));
+        let longest = subnets.map(IpNet::prefix_len).max()?;
+        Some((longest, Reverse(place)))
+    };
+    let longest = branches.iter().enumerate().filter_map(of_branch).max();
+    longest.map(|(_, Reverse(place))| place)
 }
 
 /// What the name server says of the host, where it says anything. Where only CIDRs lead to a host, or somebody decided

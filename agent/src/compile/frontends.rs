@@ -217,12 +217,15 @@ impl fmt::Display for Frontend {
 }
 
 impl fmt::Display for ServiceKey {
-    /// `namespace/host:port`, with `/udp` for UDP.
+    /// `namespace/host:port`, with `/udp` for UDP, and the route that is for some of its addresses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.host, self.port)?;
         if self.transport == UDP {
             f.write_str("/udp")?;
         }
-        Ok(())
+        match &self.route {
+            Some(route) => write!(f, " ({route})"),
+            None => Ok(()),
+        }
     }
 }

@@ -47,7 +47,7 @@ use learned::Learners;
 use policy::Policies;
 use routed::Places;
 use routes::Routes;
-use services::Routing;
+use services::{Declaration, Routing};
 
 /// Compiles everything that `snapshot` says.
 pub fn compile(snapshot: &Snapshot) -> Compiled {
@@ -77,7 +77,6 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut refusals = Refusals::default();
     for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
-        let learns = matches!(destinations.saying, Some(Saying::Learned));
         for declared in &host.ports {
             let age = declared.entry.age;
             let routing = Routing {
@@ -85,18 +84,24 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
                 places: &places,
                 diagnostics: &mut diagnostics,
             };
-            let built = services::build(host, declared, destinations, routing, supplies);
-            if let Some((rule, reason)) = built.refused_by {
-                refusals.add(rule, reason, &built.key);
+            let declaration = Declaration {
+                host,
+                declared,
+                destinations,
+            };
+            for built in services::build(declaration, routing, supplies) {
+                if let Some((rule, reason)) = built.refused_by {
+                    refusals.add(rule, reason, &built.key);
+                }
+                built.part.claim(&mut claims, claimants.len(), age);
+                if destinations.learns() && built.key.route.is_none() {
+                    learners.add(place, age, claimants.len(), &built.key);
+                }
+                claimants.push(Claimant {
+                    key: built.key,
+                    service: Arc::new(built.service),
+                });
             }
-            destinations.claim(&mut claims, claimants.len(), age);
-            if learns {
-                learners.add(place, age, claimants.len(), &built.key);
-            }
-            claimants.push(Claimant {
-                key: built.key,
-                service: Arc::new(built.service),
-            });
         }
     }
     let ranges = &snapshot.vip_ranges;

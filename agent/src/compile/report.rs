@@ -31,6 +31,9 @@ pub struct ReportedService {
     pub namespace: String,
     pub host: String,
     pub port: u16,
+    /// The route that is for some addresses of the host alone, where this is the service of those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// As Istio names it; empty where the entry leaves it open.
     pub protocol: String,
     pub resolution: String,
@@ -96,6 +99,7 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
         namespace: key.namespace.to_string(),
         host: key.host.to_string(),
         port: key.port,
+        route: key.route.as_deref().map(str::to_owned),
         protocol: service.protocol.to_string(),
         resolution: service.resolution.to_string(),
         load_balancer: policy::load_balancer(service),

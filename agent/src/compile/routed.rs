@@ -12,6 +12,7 @@ use super::hosts::{Declared, Host, full_name};
 use super::policy::{CLIENT_NAMESPACE, NoSubset};
 use super::program::{Action, Endpoint, RefuseReason};
 use super::routes::Taken;
+use super::services::Routing;
 use super::spread::{Cluster, Policy};
 use agent_common::abi::UDP;
 
@@ -57,9 +58,8 @@ pub(super) struct Routed<'a> {
 pub(super) fn build<'a>(
     taken: &Taken<'a>,
     port: u16,
-    places: &Places<'_, 'a>,
+    routing: &mut Routing<'_, '_, 'a>,
     supplies: Supplies<'_, 'a>,
-    diagnostics: &mut Vec<Diagnostic>,
 ) -> Routed<'a> {
     let origin = &taken.meta.origin;
     let mut routed = Routed {
@@ -79,10 +79,10 @@ pub(super) fn build<'a>(
     let weighty = destinations.iter().filter(|d| is_single || d.weight > 0);
     for destination in weighty {
         let weight = if is_single { 1 } else { destination.weight };
-        match one(taken, destination, port, places, supplies) {
+        match one(taken, destination, port, routing.places, supplies) {
             Ok(built) => routed.add(built, weight, is_single),
             Err(why) => {
-                diagnostics.push(missing(taken, destination, &why));
+                routing.diagnostics.push(missing(taken, destination, &why));
                 routed.reasons.push(why);
                 routed.clusters.push(nowhere(destination, weight));
             }

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use crate::api::virtual_service::{Match, Route};
-use crate::api::{Diagnostic, MeshConfig, Meta, Protocol, Severity, VirtualService, host};
+use crate::api::{MeshConfig, Meta, Protocol, VirtualService, host};
 
-use super::codes;
+use super::destinations::canonical;
 use super::hosts::full_name;
 use super::policy::CLIENT_NAMESPACE;
 
@@ -17,8 +17,20 @@ pub(super) struct Asked<'s> {
     pub(super) host: &'s str,
     pub(super) port: u16,
     pub(super) protocol: Protocol,
-    /// Where clients find the service.
-    pub(super) addresses: &'s [IpNet],
+}
+
+/// The routes that take the connects to a service.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    /// Those for some destinations alone, in order.
+    pub(super) branches: Vec<Branch<'a>>,
+    /// The first that is for all.
+    pub(super) rest: Option<Taken<'a>>,
+}
+
+pub(super) struct Branch<'a> {
+    pub(super) subnets: Vec<IpNet>,
+    pub(super) taken: Taken<'a>,
 }
 
 /// The route that takes the connects.
@@ -35,6 +47,11 @@ pub(super) struct Taken<'a> {
 impl Taken<'_> {
     pub(super) fn field(&self) -> String {
         format!("spec.{}[{}]", self.list, self.index)
+    }
+
+    /// What the route is called among all.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.meta.id, self.field())
     }
 }
 
@@ -77,19 +94,15 @@ impl<'a> Routes<'a> {
         }
     }
 
-    /// The first route that takes all connects that `asked` stands for. What cannot be told of all of them alike is
-    /// reported, and passed over.
-    pub(super) fn find(
-        &self,
-        asked: &Asked,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Option<Taken<'a>> {
+    /// The routes up to the first that takes all connects that `asked` stands for.
+    pub(super) fn find(&self, asked: &Asked) -> Found<'a> {
+        let mut found = Found::default();
         for place in self.places(asked.host) {
             let (meta, spec) = self.all[place];
             let (list, routes) = match kind(asked.protocol) {
                 Kind::Tcp => ("tcp", &spec.tcp),
                 Kind::Tls => ("tls", &spec.tls),
-                Kind::Neither => return None,
+                Kind::Neither => return found,
             };
             for (index, route) in routes.iter().enumerate() {
                 let taken = Taken {
@@ -99,13 +112,16 @@ impl<'a> Routes<'a> {
                     index,
                 };
                 match takes(route, asked) {
-                    Takes::All => return Some(taken),
+                    Takes::All => {
+                        found.rest = Some(taken);
+                        return found;
+                    }
                     Takes::None => {}
-                    Takes::Some => diagnostics.push(partly(&taken, asked)),
+                    Takes::Within(subnets) => found.branches.push(Branch { subnets, taken }),
                 }
             }
         }
-        None
+        found
     }
 
     /// Those whose hosts match, in order.
@@ -171,27 +187,35 @@ fn kind(protocol: Protocol) -> Kind {
 enum Takes {
     All,
     None,
-    Some,
+    /// Those to destinations in them.
+    Within(Vec<IpNet>),
 }
 
 fn takes(route: &Route, asked: &Asked) -> Takes {
     if route.matches.is_empty() {
         return Takes::All;
     }
-    let mut some = false;
-    for item in &route.matches {
-        match takes_by(item, asked) {
-            Takes::All => return Takes::All,
-            Takes::Some => some = true,
-            Takes::None => {}
+    let mut subnets = Vec::new();
+    for item in route.matches.iter().filter(|item| is_met(item, asked)) {
+        if item.destination_subnets.is_empty() {
+            return Takes::All;
         }
+        subnets.extend(
+            item.destination_subnets
+                .iter()
+                .map(|net| canonical(net.trunc())),
+        );
     }
-    if some { Takes::Some } else { Takes::None }
+    if subnets.is_empty() {
+        Takes::None
+    } else {
+        Takes::Within(subnets)
+    }
 }
 
-/// Clients of the node have no labels, and look from one namespace. The host behind the address that they dialled stands for
-/// the SNI that they send.
-fn takes_by(item: &Match, asked: &Asked) -> Takes {
+/// Whether connects to the service meet the match, but for their destinations. Clients of the node have no labels, and look
+/// from one namespace. The host behind the address that they dialled stands for the SNI that they send.
+fn is_met(item: &Match, asked: &Asked) -> bool {
     let is_client = item.source_labels.is_empty()
         && item
             .source_namespace
@@ -201,38 +225,5 @@ fn takes_by(item: &Match, asked: &Asked) -> Takes {
     let is_port = item.port.is_none_or(|port| port == asked.port);
     let mut sni_hosts = item.sni_hosts.iter();
     let is_host = item.sni_hosts.is_empty() || sni_hosts.any(|sni| host::matches(sni, asked.host));
-    if !is_client || !is_port || !is_host {
-        return Takes::None;
-    }
-    if item.destination_subnets.is_empty() {
-        return Takes::All;
-    }
-    let within = |address: &&IpNet| {
-        item.destination_subnets
-            .iter()
-            .any(|net| net.contains(*address))
-    };
-    let touches = |address: &IpNet| {
-        let mut nets = item.destination_subnets.iter();
-        nets.any(|net| net.contains(address) || address.contains(net))
-    };
-    let inside = asked.addresses.iter().filter(within).count();
-    if inside == asked.addresses.len() && inside > 0 {
-        Takes::All
-    } else if asked.addresses.iter().any(touches) {
-        Takes::Some
-    } else {
-        Takes::None
-    }
-}
-
-fn partly(taken: &Taken, asked: &Asked) -> Diagnostic {
-    let message = format!(
-        "destinationSubnets hold some of the addresses of {} and not others: the route is passed over",
-        asked.host
-    );
-    let code = codes::ROUTE_OF_SOME_ADDRESSES;
-    Diagnostic::about(Severity::Warning, code, taken.meta, message)
-        .at(taken.field(), taken.route.line)
-        .hint("give the addresses in the subnets a ServiceEntry of their own")
+    is_client && is_port && is_host
 }

@@ -1,4 +1,5 @@
-//! One service: from a declared port to an action, endpoints with shares, and the reasons for them.
+//! The services of a declared port: one, or several where routes are for some of its addresses alone. From there to an action,
+//! endpoints with shares, and the reasons for them.
 
 use std::sync::Arc;
 
@@ -6,17 +7,19 @@ use crate::api::{Diagnostic, Meta, Origin};
 use crate::model::ServiceVitals;
 
 use super::cluster::{self, Supplies};
-use super::destinations::Destinations;
+use super::destinations::{Destinations, Part};
 use super::hosts::{Declared, Host};
 use super::program::{Action, RefuseReason, Service, ServiceKey};
 use super::routed::{self, Places, Routed};
-use super::routes::{Asked, Routes};
+use super::routes::{Asked, Routes, Taken};
 
 /// A service, and the rule that asked for what cannot be done.
 pub(super) struct Built<'a> {
     pub(super) key: ServiceKey,
     pub(super) service: Service,
     pub(super) refused_by: Option<(&'a Meta, RefuseReason)>,
+    /// What leads there.
+    pub(super) part: Part,
 }
 
 /// Where connects may be led to instead of the host's own endpoints.
@@ -26,42 +29,77 @@ pub(super) struct Routing<'r, 'h, 'a> {
     pub(super) diagnostics: &'r mut Vec<Diagnostic>,
 }
 
-/// Builds the service of one declared port of `host`, which clients find at `destinations`.
+/// A declared port of a host, and where clients find it.
+#[derive(Clone, Copy)]
+pub(super) struct Declaration<'d, 'a> {
+    pub(super) host: &'d Host<'a>,
+    pub(super) declared: &'d Declared<'a>,
+    pub(super) destinations: &'d Destinations,
+}
+
+/// Builds the services of one declared port. The last is that of all destinations which no route has for itself.
 pub(super) fn build<'a>(
-    host: &Host<'a>,
-    declared: &Declared<'a>,
-    destinations: &Destinations,
-    routing: Routing<'_, '_, 'a>,
+    declaration: Declaration<'_, 'a>,
+    mut routing: Routing<'_, '_, 'a>,
+    supplies: Supplies<'_, 'a>,
+) -> Vec<Built<'a>> {
+    let Declaration {
+        host,
+        declared,
+        destinations,
+    } = declaration;
+    let found = routing.routes.find(&Asked {
+        host: &host.name,
+        port: declared.port.number,
+        protocol: declared.port.protocol,
+    });
+    let (parts, rest) = destinations.divide(&found.branches);
+    let mut taken: Vec<(Option<Arc<str>>, Option<Taken>, Part)> = found
+        .branches
+        .iter()
+        .zip(parts)
+        .filter(|(_, part)| !part.is_empty())
+        .map(|(branch, part)| (Some(branch.taken.name().into()), Some(branch.taken), part))
+        .collect();
+    if !rest.is_empty() || taken.is_empty() || destinations.learns() {
+        taken.push((None, found.rest, rest));
+    } else if let [(name, ..)] = &mut taken[..] {
+        // All that leads to the service is the route's.
+        *name = None;
+    }
+    let taken = taken.into_iter();
+    taken
+        .map(|(route, taken, part)| {
+            let routed = match taken {
+                Some(taken) => routed::build(&taken, declared.port.number, &mut routing, supplies),
+                None => own(host, declared, supplies),
+            };
+            let key = ServiceKey {
+                namespace: Arc::clone(&host.namespace),
+                host: Arc::clone(&host.name),
+                port: declared.port.number,
+                transport: declared.transport(),
+                route,
+            };
+            finish(key, declaration, routed, part, supplies)
+        })
+        .collect()
+}
+
+/// Gives the endpoints their shares, and refuses what cannot be done.
+fn finish<'a>(
+    key: ServiceKey,
+    declaration: Declaration<'_, 'a>,
+    built: Routed<'a>,
+    part: Part,
     supplies: Supplies<'_, 'a>,
 ) -> Built<'a> {
-    let entry = declared.entry;
-    let port = declared.port;
-    let key = ServiceKey {
-        namespace: Arc::clone(&host.namespace),
-        host: Arc::clone(&host.name),
-        port: port.number,
-        transport: declared.transport(),
-    };
-    let asked = Asked {
-        host: &host.name,
-        port: port.number,
-        protocol: port.protocol,
-        addresses: &destinations.declared(),
-    };
-    let built = match routing.routes.find(&asked, routing.diagnostics) {
-        Some(taken) => {
-            let Routing {
-                places,
-                diagnostics,
-                ..
-            } = routing;
-            routed::build(&taken, port.number, places, supplies, diagnostics)
-        }
-        None => own(host, declared, supplies),
-    };
+    let entry = declaration.declared.entry;
+    let port = declaration.declared.port;
     let mut action = built.action;
     let mut reasons = built.reasons;
-    if matches!(action, Action::Original { .. }) && destinations.are_automatic() {
+    let is_automatic = declaration.destinations.are_automatic();
+    if is_automatic && matches!(action, Action::Original { .. }) {
         action = Action::Refuse(RefuseReason::Passthrough);
         reasons.push(
             "clients are told automatic addresses, at which there is nothing to pass connects on to; connects are refused"
@@ -95,6 +133,7 @@ pub(super) fn build<'a>(
         key,
         service,
         refused_by,
+        part,
     }
 }
 

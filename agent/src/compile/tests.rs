@@ -40,6 +40,7 @@ fn key(host: &str, port: u16) -> ServiceKey {
         host: host.into(),
         port,
         transport: TCP,
+        route: None,
     }
 }
 

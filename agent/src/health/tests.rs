@@ -21,6 +21,7 @@ fn key() -> ServiceKey {
         host: "a.example".into(),
         port: 80,
         transport: agent_common::abi::TCP,
+        route: None,
     }
 }
 

@@ -12,6 +12,8 @@ pub struct ServiceKey {
     pub port: u16,
     /// `agent_common::abi::{TCP, UDP}`.
     pub transport: u8,
+    /// Of a route that is for some addresses of the service alone, what it is called: those lead to a service of their own.
+    pub route: Option<Arc<str>>,
 }
 
 /// How an endpoint is.

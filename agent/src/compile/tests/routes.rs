@@ -92,7 +92,7 @@ fn a_subset_has_the_endpoints_with_its_labels_and_a_missing_one_fails_closed() {
     assert_eq!(led(&to("v2"), 80), ["10.0.0.3:8080 1"]);
     assert_eq!(led(&to("v3"), 80), Vec::<String>::new());
     let compiled = compiled_with(&routes(&to("v3")));
-    assert_eq!(findings(&compiled), ["SH3019 v"]);
+    assert_eq!(findings(&compiled), ["SH3018 v"]);
     assert_eq!(service(&compiled, "a.example", 80).action, Action::Balance);
 
     let part = "tcp: [{route: [{destination: {host: b.example, subset: v3}, weight: 1}, {destination: {host: b.example, subset: v2}, weight: 3}]}]";
@@ -137,4 +137,99 @@ fn routes_apply_to_those_that_see_them_and_private_ones_come_first() {
     );
     let compiled = compiled_with(&two);
     assert_eq!(endpoints(&compiled, "a.example", 80), ["10.0.0.3:8080 1"]);
+}
+
+/// `c.example` at these addresses, with one endpoint, and routes of it.
+fn at_addresses(addresses: &str, spec: &str) -> Compiled {
+    compiled_with(&format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: c}}\nspec: {{hosts: [c.example], addresses: [{addresses}], ports: [{{number: 80, name: tcp, protocol: TCP}}], resolution: STATIC, endpoints: [{{address: 10.0.0.9}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {{hosts: [c.example], {spec}}}\n"
+    ))
+}
+
+/// `destination: endpoints` of all that leads to `c.example`.
+fn leads(addresses: &str, spec: &str) -> Vec<String> {
+    let compiled = at_addresses(addresses, spec);
+    let frontends = compiled.program.frontends.iter();
+    frontends
+        .filter(|(_, key)| &*key.host == "c.example")
+        .map(|(frontend, key)| {
+            let endpoints = compiled.program.services[key].endpoints.iter();
+            let endpoints: Vec<_> = endpoints.map(|e| e.address.to_string()).collect();
+            format!("{frontend}: {}", endpoints.join(" "))
+        })
+        .collect()
+}
+
+#[test]
+fn a_route_for_some_addresses_takes_those_alone() {
+    let spec = |subnets: &str| {
+        format!("tcp: [{{match: [{{destinationSubnets: [{subnets}]}}], route: [{TO_B}]}}]")
+    };
+    let addresses = "192.0.2.1, 192.0.2.2";
+    let (own, to_b) = ("10.0.0.9", "10.0.0.2 10.0.0.3");
+    assert_eq!(
+        leads(addresses, &spec("192.0.2.1/32")),
+        [
+            format!("192.0.2.1:80: {to_b}"),
+            format!("192.0.2.2:80: {own}")
+        ]
+    );
+    assert_eq!(
+        leads(addresses, &spec("203.0.113.0/24")),
+        [
+            format!("192.0.2.1:80: {own}"),
+            format!("192.0.2.2:80: {own}")
+        ]
+    );
+    let compiled = at_addresses(addresses, &spec("192.0.2.0/24"));
+    assert_eq!(
+        endpoints(&compiled, "c.example", 80),
+        ["10.0.0.2:8080 1", "10.0.0.3:8080 1"],
+        "a route for all of its addresses is the service's own"
+    );
+}
+
+#[test]
+fn a_route_for_a_part_of_a_cidr_takes_that_part() {
+    let spec =
+        format!("tcp: [{{match: [{{destinationSubnets: [198.51.100.64/26]}}], route: [{TO_B}]}}]");
+    assert_eq!(
+        leads("198.51.100.0/24", &spec),
+        [
+            "198.51.100.0/24:80: 10.0.0.9",
+            "198.51.100.64/26:80: 10.0.0.2 10.0.0.3"
+        ]
+    );
+}
+
+#[test]
+fn of_routes_for_subnets_the_longest_takes_an_address_and_the_first_of_equal_ones() {
+    let to = |subnets: &str, route: &str| {
+        format!("{{match: [{{destinationSubnets: [{subnets}]}}], route: [{route}]}}")
+    };
+    let v2 = "{destination: {host: b.example, subset: v2}}";
+    let spec = format!(
+        "tcp: [{}, {}, {}]",
+        to("192.0.2.0/24", TO_B),
+        to("192.0.2.2/32", v2),
+        to("192.0.2.2/32", TO_B)
+    );
+    assert_eq!(
+        leads("192.0.2.1, 192.0.2.2, 203.0.113.1", &spec),
+        [
+            "192.0.2.1:80: 10.0.0.2 10.0.0.3",
+            "192.0.2.2:80: 10.0.0.3",
+            "203.0.113.1:80: 10.0.0.9"
+        ]
+    );
+    assert_eq!(
+        at_addresses("192.0.2.1, 192.0.2.2", &spec)
+            .program
+            .services
+            .keys()
+            .filter(|key| &*key.host == "c.example" && key.route.is_none())
+            .count(),
+        0,
+        "nothing is left that the host's own endpoints are for"
+    );
 }

@@ -93,6 +93,7 @@ mod tests {
             host: host.into(),
             port: 80,
             transport: UDP,
+            route: None,
         }
     }
 

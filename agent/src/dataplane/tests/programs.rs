@@ -19,6 +19,7 @@ pub(super) fn key(host: &str) -> ServiceKey {
         host: host.into(),
         port: 80,
         transport: TCP,
+        route: None,
     }
 }
 
