@@ -94,8 +94,11 @@ fn finish<'a>(
     part: Part,
     supplies: Supplies<'_, 'a>,
 ) -> Built<'a> {
-    let entry = declaration.declared.entry;
-    let port = declaration.declared.port;
+    let Declared {
+        entry,
+        port: declared,
+        ..
+    } = declaration.declared;
     let mut action = built.action;
     let mut reasons = built.reasons;
     let is_automatic = declaration.destinations.are_automatic();
@@ -113,8 +116,8 @@ fn finish<'a>(
         _ => built.refused_by,
     };
     let mut service = Service {
-        protocol: port.protocol,
-        port_name: port.name.clone(),
+        protocol: declared.protocol,
+        port_name: declared.name.clone(),
         resolution: entry.spec.resolution,
         action,
         endpoints: built.endpoints,
@@ -123,7 +126,7 @@ fn finish<'a>(
         object: Arc::clone(&entry.id),
         origin: Origin {
             file: Arc::clone(&entry.meta.origin.file),
-            line: port.line,
+            line: declared.line,
         },
         reasons,
     };
