@@ -287,6 +287,7 @@ pub fn is_timed(holder: &Holder) -> bool {
 /// Whether the socket counts as open at the service.
 #[inline(always)]
 pub fn is_open_at(holder: &Holder, service: u32) -> bool {
-    let counts = |flow: &Flow| flow.service == service && (flow.is_counted() || flow.endpoint == service);
+    let counts =
+        |flow: &Flow| flow.service == service && (flow.is_counted() || flow.endpoint == service);
     find(holder, counts).is_some()
 }

@@ -15,9 +15,9 @@ mod holder;
 mod maps;
 mod names;
 mod options;
+mod outbound;
 #[cfg(feature = "compare-and-swap")]
 mod outcome;
-mod outbound;
 mod peername;
 mod recvmsg;
 mod release;

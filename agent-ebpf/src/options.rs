@@ -54,8 +54,7 @@ pub fn timeout(ctx: &SockAddrContext) -> Option<u32> {
     let mut value = 0u32;
     let to = (&raw mut value).cast::<c_void>();
     // SAFETY: the value is of the length that is given.
-    let result =
-        unsafe { bpf_getsockopt(ctx.as_ptr(), IPPROTO_TCP, TCP_USER_TIMEOUT, to, LENGTH) };
+    let result = unsafe { bpf_getsockopt(ctx.as_ptr(), IPPROTO_TCP, TCP_USER_TIMEOUT, to, LENGTH) };
     (result == 0).then_some(value)
 }
 

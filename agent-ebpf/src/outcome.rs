@@ -95,5 +95,6 @@ fn error(socket: *mut c_void) -> u32 {
         return ECONNREFUSED;
     };
     // SAFETY: the helper reads any address of the kernel, and fails where there is nothing.
-    unsafe { bpf_probe_read_kernel((socket + u64::from(offset)) as *const u32) }.unwrap_or(ECONNREFUSED)
+    unsafe { bpf_probe_read_kernel((socket + u64::from(offset)) as *const u32) }
+        .unwrap_or(ECONNREFUSED)
 }

@@ -5,8 +5,8 @@ use agent_common::abi::{Address, Port, TCP};
 use agent_common::{Family, Reach, source};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::bpf_sock;
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_probe_read_kernel};
 use aya_ebpf::helpers::generated::{bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_probe_read_kernel};
 use aya_ebpf::programs::SockAddrContext;
 
 use crate::holder::Holder;
