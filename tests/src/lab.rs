@@ -12,6 +12,7 @@ use agent::compile::Program;
 use agent::dataplane::Limits;
 use agent::dataplane::{Dataplane, LoadOptions, ServiceCounts, closing, mounts};
 use anyhow::{Context, Result};
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
 use crate::cgroup::TemporaryCgroup;
 use crate::client::Client;
@@ -259,6 +260,19 @@ pub fn can_close() -> bool {
 /// Whether flow records can be lines of a map (Linux 5.12).
 pub fn has_compare_and_swap() -> bool {
     Dataplane::has_compare_and_swap()
+}
+
+/// Whether this kernel has MPTCP, and lets it be used.
+pub fn has_mptcp() -> bool {
+    if let Err(error) = socket(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        Some(ipproto::MPTCP),
+    ) {
+        skip(&format!("MPTCP is not to be had: {error}"));
+        return false;
+    }
+    true
 }
 
 /// Says that a test is left out, and what of the kernel is missing. In CI `cargo xtask test` takes that for a failure;

@@ -204,7 +204,20 @@ fn a_socket_is_set_to_what_its_service_wants() -> Result<()> {
     ] {
         assert_eq!(option(&mut lab, socket, name)?, expected, "{name:?}");
     }
-    // A socket that is a TCP socket to its program only.
+    Ok(())
+}
+
+#[test]
+fn an_mptcp_socket_connects_whatever_its_service_wants() -> Result<()> {
+    let Some(mut lab) = Lab::new(CLIENT)?.filter(|_| lab::has_mptcp()) else {
+        return Ok(());
+    };
+    lab.apply(&program(policy(ConnectionPool {
+        connect_timeout: Some(Duration::from_secs(7)),
+        keepalive: Some(Keepalive::default()),
+        ..ConnectionPool::default()
+    })));
+    serve(&mut lab)?;
     lab.client.connect(Transport::Mptcp, at(VIP))?.socket();
     Ok(())
 }

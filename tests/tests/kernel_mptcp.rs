@@ -2,7 +2,6 @@
 
 use agent::dataplane::{Limits, LoadOptions};
 use anyhow::Result;
-use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use tests::client::Outcome;
 use tests::lab::{self, ECONNREFUSED, Lab};
 use tests::programs::{self, at};
@@ -15,22 +14,9 @@ const ENDPOINT: &str = "10.9.0.1:8080";
 const VIP_V6: &str = "[2001:2::1]:80";
 const ENDPOINT_V6: &str = "[fd00::1]:8080";
 
-/// Whether this kernel has MPTCP, and lets it be used.
-fn has_mptcp() -> bool {
-    if let Err(error) = socket(
-        AddressFamily::INET,
-        SocketType::STREAM,
-        Some(ipproto::MPTCP),
-    ) {
-        lab::skip(&format!("MPTCP is not to be had: {error}"));
-        return false;
-    }
-    true
-}
-
 /// A laboratory with one service, whose endpoint speaks `server`; `None` where MPTCP cannot be had.
 fn lab(vip: &str, endpoint: &str, server: Transport) -> Result<Option<Lab>> {
-    if !has_mptcp() {
+    if !lab::has_mptcp() {
         return Ok(None);
     }
     let services = [(vip, Transport::Mptcp, endpoint)];
@@ -107,7 +93,7 @@ fn no_record_of_an_mptcp_socket_outlives_it() -> Result<()> {
 
 #[test]
 fn an_mptcp_socket_that_finds_no_line_counts_nowhere_once_it_is_closed() -> Result<()> {
-    if !has_mptcp() {
+    if !lab::has_mptcp() {
         return Ok(());
     }
     let options = LoadOptions {
@@ -130,7 +116,7 @@ fn an_mptcp_socket_that_finds_no_line_counts_nowhere_once_it_is_closed() -> Resu
 
 #[test]
 fn an_mptcp_socket_that_never_connected_takes_nothing_from_the_count() -> Result<()> {
-    if !has_mptcp() {
+    if !lab::has_mptcp() {
         return Ok(());
     }
     // One line, in which a record of the endpoint has been, while a socket of the same endpoint is open.
