@@ -7,7 +7,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
 use agent_common::abi::{
-    Address, Capture, Cell, Config, Counter, EndpointState, Extra, Flow, FrontendKey, FrontendWord,
+    Address, Capture, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord,
     LISTENERS, NameServer, PairKey, PairValue, Port, TOTALS, Total,
 };
 use agent_common::{Connect, Tables};
@@ -231,12 +231,6 @@ pub unsafe fn fetch_and_add_one(word: *mut u32) -> u32 {
         atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, 1);
         word.read_volatile().wrapping_sub(1)
     }
-}
-
-/// ARENA's cell as what few groups have.
-#[inline(always)]
-pub fn extra<'a>(cell: u32) -> Option<&'a Extra> {
-    ARENA.get(cell).map(Cell::as_extra)
 }
 
 #[inline(always)]

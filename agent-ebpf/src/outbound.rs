@@ -1,7 +1,7 @@
 //! Where a socket is sent, by connecting or by a datagram: decides, and carries the verdict out.
 
 use agent_common::abi::{Address, COUNTED, DEFAULT_SCOPE, Extra, Flow, Port, Total, UNCOUNTED};
-use agent_common::{Client, Connect, Reason, Verdict, decide};
+use agent_common::{Client, Connect, Reason, Tables, Verdict, decide};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval};
 use core::hint::black_box;
 
@@ -44,9 +44,10 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
         protocol: socket.protocol() as u8,
         scope: DEFAULT_SCOPE,
     };
+    let live = Live { socket };
     // Kept in memory: in registers the compiler computes with fields that only some of the verdicts have, ahead of the
     // match, and the verifier refuses to read a register that not every path has set.
-    let mut verdict = decide(&Live { socket }, &asked, way);
+    let mut verdict = decide(&live, &asked, way);
     // The pointer that comes out is not used: where a spilled constant is read through another pointer than that of the
     // frame, verifiers before Linux 6.8 lose track of what depends on it, and remove branches that are taken.
     black_box(&mut verdict);
@@ -100,7 +101,7 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
     };
     let is_original = matches!(verdict, Verdict::Original { .. });
     if wanted != 0
-        && let Some(extra) = maps::extra(wanted)
+        && let Some(extra) = live.extra(wanted)
     {
         way.set_options(extra, &mut flow);
         // What keeps its address is counted at its service as at an endpoint.
