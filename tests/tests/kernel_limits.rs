@@ -41,9 +41,13 @@ fn program(policy: Policy) -> Program {
 }
 
 fn serve(lab: &mut Lab) -> Result<()> {
+    serve_by(lab, Server::Tell(Transport::Tcp))
+}
+
+fn serve_by(lab: &mut Lab, server: Server) -> Result<()> {
     lab.add_addresses(&[FIRST, SECOND])?;
-    lab.serve(FIRST, Server::Tell(Transport::Tcp))?;
-    lab.serve(SECOND, Server::Tell(Transport::Tcp))
+    lab.serve(FIRST, server)?;
+    lab.serve(SECOND, server)
 }
 
 fn connect(lab: &mut Lab) -> Result<Outcome> {
@@ -270,9 +274,7 @@ fn where_connects_are_not_followed_none_is_given_a_timeout() -> Result<()> {
     let Some(mut lab) = hasty(false)? else {
         return Ok(());
     };
-    lab.add_addresses(&[FIRST, SECOND])?;
-    lab.serve(FIRST, Server::Silent)?;
-    lab.serve(SECOND, Server::Silent)?;
+    serve_by(&mut lab, Server::Silent)?;
     let socket = connecting(&mut lab, Setting::NonBlocking)?;
     assert_eq!(user_timeout(&mut lab, socket)?, 0);
     Ok(())
@@ -283,9 +285,7 @@ fn a_connect_that_nobody_answers_is_given_up_in_time() -> Result<()> {
     let Some(mut lab) = hasty(true)? else {
         return Ok(());
     };
-    lab.add_addresses(&[FIRST, SECOND])?;
-    lab.serve(FIRST, Server::Silent)?;
-    lab.serve(SECOND, Server::Silent)?;
+    serve_by(&mut lab, Server::Silent)?;
     let start = Instant::now();
     assert_eq!(connect(&mut lab)?, Outcome::Failed(libc::ETIMEDOUT));
     let waited = start.elapsed();

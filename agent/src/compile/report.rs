@@ -95,6 +95,7 @@ pub fn report(compiled: &Compiled, files: &[Diagnostic]) -> Report {
 
 fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> ReportedService {
     let first = service.clusters.first().map(|cluster| &cluster.policy);
+    let total = service.total();
     ReportedService {
         namespace: key.namespace.to_string(),
         host: key.host.to_string(),
@@ -112,7 +113,7 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
         endpoints: service
             .endpoints
             .iter()
-            .map(|endpoint| reported_endpoint(endpoint, service))
+            .map(|endpoint| reported_endpoint(endpoint, service, total))
             .collect(),
         refused: match service.action {
             Action::Balance | Action::Original { .. } => None,
@@ -121,8 +122,7 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
     }
 }
 
-fn reported_endpoint(endpoint: &Endpoint, service: &Service) -> ReportedEndpoint {
-    let total = service.total();
+fn reported_endpoint(endpoint: &Endpoint, service: &Service, total: u64) -> ReportedEndpoint {
     let cluster = service.clusters.get(endpoint.cluster as usize);
     #[expect(
         clippy::cast_precision_loss,

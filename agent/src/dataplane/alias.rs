@@ -63,7 +63,7 @@ fn narrow(value: u64) -> u32 {
 
 /// Shares of the same proportions that sum to less than 2³².
 fn reduce(shares: &[u64]) -> Vec<u32> {
-    let divisor = shares.iter().fold(0, |a, &b| gcd(a, b)).max(1);
+    let divisor = common_divisor(shares);
     let total: u128 = shares.iter().map(|&s| u128::from(s / divisor)).sum();
     let limit = u128::from(u32::MAX);
     if total <= limit {
@@ -79,6 +79,11 @@ fn reduce(shares: &[u64]) -> Vec<u32> {
             u32::try_from(part + u128::from(s > 0)).expect("at most the limit")
         })
         .collect()
+}
+
+/// The greatest common divisor of all; 1 where all are 0.
+pub(super) fn common_divisor(shares: &[u64]) -> u64 {
+    shares.iter().copied().fold(0, gcd).max(1)
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

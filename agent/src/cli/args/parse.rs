@@ -87,34 +87,28 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(super) fn host_answer(text: &str) -> Result<HostAnswer, String> {
     let remedy = "write HOST=ADDR[,ADDR], such as api.example.com=192.0.2.1,2001:db8::1";
-    let (host, addresses) = text
-        .split_once('=')
-        .filter(|(host, _)| !host.is_empty())
-        .ok_or(remedy)?;
+    let (host, addresses) = split_host(text).ok_or(remedy)?;
     let addresses: Result<Vec<IpAddr>, _> = addresses.split(',').map(str::parse).collect();
     let mut addresses = addresses.map_err(|_| remedy)?;
     addresses.sort_by_key(IpAddr::is_ipv6);
-    Ok(HostAnswer {
-        host: normal(host),
-        addresses,
-    })
+    Ok(HostAnswer { host, addresses })
 }
 
 pub(super) fn host_health(text: &str) -> Result<HostHealth, String> {
     let remedy = "write HOST=ADDR:PORT=down, such as api.example.com=10.0.0.1:8080=down";
-    let (host, rest) = text
-        .split_once('=')
-        .filter(|(host, _)| !host.is_empty())
-        .ok_or(remedy)?;
+    let (host, rest) = split_host(text).ok_or(remedy)?;
     let endpoint = rest.strip_suffix("=down").ok_or(remedy)?;
     Ok(HostHealth {
-        host: normal(host),
+        host,
         endpoint: endpoint.parse().map_err(|_| remedy)?,
     })
 }
 
-fn normal(host: &str) -> Arc<str> {
-    host.trim_end_matches('.').to_ascii_lowercase().into()
+/// The host before `=`, in lower case and without a trailing dot, and what follows.
+fn split_host(text: &str) -> Option<(Arc<str>, &str)> {
+    let (host, rest) = text.split_once('=').filter(|(host, _)| !host.is_empty())?;
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    Some((host.into(), rest))
 }
 
 #[cfg(test)]

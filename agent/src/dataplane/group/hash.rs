@@ -12,6 +12,15 @@ pub(super) fn hash(text: &str, seed: u64) -> u64 {
     mixed ^ (mixed >> 33)
 }
 
+/// Endpoints as tables take them, one for each weight.
+#[cfg(test)]
+pub(super) fn weighing(weights: &[u64]) -> Vec<(String, u64)> {
+    let named = weights.iter().enumerate();
+    named
+        .map(|(i, weight)| (format!("10.0.0.{i}:80"), *weight))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,11 +85,12 @@ fn next_prime(from: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash::weighing;
     use super::*;
     use proptest::prelude::*;
 
     fn endpoints(count: u8) -> Vec<(String, u64)> {
-        (0..count).map(|i| (format!("10.0.0.{i}:80"), 1)).collect()
+        weighing(&vec![1; usize::from(count)])
     }
 
     fn shares(table: &[u16], endpoints: usize) -> Vec<usize> {
@@ -118,10 +119,7 @@ mod tests {
 
         #[test]
         fn shares_are_as_weights(weights in prop::collection::vec(1u64..20, 1..12)) {
-            let mut hosts = endpoints(u8::try_from(weights.len()).unwrap());
-            for (host, weight) in hosts.iter_mut().zip(&weights) {
-                host.1 = *weight;
-            }
+            let hosts = weighing(&weights);
             let table = table(&hosts, 10_007);
             let total: u64 = weights.iter().sum();
             for (share, weight) in shares(&table, hosts.len()).into_iter().zip(weights) {

@@ -60,11 +60,12 @@ fn counts(shares: &[u64], minimum_size: u64) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash::weighing;
     use super::*;
     use proptest::prelude::*;
 
     fn endpoints(count: u8) -> Vec<(String, u64)> {
-        (0..count).map(|i| (format!("10.0.0.{i}:80"), 1)).collect()
+        weighing(&vec![1; usize::from(count)])
     }
 
     #[test]
@@ -102,10 +103,7 @@ mod tests {
 
         #[test]
         fn shares_are_about_as_weights(weights in prop::collection::vec(1u64..5, 2..8)) {
-            let mut hosts = endpoints(u8::try_from(weights.len()).unwrap());
-            for (host, weight) in hosts.iter_mut().zip(&weights) {
-                host.1 = *weight;
-            }
+            let hosts = weighing(&weights);
             let table = table(&hosts, 8192);
             let total: u64 = weights.iter().sum();
             for (index, weight) in (0u16..).zip(weights) {

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::super::alias::common_divisor;
+
 /// Turns of a round, unless there are more slots: longer ones are rounded to so many.
 const LONGEST: u64 = 4096;
 
@@ -43,7 +45,7 @@ pub(super) fn schedule(shares: &[u64]) -> Vec<u16> {
 
 /// How many turns of a round each share is.
 fn turns(shares: &[u64]) -> Vec<u64> {
-    let divisor = shares.iter().copied().fold(0, gcd).max(1);
+    let divisor = common_divisor(shares);
     let total: u128 = shares.iter().map(|&share| u128::from(share)).sum();
     let length = LONGEST.max(shares.len() as u64);
     if total <= u128::from(length) * u128::from(divisor) {
@@ -90,10 +92,6 @@ fn divide(shares: &[u64], turns: &[Option<u64>], rest: u128, room: u128) -> Vec<
     result
 }
 
-pub(super) fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +133,7 @@ mod tests {
             }
             prop_assert_eq!(&had, &counts);
             if shares.iter().sum::<u64>() <= LONGEST {
-                let divisor = shares.iter().copied().fold(0, gcd);
+                let divisor = common_divisor(&shares);
                 let exact: Vec<u64> = shares.iter().map(|share| share / divisor).collect();
                 prop_assert_eq!(had, exact);
             }

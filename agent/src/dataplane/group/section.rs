@@ -11,7 +11,6 @@ use super::super::address;
 use super::super::alias;
 use super::super::names::UNCOUNTED;
 use super::content::{Content, Member};
-use super::schedule::gcd;
 use super::{maglev, ring, schedule};
 
 #[derive(Clone, Debug)]
@@ -149,7 +148,7 @@ impl<'a> Section<'a> {
 
 /// Shares in two bytes: as they are in lowest terms, or in parts of the largest.
 fn weights(shares: &[u64]) -> Vec<u16> {
-    let divisor = shares.iter().copied().fold(0, gcd).max(1);
+    let divisor = alias::common_divisor(shares);
     let most = shares.iter().max().map_or(1, |most| most / divisor);
     let scale = u128::from(most.max(u64::from(u16::MAX)));
     let weight = |share: &u64| {

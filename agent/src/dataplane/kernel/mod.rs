@@ -69,8 +69,6 @@ pub struct Dataplane {
     hooks: Vec<Hook>,
     /// What the programs are attached to.
     cgroups: Vec<PathBuf>,
-    /// Connections are followed whatever the program says.
-    always_follows: bool,
     limits: Limits,
 }
 
@@ -103,7 +101,6 @@ impl Dataplane {
                 .filter(|hook| *hook != Hook::SockOps || options.sock_ops)
                 .collect(),
             cgroups: Vec::new(),
-            always_follows: options.sock_ops,
             limits: options.limits,
         })
     }
@@ -121,9 +118,13 @@ impl Dataplane {
         }
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
-        self.engine
-            .rely_on_following(self.hooks.contains(&Hook::SockOps));
+        self.engine.rely_on_following(self.always_follows());
         Ok(())
+    }
+
+    /// Whether connections are followed whatever the program says.
+    fn always_follows(&self) -> bool {
+        self.hooks.contains(&Hook::SockOps)
     }
 
     /// Whether connects can be told to fail.
@@ -134,7 +135,7 @@ impl Dataplane {
     /// Follows connections, or no longer: what costs every TCP socket below the cgroups is attached only for that time.
     pub fn follow(&mut self, wanted: bool) -> Result<(), AttachError> {
         let is_following = self.attachments.iter().any(|a| a.hook == Hook::SockOps);
-        if wanted == is_following || self.always_follows || !self.can_follow() {
+        if wanted == is_following || self.always_follows() || !self.can_follow() {
             return Ok(());
         }
         if !wanted {
