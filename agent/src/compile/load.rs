@@ -11,7 +11,8 @@ use super::shares::gcd;
 /// priority once less than 71 % are healthy.
 const OVERPROVISIONING: u64 = 140;
 
-/// The weights of a priority's endpoints, or the count of a locality's.
+/// The endpoints of a priority or of a locality, counted. Their weights do not matter here, as Istio leaves Envoy's
+/// `weighted_priority_health` off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Health {
     pub(super) healthy: u64,
@@ -19,9 +20,9 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn add(&mut self, amount: u64, is_healthy: bool) {
-        self.total += amount;
-        self.healthy += if is_healthy { amount } else { 0 };
+    pub(super) fn add(&mut self, is_healthy: bool) {
+        self.total += 1;
+        self.healthy += u64::from(is_healthy);
     }
 
     /// 0 to 100: how much of the whole load these endpoints can carry.
@@ -41,32 +42,32 @@ pub(super) struct Loads {
     pub(super) in_panic: Vec<bool>,
 }
 
-/// The loads of the priorities, of which the weights and the counts of endpoints are given. One is in panic that has less
-/// than `threshold` percent of its endpoints healthy while all priorities together cannot carry the whole load.
-pub(super) fn loads(weights: &[Health], counts: &[Health], threshold: u32) -> Loads {
-    let available: u64 = weights.iter().map(|priority| priority.percent()).sum();
-    let is_in_panic = |count: &Health| {
-        available < 100 && count.healthy * 100 < count.total * u64::from(threshold.min(100))
+/// The loads of the priorities. One is in panic that has less than `threshold` percent of its endpoints healthy while all
+/// priorities together cannot carry the whole load.
+pub(super) fn loads(priorities: &[Health], threshold: u32) -> Loads {
+    let available: u64 = priorities.iter().map(|priority| priority.percent()).sum();
+    let is_in_panic = |priority: &Health| {
+        available < 100 && priority.healthy * 100 < priority.total * u64::from(threshold.min(100))
     };
-    let in_panic: Vec<bool> = counts.iter().map(is_in_panic).collect();
-    let all = counts.iter().map(|count| count.total).sum::<u64>();
+    let in_panic: Vec<bool> = priorities.iter().map(is_in_panic).collect();
+    let all: u64 = priorities.iter().map(|priority| priority.total).sum();
     let is_total = in_panic
         .iter()
-        .zip(counts)
-        .all(|(panic, c)| *panic || c.total == 0);
+        .zip(priorities)
+        .all(|(panic, priority)| *panic || priority.total == 0);
     let percent = if threshold > 0 && all > 0 && is_total && available < 100 {
-        by_counts(counts, all)
+        by_sizes(priorities, all)
     } else {
-        priority_loads(weights)
+        priority_loads(priorities)
     };
     Loads { percent, in_panic }
 }
 
 /// Where every priority is in panic, each takes a load by the number of its endpoints.
-fn by_counts(counts: &[Health], all: u64) -> Vec<u64> {
-    let mut percent: Vec<u64> = counts.iter().map(|c| c.total * 100 / all).collect();
+fn by_sizes(priorities: &[Health], all: u64) -> Vec<u64> {
+    let mut percent: Vec<u64> = priorities.iter().map(|p| p.total * 100 / all).collect();
     let left = 100 - percent.iter().sum::<u64>();
-    if let Some(first) = counts.iter().position(|count| count.total > 0) {
+    if let Some(first) = priorities.iter().position(|priority| priority.total > 0) {
         percent[first] += left;
     }
     percent
@@ -77,7 +78,7 @@ fn priority_loads(priorities: &[Health]) -> Vec<u64> {
     let available: Vec<u64> = priorities.iter().map(|p| p.percent()).collect();
     let normalized = available.iter().sum::<u64>().min(100);
     let Some(first) = available.iter().position(|a| *a > 0) else {
-        return vec![0; priorities.len()];
+        return last_resort(priorities);
     };
     let mut left = 100;
     let mut loads: Vec<u64> = available
@@ -91,6 +92,13 @@ fn priority_loads(priorities: &[Health]) -> Vec<u64> {
     // What rounding left over goes to the first priority that can take it.
     loads[first] += left;
     loads
+}
+
+/// Where so few are healthy that they round to nothing, the first priority that has any takes all.
+fn last_resort(priorities: &[Health]) -> Vec<u64> {
+    let first = priorities.iter().position(|priority| priority.healthy > 0);
+    let load = |index| if Some(index) == first { 100 } else { 0 };
+    (0..priorities.len()).map(load).collect()
 }
 
 /// The weight of each locality of one priority, diminished by what its unhealthy endpoints cannot carry: in units
@@ -155,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn one_healthy_endpoint_of_very_many_takes_all_rather_than_nobody() {
+        let health = |healthy, total| Health { healthy, total };
+        assert_eq!(priority_loads(&[health(0, 9), health(1, 200)]), [0, 100]);
+        assert_eq!(priority_loads(&[health(1, 200), health(1, 1)]), [0, 100]);
+    }
+
+    #[test]
     fn a_priority_without_endpoints_takes_no_load() {
         let empty = Health::default();
         let full = Health {
@@ -182,7 +197,7 @@ mod tests {
             total: *total,
         });
         let health: Vec<Health> = health.collect();
-        let loads = super::loads(&health, &health, threshold);
+        let loads = super::loads(&health, threshold);
         (loads.percent, loads.in_panic)
     }
 

@@ -66,14 +66,11 @@ impl<'g> Rules<'g> {
             loads: Loads::default(),
         };
         let last = parts.iter().map(|part| part.priority).max().unwrap_or(0);
-        let mut weights = vec![Health::default(); last as usize + 1];
-        let mut counts = weights.clone();
+        let mut priorities = vec![Health::default(); last as usize + 1];
         for part in parts.iter().filter(|part| rules.is_there(part)) {
-            let priority = part.priority as usize;
-            weights[priority].add(u64::from(part.weight), part.vital.is_healthy());
-            counts[priority].add(1, part.vital.is_healthy());
+            priorities[part.priority as usize].add(part.vital.is_healthy());
         }
-        rules.loads = loads(&weights, &counts, panic_percent);
+        rules.loads = loads(&priorities, panic_percent);
         rules
     }
 
@@ -160,7 +157,7 @@ fn pools(parts: &[Part], rules: &Rules) -> BTreeMap<PoolKey, Pool> {
             unit: Ratio::ZERO,
         });
         let takes = rules.takes(part);
-        pool.health.add(1, takes);
+        pool.health.add(takes);
         pool.weight += if takes { part.drawn() } else { 0 };
     }
     for (priority, load) in (0..).zip(&rules.loads.percent) {

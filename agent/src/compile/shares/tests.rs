@@ -68,6 +68,13 @@ fn load_that_a_priority_cannot_carry_spills_over() {
 }
 
 #[test]
+fn the_weight_of_an_unhealthy_endpoint_does_not_take_the_healthy_ones_down_with_it() {
+    let mut parts = vec![at(0, 1_000_000, false)];
+    parts.extend([at(0, 1, true); 4]);
+    assert_eq!(divide(&parts, None, 0), [0, 1, 1, 1, 1]);
+}
+
+#[test]
 fn nothing_healthy_means_no_shares() {
     assert_eq!(divide(&[at(0, 1, false), at(1, 9, false)], None, 0), [0, 0]);
 }
@@ -180,21 +187,11 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 /// The formulas as they stand in Envoy's documentation, in floating point.
 fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
     let counted = |p: &&Part| p.weight > 0 && groups.is_none_or(|g| g[p.group as usize] > 0);
-    let weight = |priority: u32, only_healthy: bool| -> u64 {
-        let of = parts
-            .iter()
-            .filter(counted)
-            .filter(|p| p.priority == priority);
-        let of = of.filter(|p| p.vital.is_healthy() || !only_healthy);
-        of.map(|p| u64::from(p.weight)).sum()
-    };
-    let health: Vec<Health> = (0..4)
-        .map(|priority| Health {
-            healthy: weight(priority, true),
-            total: weight(priority, false),
-        })
-        .collect();
-    let loads = loads(&health, &health, 0).percent;
+    let mut health = [Health::default(); 4];
+    for part in parts.iter().filter(counted) {
+        health[part.priority as usize].add(part.vital.is_healthy());
+    }
+    let loads = loads(&health, 0).percent;
     let groups_of = |part: &Part| groups.map_or(0, |_| part.group);
     let effective = |priority: u32, group: u32| -> f64 {
         let of = parts.iter().filter(counted);
