@@ -128,6 +128,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     };
     let refresher = Arc::new(Refresher::start(resolver, facts_sender));
 
+    let watch = Watch::new();
     let initial = State::initial(SystemTime::now(), settings.cgroups.clone());
     let (publisher, mut state) = watch::channel(Arc::new(initial));
     let (lessons, taught) = mpsc::channel(LESSONS);
@@ -162,7 +163,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         publisher,
         startup: Startup::new(std::time::Instant::now()),
         clock: Clock::new(),
-        watch: Watch::new(),
+        watch,
         events,
         waiting: Waiting::default(),
         unsaved: false,

@@ -13,7 +13,7 @@ use crate::model::VipRanges;
 use crate::nameserver::{NameServer, Question as NameQuestion};
 use crate::observe::explain::{Question, Sight, explain};
 use crate::observe::view::status::{UnreadableView, unix_seconds};
-use crate::observe::view::{self, NameView, SourceView, StatusInput};
+use crate::observe::view::{self, Live, NameView, SourceView, StatusInput};
 use crate::observe::{Listening, Request, Response, State, control, coverage};
 use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 
@@ -45,7 +45,13 @@ impl Control {
         };
         match request {
             Request::Services => Response::Services(view::services(&state, &counts(&dataplane))),
-            Request::Endpoints => Response::Endpoints(view::endpoints(&state, &counts(&dataplane))),
+            Request::Endpoints => {
+                let counts = counts(&dataplane);
+                Response::Endpoints(view::endpoints(
+                    &state,
+                    Live::at(&state, &counts, SystemTime::now()),
+                ))
+            }
             Request::Objects => Response::Objects(view::objects(&state)),
             Request::Status => self.status(&state, &dataplane),
             Request::Explain(question) => explain_live(&state, &dataplane, &question),
@@ -103,7 +109,7 @@ fn explain_live(state: &State, dataplane: &Mutex<Dataplane>, question: &Question
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &state.compiled,
-        counts: &counts,
+        live: Live::at(state, &counts, SystemTime::now()),
     };
     let mut draws = 0u64;
     let seeds = RandomState::new();

@@ -141,6 +141,7 @@ impl Core {
             generation: before.generation + 1,
             snapshot,
             compiled,
+            ejections: self.watch.records(),
             file_diagnostics: self.registry.diagnostics().into(),
             dataplane_diagnostics: applied.diagnostics.into(),
             updated: SystemTime::now(),

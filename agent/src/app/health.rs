@@ -9,7 +9,7 @@ use agent_common::abi::Event;
 use crate::compile::{Compiled, Policy, Program, ServiceKey};
 use crate::dataplane::Events;
 use crate::dataplane::closing::CloseRule;
-use crate::health::{Failure, Monitor};
+use crate::health::{Failure, Monitor, Records};
 use crate::model::Fact;
 use crate::observe::State;
 
@@ -41,6 +41,10 @@ impl Watch {
             limited: Vec::new(),
             needs_outcomes: false,
         }
+    }
+
+    pub(super) fn records(&self) -> Records {
+        self.monitor.records()
     }
 
     fn now(&self) -> Duration {
@@ -117,9 +121,11 @@ impl Core {
                     took = ?start.elapsed(),
                     "health has changed"
                 );
+                let records = self.watch.monitor.records_of(service);
                 self.publisher.send_replace(Arc::new(State {
                     generation: before.generation + 1,
                     compiled: Arc::new(compiled),
+                    ejections: before.ejections.update(service.clone(), records),
                     updated: SystemTime::now(),
                     took: start.elapsed(),
                     ..State::clone(&before)

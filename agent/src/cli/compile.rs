@@ -51,10 +51,7 @@ fn paragraph(service: &ReportedService) -> String {
         route,
         protocol,
         resolution,
-        load_balancer,
-        warmup,
-        connection_pool,
-        outlier_detection,
+        policy,
         frontends,
         endpoints,
         refused,
@@ -64,6 +61,7 @@ fn paragraph(service: &ReportedService) -> String {
     } else {
         protocol
     };
+    let load_balancer = policy.load_balancer;
     let mut text =
         format!("{namespace}/{host}:{port}  {protocol}  {resolution}  {load_balancer}\n");
     if let Some(route) = route {
@@ -73,26 +71,14 @@ fn paragraph(service: &ReportedService) -> String {
     for frontend in frontends {
         let _ = writeln!(text, "  from {frontend}");
     }
-    let rows = [
-        warmup.as_ref().map(|warmup| {
-            let percent = warmup.minimum_percent;
-            format!("warmup: {percent}% at first, all after {}", warmup.duration)
-        }),
-        connection_pool
-            .as_ref()
-            .map(|pool| format!("connectionPool: {}", pool.words())),
-        outlier_detection
-            .as_ref()
-            .map(|detection| format!("outlierDetection: {}", detection.sentence())),
-    ];
-    for row in rows.into_iter().flatten() {
-        let _ = writeln!(text, "  {row}");
+    for line in policy.lines() {
+        let _ = writeln!(text, "  {line}");
     }
     match refused {
         Some(reason) => {
             let _ = writeln!(text, "  refused: {reason}");
         }
-        None if *load_balancer == "PASSTHROUGH" => text.push_str("  to the original address\n"),
+        None if load_balancer == "PASSTHROUGH" => text.push_str("  to the original address\n"),
         None if endpoints.is_empty() => text.push_str("  refused: no endpoint\n"),
         None => text.push_str(&output::indent(&endpoint_table(service))),
     }
@@ -135,7 +121,7 @@ mod tests {
 
     use crate::compile::report::{
         ReportedConnectionPool, ReportedEndpoint, ReportedKeepalive, ReportedOutlierDetection,
-        ReportedWarmup,
+        ReportedPolicy, ReportedWarmup,
     };
 
     use super::*;
@@ -148,10 +134,10 @@ mod tests {
             route: None,
             protocol: "HTTP".to_owned(),
             resolution: "STATIC".to_owned(),
-            load_balancer: "LEAST_REQUEST",
-            warmup: None,
-            connection_pool: None,
-            outlier_detection: None,
+            policy: ReportedPolicy {
+                load_balancer: "LEAST_REQUEST",
+                ..ReportedPolicy::default()
+            },
             frontends: vec!["240.240.0.17:80".to_owned(), "[2001:2::11]:80".to_owned()],
             endpoints,
             refused: None,
@@ -193,25 +179,27 @@ mod tests {
     fn policies_health_and_subsets_are_shown_where_there_are_any() {
         let service = ReportedService {
             route: Some("VirtualService/default/v spec.tcp[0]".to_owned()),
-            load_balancer: "ROUND_ROBIN",
-            warmup: Some(ReportedWarmup {
-                duration: "60s".to_owned(),
-                minimum_percent: 10,
-                aggression: 1.0,
-            }),
-            connection_pool: Some(ReportedConnectionPool {
-                max_connections: Some(7),
-                connect_timeout: Some("250ms".to_owned()),
-                tcp_keepalive: Some(ReportedKeepalive::default()),
-                ..ReportedConnectionPool::default()
-            }),
-            outlier_detection: Some(ReportedOutlierDetection {
-                consecutive_failures: Some(5),
-                interval: "10s".to_owned(),
-                base_ejection_time: "30s".to_owned(),
-                max_ejection_percent: 10,
-                min_health_percent: 0,
-            }),
+            policy: ReportedPolicy {
+                load_balancer: "ROUND_ROBIN",
+                warmup: Some(ReportedWarmup {
+                    duration: "60s".to_owned(),
+                    minimum_percent: 10,
+                    aggression: 1.0,
+                }),
+                connection_pool: Some(ReportedConnectionPool {
+                    max_connections: Some(7),
+                    connect_timeout: Some("250ms".to_owned()),
+                    tcp_keepalive: Some(ReportedKeepalive::default()),
+                    ..ReportedConnectionPool::default()
+                }),
+                outlier_detection: Some(ReportedOutlierDetection {
+                    consecutive_failures: Some(5),
+                    interval: "10s".to_owned(),
+                    base_ejection_time: "30s".to_owned(),
+                    max_ejection_percent: 10,
+                    min_health_percent: 0,
+                }),
+            },
             ..service(vec![
                 ReportedEndpoint {
                     subset: Some("v1".to_owned()),

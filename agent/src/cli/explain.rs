@@ -4,12 +4,15 @@ use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::dataplane::Limits;
 use crate::dataplane::{Counts, MemoryDataplane};
+use crate::health::Records;
 use crate::observe::explain::{ConnectView, Sight, Transport, VerdictView, explain as explain_in};
+use crate::observe::view::Live;
 use crate::observe::{Explanation, Question};
 
 use super::args::{ExplainArgs, ReportFormat};
@@ -52,7 +55,11 @@ fn offline(args: &ExplainArgs, question: &Question) -> Result<(Explanation, Exit
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &offline.compiled,
-        counts: &Counts::default(),
+        live: Live {
+            counts: &Counts::default(),
+            ejections: &Records::default(),
+            uptime: Duration::ZERO,
+        },
     };
     let explanation = explain_in(&sight, question, random_words());
     let exit = if offline.unparsable {
@@ -132,7 +139,7 @@ fn verdict(verdict: &VerdictView) -> String {
 
 fn endpoints(connect: &ConnectView) -> String {
     let mut table = Table::with_header(&[
-        "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "FROM",
+        "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "OPEN", "FROM", "WHY",
     ]);
     for endpoint in &connect.endpoints {
         table.add([
@@ -140,8 +147,10 @@ fn endpoints(connect: &ConnectView) -> String {
             output::percent(endpoint.share),
             endpoint.priority.to_string(),
             endpoint.locality.clone(),
-            output::health(endpoint.healthy).to_owned(),
+            endpoint.health.clone(),
+            endpoint.open.to_string(),
             endpoint.object.to_string(),
+            endpoint.why.clone().unwrap_or_default(),
         ]);
     }
     table.render()

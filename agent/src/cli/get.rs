@@ -84,6 +84,11 @@ fn joined<T: ToString>(items: &[T]) -> String {
     items.join(",")
 }
 
+/// Nothing for what is not there.
+fn shown(item: Option<impl ToString>) -> String {
+    item.map_or_else(String::new, |item| item.to_string())
+}
+
 impl Row for ServiceView {
     const COLUMNS: &'static [&'static str] = &[
         "NAMESPACE",
@@ -97,7 +102,16 @@ impl Row for ServiceView {
         "CONNECTS",
         "DENIED",
     ];
-    const WIDE_COLUMNS: &'static [&'static str] = &["FRONTENDS", "OBJECT", "ORIGIN"];
+    const WIDE_COLUMNS: &'static [&'static str] = &[
+        "LOAD-BALANCER",
+        "EJECTED",
+        "OPEN",
+        "MAX",
+        "ROUTE",
+        "FRONTENDS",
+        "OBJECT",
+        "ORIGIN",
+    ];
 
     fn namespace(&self) -> &str {
         &self.namespace
@@ -130,6 +144,11 @@ impl Row for ServiceView {
 
     fn wide_cells(&self) -> Vec<String> {
         vec![
+            self.load_balancer.clone(),
+            self.ejected_count.to_string(),
+            self.open.to_string(),
+            shown(self.max_connections),
+            self.route.clone().unwrap_or_default(),
             self.frontends.join(","),
             self.object.name.clone(),
             format!("{}:{}", self.object.file, self.object.line),
@@ -150,7 +169,20 @@ impl Row for EndpointView {
         "HOST",
         "PORT",
     ];
-    const WIDE_COLUMNS: &'static [&'static str] = &["RESOLVED-FROM", "LABELS", "OBJECT", "ORIGIN"];
+    const WIDE_COLUMNS: &'static [&'static str] = &[
+        "EJECTIONS",
+        "SUCCEEDED",
+        "REFUSED",
+        "TIMED-OUT",
+        "LATENCY",
+        "DESTINATION",
+        "SUBSET",
+        "RESOLVED-FROM",
+        "LABELS",
+        "OBJECT",
+        "ORIGIN",
+        "WHY",
+    ];
 
     fn namespace(&self) -> &str {
         &self.namespace
@@ -159,7 +191,7 @@ impl Row for EndpointView {
     fn cells(&self) -> Vec<String> {
         vec![
             SocketAddr::new(self.address, self.port).to_string(),
-            output::health(self.healthy).to_owned(),
+            self.health.clone(),
             output::percent(self.share),
             self.priority.to_string(),
             self.locality.clone(),
@@ -176,11 +208,23 @@ impl Row for EndpointView {
             .labels
             .iter()
             .map(|(key, value)| format!("{key}={value}"));
+        let outcomes = &self.outcomes;
         vec![
+            self.ejection
+                .as_ref()
+                .map_or(0, |ejection| ejection.count)
+                .to_string(),
+            outcomes.succeeded.to_string(),
+            outcomes.refused.to_string(),
+            outcomes.timed_out.to_string(),
+            shown(outcomes.latency_ms.map(|ms| format!("{ms:.2}ms"))),
+            self.destination.clone(),
+            self.subset.clone().unwrap_or_default(),
             self.hostname.clone().unwrap_or_default(),
             labels.collect::<Vec<String>>().join(","),
             self.object.name.clone(),
             format!("{}:{}", self.object.file, self.object.line),
+            self.why.clone().unwrap_or_default(),
         ]
     }
 }

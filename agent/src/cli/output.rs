@@ -39,10 +39,6 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
-pub(super) const fn health(is_healthy: bool) -> &'static str {
-    if is_healthy { "healthy" } else { "unhealthy" }
-}
-
 /// Moves every line to the right, below what it belongs to.
 pub(super) fn indent(text: &str) -> String {
     let lines = text.lines();

@@ -106,6 +106,14 @@ fn figures(view: &StatusView) -> Table {
     }
     row("objects", view.objects.to_string());
     row("services", view.services.to_string());
+    let health = view.health;
+    row(
+        "endpoints",
+        format!(
+            "{} healthy, {} warming, {} ejected, {} unhealthy",
+            health.healthy, health.warming, health.ejected, health.unhealthy
+        ),
+    );
     let found = &view.findings;
     row(
         "findings",
@@ -136,6 +144,10 @@ fn figures(view: &StatusView) -> Table {
             "{} connects remembered at their sockets",
             totals.flows_stored
         ),
+    );
+    row(
+        "events lost",
+        format!("{} failed connects not heard of", totals.events_lost),
     );
     row("overflow", format!("{} connects refused", totals.overflows));
     row("torn", format!("{} connects failed", totals.torn));

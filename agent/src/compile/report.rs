@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::api::Diagnostic;
-use crate::model::Vital;
 
 pub use policy::{
-    ReportedConnectionPool, ReportedKeepalive, ReportedOutlierDetection, ReportedWarmup,
+    ReportedConnectionPool, ReportedKeepalive, ReportedOutlierDetection, ReportedPolicy,
+    ReportedWarmup,
 };
 
 use super::program::{Action, Compiled, Endpoint, Frontend, RefuseReason, Service, ServiceKey};
@@ -37,14 +37,8 @@ pub struct ReportedService {
     /// As Istio names it; empty where the entry leaves it open.
     pub protocol: String,
     pub resolution: String,
-    /// How an endpoint is picked, by Istio's name for it; `CONSISTENT_HASH/` and the table for what hashes clients.
-    pub load_balancer: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<ReportedWarmup>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection_pool: Option<ReportedConnectionPool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outlier_detection: Option<ReportedOutlierDetection>,
+    #[serde(flatten)]
+    pub policy: ReportedPolicy,
     /// `address:port` or `cidr:port`, IPv6 in brackets.
     pub frontends: Vec<String>,
     pub endpoints: Vec<ReportedEndpoint>,
@@ -94,7 +88,6 @@ pub fn report(compiled: &Compiled, files: &[Diagnostic]) -> Report {
 }
 
 fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> ReportedService {
-    let first = service.clusters.first().map(|cluster| &cluster.policy);
     let total = service.total();
     ReportedService {
         namespace: key.namespace.to_string(),
@@ -103,12 +96,7 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
         route: key.route.as_deref().map(str::to_owned),
         protocol: service.protocol.to_string(),
         resolution: service.resolution.to_string(),
-        load_balancer: policy::load_balancer(service),
-        warmup: first.and_then(|p| p.warmup.as_ref()).map(policy::warmup),
-        connection_pool: first.and_then(|p| policy::connection_pool(&p.connection_pool)),
-        outlier_detection: first
-            .and_then(|p| p.outlier_detection.as_ref())
-            .map(policy::outlier_detection),
+        policy: ReportedPolicy::of(service),
         frontends: frontends.iter().map(ToString::to_string).collect(),
         endpoints: service
             .endpoints
@@ -136,18 +124,9 @@ fn reported_endpoint(endpoint: &Endpoint, service: &Service, total: u64) -> Repo
         priority: endpoint.priority,
         locality: endpoint.locality.to_string(),
         healthy: endpoint.vital.is_healthy(),
-        health: health(endpoint.vital),
+        health: endpoint.vital.name(),
         subset: cluster.and_then(|cluster| cluster.subset.as_deref().map(str::to_owned)),
         labels: (*endpoint.labels).clone(),
-    }
-}
-
-const fn health(vital: Vital) -> &'static str {
-    match vital {
-        Vital::Healthy => "healthy",
-        Vital::Warming(_) => "warming",
-        Vital::Ejected => "ejected",
-        Vital::Failing => "unhealthy",
     }
 }
 

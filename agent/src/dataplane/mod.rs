@@ -33,7 +33,7 @@ pub use cleanup::cleanup;
 pub use engine::{Applied, Engine};
 pub use kernel::{
     AttachError, Counts, Dataplane, EndpointCounts, Events, Fill, Heart, KernelTables, LISTENERS,
-    Listeners, LoadError, LoadOptions, Origins, ProgramFigures, ServiceCounts,
+    Listeners, LoadError, LoadOptions, Origins, Outcomes, ProgramFigures, ServiceCounts,
 };
 pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryTables};

@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_mins(5);
 
 /// What is remembered of an endpoint that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ejection {
+pub(super) struct Ejection {
     /// When it was left out, where it is: time since the monitor's start.
     pub since: Option<Duration>,
     /// How many base times it is left out for; less by one with every interval in which it was in.
@@ -48,7 +48,7 @@ impl Ejection {
     }
 
     /// For how long it is left out.
-    pub fn duration(&self, detection: &OutlierDetection) -> Duration {
+    pub(super) fn duration(&self, detection: &OutlierDetection) -> Duration {
         let time = detection.base_ejection_time.saturating_mul(self.multiplier);
         time.min(longest(detection))
     }
@@ -67,11 +67,6 @@ impl Ejection {
             }
             Some(_) => false,
         }
-    }
-
-    /// Whether nothing of it needs to be remembered.
-    pub(super) fn is_forgiven(&self) -> bool {
-        *self == Self::default()
     }
 }
 

@@ -6,8 +6,7 @@ mod ejection;
 mod monitor;
 mod warmup;
 
-pub use ejection::Ejection;
-pub use monitor::{Failure, Monitor, Why};
+pub use monitor::{Failure, Monitor, Record, Records, ServiceRecords};
 
 #[cfg(test)]
 mod tests;

@@ -21,15 +21,23 @@ pub enum Failure {
     Unreachable,
 }
 
-/// Why an endpoint is left out, for people.
+/// What is remembered of an endpoint that was ejected, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Why {
-    pub ejection: Ejection,
-    pub last: Failure,
+pub struct Record {
+    /// Times that it was ejected so far.
+    pub count: u32,
+    /// While it is out, when its time is over: it returns with the interval that ends next.
+    pub until: Option<Duration>,
+    /// What ejected it last: the last of that many failures in a row.
+    pub failure: Failure,
     pub in_a_row: u32,
-    /// How long it is left out still; zero where it is in.
-    pub left: Duration,
 }
+
+/// Those of a service.
+pub type ServiceRecords = Arc<BTreeMap<SocketAddr, Record>>;
+
+/// Those of all services that have any. Copies share their content.
+pub type Records = imbl::OrdMap<ServiceKey, ServiceRecords>;
 
 /// Watches the endpoints of all services whose policy asks for it. Times are since the monitor's start.
 #[derive(Debug, Default)]
@@ -56,8 +64,8 @@ struct Member {
     /// When it joined, for one that joined others.
     joined: Option<Duration>,
     ejection: Ejection,
-    last: Failure,
-    in_a_row: u32,
+    /// What ejected it last, and how many of them there were in a row.
+    cause: (Failure, u32),
 }
 
 impl Monitor {
@@ -101,9 +109,9 @@ impl Monitor {
         let detection = watched.detection(member.cluster)?;
         let may_eject = watched.may_eject(at, member.cluster, &detection);
         let member = watched.members.get_mut(&at)?;
-        (member.last, member.in_a_row) = (failure, in_a_row);
         if member.ejection.is_due(in_a_row, &detection) && may_eject {
             member.ejection.eject(now, &detection);
+            member.cause = (failure, in_a_row);
         }
         watched.news(key, now)
     }
@@ -119,20 +127,17 @@ impl Monitor {
             .collect()
     }
 
-    /// Why an endpoint is how it is, if anything is remembered of it.
-    pub fn why(&self, key: &ServiceKey, at: SocketAddr, now: Duration) -> Option<Why> {
-        let watched = self.services.get(key)?;
-        let member = watched.members.get(&at)?;
-        let detection = watched.detection(member.cluster)?;
-        let left = member.ejection.since.map_or(Duration::ZERO, |since| {
-            (since + member.ejection.duration(&detection)).saturating_sub(now)
-        });
-        (!member.ejection.is_forgiven()).then_some(Why {
-            ejection: member.ejection,
-            last: member.last,
-            in_a_row: member.in_a_row,
-            left,
-        })
+    /// What is remembered of the endpoints of a service that were ejected.
+    pub fn records_of(&self, key: &ServiceKey) -> ServiceRecords {
+        let watched = self.services.get(key);
+        watched.map(Watched::records).unwrap_or_default()
+    }
+
+    /// The same of every service that has any.
+    pub fn records(&self) -> Records {
+        let services = self.services.iter();
+        let records = services.map(|(key, watched)| (key.clone(), watched.records()));
+        records.filter(|(_, of)| !of.is_empty()).collect()
     }
 }
 
@@ -203,6 +208,22 @@ impl Watched {
         Some(fact(key, vitals))
     }
 
+    fn records(&self) -> ServiceRecords {
+        let record = |(at, member): (&SocketAddr, &Member)| {
+            let detection = self.detection(member.cluster)?;
+            let ejection = &member.ejection;
+            let until = |since| since + ejection.duration(&detection);
+            let record = Record {
+                count: ejection.count,
+                until: ejection.since.map(until),
+                failure: member.cause.0,
+                in_a_row: member.cause.1,
+            };
+            (record.count > 0).then_some((*at, record))
+        };
+        Arc::new(self.members.iter().filter_map(record).collect())
+    }
+
     fn detection(&self, cluster: u32) -> Option<OutlierDetection> {
         self.policies.get(cluster as usize)?.outlier_detection
     }
@@ -267,8 +288,7 @@ impl Member {
             failing: false,
             joined,
             ejection: Ejection::default(),
-            last: Failure::Refused,
-            in_a_row: 0,
+            cause: (Failure::Refused, 0),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::fixtures::{endpoint, entry, rule, snapshot};
 use crate::model::{Fact, ServiceVitals, Vital};
 
 use super::ejection::Ejection;
-use super::{Failure, Monitor, warmup};
+use super::{Failure, Monitor, Record, warmup};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -90,8 +90,13 @@ fn the_failure_that_crosses_the_threshold_ejects() {
     }
     assert_eq!(fail(&mut monitor, 1, 5, 1), Some(vec![1]));
     assert_eq!(fail(&mut monitor, 1, 6, 1), None, "it is out already");
-    let why = monitor.why(&key(), at(1), seconds(11)).unwrap();
-    assert_eq!((why.ejection.count, why.left), (1, seconds(20)));
+    let record = Record {
+        count: 1,
+        until: Some(seconds(31)),
+        failure: Failure::Refused,
+        in_a_row: 5,
+    };
+    assert_eq!(*monitor.records_of(&key()), [(at(1), record)].into());
 }
 
 #[test]
@@ -108,6 +113,8 @@ fn an_ejected_endpoint_returns_with_the_first_interval_after_its_time() {
         news.into_iter().map(Some).map(ejected).collect::<Vec<_>>(),
         [Some(vec![])]
     );
+    let record = monitor.records()[&key()][&at(1)];
+    assert_eq!((record.count, record.until), (1, None));
 }
 
 #[test]
@@ -195,14 +202,7 @@ fn endpoints_keep_their_ejection_when_others_come_and_go() {
     let mut monitor = watching(&policy, 3);
     fail(&mut monitor, 1, 5, 1);
     assert!(monitor.watch(&program(&policy, 4), seconds(2)).is_empty());
-    assert_eq!(
-        monitor
-            .why(&key(), at(1), seconds(2))
-            .unwrap()
-            .ejection
-            .count,
-        1
-    );
+    assert_eq!(monitor.records_of(&key())[&at(1)].count, 1);
     let news = monitor.watch(&program(&TrafficPolicy::default(), 4), seconds(3));
     assert_eq!(
         news.into_iter().map(Some).map(ejected).collect::<Vec<_>>(),

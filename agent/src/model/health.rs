@@ -34,6 +34,16 @@ impl Vital {
         matches!(self, Self::Healthy | Self::Warming(_))
     }
 
+    /// The word for it that views and reports use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Warming(_) => "warming",
+            Self::Ejected => "ejected",
+            Self::Failing => "unhealthy",
+        }
+    }
+
     /// The part of its weight that an endpoint gets, in thousandths, if it gets any.
     pub const fn thousandths(self) -> u16 {
         match self {

@@ -16,9 +16,9 @@ use agent_common::{Connect, Tables, Verdict, decide};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{Compiled, Service, ServiceKey};
-use crate::dataplane::{Counts, Names};
+use crate::dataplane::Names;
 
-use super::view::endpoint::{endpoints_of, fraction};
+use super::view::endpoint::{Live, endpoints_of, fraction};
 use super::view::{EndpointView, Place};
 
 pub use target::{Target, TargetError, Transport};
@@ -113,7 +113,7 @@ pub struct Sight<'a, T> {
     pub tables: &'a T,
     pub names: &'a Names,
     pub compiled: &'a Compiled,
-    pub counts: &'a Counts,
+    pub live: Live<'a>,
 }
 
 /// Explains. `random` gives 32 uniform bits at each call.
@@ -171,7 +171,7 @@ fn connect_view<T: Tables>(
         service: key.map(name),
         object: claimed.map(|(_, service)| Place::new(&service.object, &service.origin)),
         endpoints: claimed
-            .map(|(key, service)| endpoints_of(key, service, sight.counts))
+            .map(|(key, service)| endpoints_of(key, service, sight.live))
             .unwrap_or_default(),
         distribution: distribution(sight.tables, &connect, count, random),
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::api::Diagnostic;
 use crate::compile::Compiled;
+use crate::health::Records;
 use crate::model::Snapshot;
 
 /// One published state of the agent.
@@ -19,6 +20,8 @@ pub struct State {
     pub cgroups: Vec<PathBuf>,
     pub snapshot: Arc<Snapshot>,
     pub compiled: Arc<Compiled>,
+    /// Endpoints that were ejected; times in them are since `started`.
+    pub ejections: Records,
     /// What is wrong with the files and the objects in them.
     pub file_diagnostics: Arc<[Diagnostic]>,
     /// What the maps could not take.
@@ -38,6 +41,7 @@ impl State {
             cgroups,
             snapshot: Arc::default(),
             compiled: Arc::default(),
+            ejections: Records::default(),
             file_diagnostics: Arc::default(),
             dataplane_diagnostics: Arc::default(),
             updated: started,

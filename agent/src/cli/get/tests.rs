@@ -2,7 +2,7 @@ use clap::Parser;
 use expect_test::{Expect, expect};
 
 use crate::cli::args::{Cli, Command};
-use crate::observe::view::Place;
+use crate::observe::view::{EjectionView, OutcomesView, Place};
 
 use super::*;
 
@@ -34,6 +34,7 @@ fn service(namespace: &str) -> ServiceView {
         namespace: namespace.to_owned(),
         host: "api.example.com".to_owned(),
         port: 80,
+        route: None,
         port_name: "http".to_owned(),
         protocol: "HTTP".to_owned(),
         transport: "TCP".to_owned(),
@@ -44,9 +45,13 @@ fn service(namespace: &str) -> ServiceView {
         ],
         frontends: vec!["240.240.0.17:80".to_owned(), "[2001:2::11]:80".to_owned()],
         action: ActionView::Balance,
+        load_balancer: "LEAST_REQUEST".to_owned(),
         endpoint_count: 2,
+        ejected_count: 1,
         connects: 7,
         denied: 0,
+        open: 3,
+        max_connections: Some(10),
         object: place(),
     }
 }
@@ -65,10 +70,27 @@ fn endpoint() -> EndpointView {
         priority: 0,
         locality: "r/z".to_owned(),
         healthy: true,
+        health: "healthy".to_owned(),
+        why: Some("was ejected 2 times before".to_owned()),
+        ejection: Some(EjectionView {
+            count: 2,
+            seconds_left: None,
+            failures: 5,
+            failure: "refused".to_owned(),
+        }),
+        destination: "api.example.com".to_owned(),
+        subset: Some("v1".to_owned()),
         labels: [("app".to_owned(), "api".to_owned())].into(),
         hostname: None,
         connects: 3,
         open: 1,
+        outcomes: OutcomesView {
+            succeeded: 2,
+            refused: 10,
+            timed_out: 1,
+            failures_in_a_row: 0,
+            latency_ms: Some(0.254),
+        },
         object: place(),
     }
 }
@@ -115,8 +137,8 @@ fn endpoints_show_their_share_in_percent() {
         "ep -o wide",
         vec![endpoint()],
         expect![[r"
-            ENDPOINT        HEALTH   SHARE  PRIORITY  LOCALITY  CONNECTS  OPEN  NAMESPACE  HOST             PORT  RESOLVED-FROM  LABELS   OBJECT  ORIGIN
-            [fd00::1]:8080  healthy  33.3%  0         r/z       3         1     default    api.example.com  80    -              app=api  api     api.yaml:9
+            ENDPOINT        HEALTH   SHARE  PRIORITY  LOCALITY  CONNECTS  OPEN  NAMESPACE  HOST             PORT  EJECTIONS  SUCCEEDED  REFUSED  TIMED-OUT  LATENCY  DESTINATION      SUBSET  RESOLVED-FROM  LABELS   OBJECT  ORIGIN      WHY
+            [fd00::1]:8080  healthy  33.3%  0         r/z       3         1     default    api.example.com  80    2          2          10       1          0.25ms   api.example.com  v1      -              app=api  api     api.yaml:9  was ejected 2 times before
         "]],
     );
 }

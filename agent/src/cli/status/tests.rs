@@ -2,7 +2,7 @@ use expect_test::expect;
 
 use crate::nameserver::Stats;
 use crate::observe::view::{
-    ClosedView, FindingsView, MapView, NameView, ProgramView, SourceView, TotalsView,
+    ClosedView, FindingsView, HealthView, MapView, NameView, ProgramView, SourceView, TotalsView,
 };
 
 use super::*;
@@ -33,6 +33,7 @@ fn view() -> StatusView {
         programs: Vec::new(),
         maps: Vec::new(),
         totals: TotalsView::default(),
+        health: HealthView::default(),
         findings: FindingsView::default(),
     }
 }
@@ -46,11 +47,13 @@ fn a_healthy_agent_takes_one_screen() {
         cgroup           /sys/fs/cgroup
         objects          3
         services         2
+        endpoints        0 healthy, 0 warming, 0 ejected, 0 unhealthy
         findings         0 errors, 0 warnings, 0 notes
         updates          4, the last took 1.2 ms
         undeclared port  0 connects refused
         flows full       0 connects whose peer name is the endpoint
         flows stored     0 connects remembered at their sockets
+        events lost      0 failed connects not heard of
         overflow         0 connects refused
         torn             0 connects failed
         closed           0 UDP sockets, 0 TCP connections

@@ -8,6 +8,20 @@ use crate::api::{Algorithm, ConnectionPool, HashTable, Keepalive, OutlierDetecti
 
 use super::super::program::{Action, Service};
 
+/// What a service's first cluster is subject to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedPolicy {
+    /// How an endpoint is picked, by Istio's name for it; `CONSISTENT_HASH/` and the table for what hashes clients.
+    pub load_balancer: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<ReportedWarmup>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_pool: Option<ReportedConnectionPool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<ReportedOutlierDetection>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportedWarmup {
@@ -54,8 +68,36 @@ pub struct ReportedOutlierDetection {
     pub min_health_percent: u32,
 }
 
+impl ReportedPolicy {
+    pub fn of(service: &Service) -> Self {
+        let first = service.clusters.first().map(|cluster| &*cluster.policy);
+        Self {
+            load_balancer: load_balancer(service),
+            warmup: first.and_then(|p| p.warmup.as_ref()).map(warmup),
+            connection_pool: first.and_then(|p| connection_pool(&p.connection_pool)),
+            outlier_detection: first
+                .and_then(|p| p.outlier_detection.as_ref())
+                .map(outlier_detection),
+        }
+    }
+
+    /// A line for each part that is set, the load balancer apart.
+    pub fn lines(&self) -> Vec<String> {
+        let warmup = self.warmup.as_ref().map(|warmup| {
+            let percent = warmup.minimum_percent;
+            format!("warmup: {percent}% at first, all after {}", warmup.duration)
+        });
+        let pool = self.connection_pool.as_ref();
+        let pool = pool.map(|pool| format!("connectionPool: {}", pool.words()));
+        let detection = self.outlier_detection.as_ref();
+        let detection =
+            detection.map(|detection| format!("outlierDetection: {}", detection.sentence()));
+        [warmup, pool, detection].into_iter().flatten().collect()
+    }
+}
+
 /// How an endpoint is picked, by Istio's name for it.
-pub(super) fn load_balancer(service: &Service) -> &'static str {
+fn load_balancer(service: &Service) -> &'static str {
     let algorithm = service.clusters.first().map(|c| c.policy.algorithm);
     match (&service.action, algorithm.unwrap_or_default()) {
         (Action::Original { .. }, _) | (_, Algorithm::Passthrough) => "PASSTHROUGH",
@@ -67,7 +109,7 @@ pub(super) fn load_balancer(service: &Service) -> &'static str {
     }
 }
 
-pub(super) fn warmup(warmup: &Warmup) -> ReportedWarmup {
+fn warmup(warmup: &Warmup) -> ReportedWarmup {
     ReportedWarmup {
         duration: time(warmup.duration),
         minimum_percent: warmup.minimum_percent,
@@ -76,7 +118,7 @@ pub(super) fn warmup(warmup: &Warmup) -> ReportedWarmup {
 }
 
 /// `None` for a pool that neither limits nor sets anything.
-pub(super) fn connection_pool(pool: &ConnectionPool) -> Option<ReportedConnectionPool> {
+fn connection_pool(pool: &ConnectionPool) -> Option<ReportedConnectionPool> {
     (*pool != ConnectionPool::default()).then(|| ReportedConnectionPool {
         max_connections: pool.max_connections,
         connect_timeout: pool.connect_timeout.map(time),
@@ -94,7 +136,7 @@ fn keepalive(keepalive: &Keepalive) -> ReportedKeepalive {
     }
 }
 
-pub(super) fn outlier_detection(detection: &OutlierDetection) -> ReportedOutlierDetection {
+fn outlier_detection(detection: &OutlierDetection) -> ReportedOutlierDetection {
     ReportedOutlierDetection {
         consecutive_failures: detection.threshold(),
         interval: time(detection.interval),
@@ -115,7 +157,7 @@ fn time(time: Duration) -> String {
 
 impl ReportedConnectionPool {
     /// `name value` of all that is set.
-    pub fn words(&self) -> String {
+    fn words(&self) -> String {
         let keepalive = self.tcp_keepalive.clone().unwrap_or_default();
         let is_bare = self.tcp_keepalive == Some(ReportedKeepalive::default());
         let number = |number: Option<u32>| number.map(|number| number.to_string());
@@ -141,7 +183,7 @@ impl ReportedConnectionPool {
 
 impl ReportedOutlierDetection {
     /// What it does, in a sentence.
-    pub fn sentence(&self) -> String {
+    fn sentence(&self) -> String {
         let Some(failures) = self.consecutive_failures else {
             return "no endpoint is ejected".to_owned();
         };

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use agent_common::Tables;
-use agent_common::abi::Total;
+use agent_common::abi::{EndpointState, Total};
 
 use crate::compile::ServiceKey;
 use crate::dataplane::store::Store;
@@ -29,6 +29,8 @@ pub struct Counts {
     pub overflows: u64,
     /// Connects that were failed because the tables changed twice under them.
     pub torn: u64,
+    /// Failed connects that could not be told of, as the agent read too slowly.
+    pub events_lost: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,32 @@ pub struct EndpointCounts {
     /// Sockets that were sent there and have not been closed or sent elsewhere since; with `sock_ops`, TCP sockets only until
     /// their connection ends.
     pub open: u64,
+    /// What became of connects, where they are followed.
+    pub outcomes: Outcomes,
+}
+
+/// Connects by how they ended. Each begins again with 0 after 2^32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    pub succeeded: u32,
+    pub refused: u32,
+    pub timed_out: u32,
+    /// Failures since the last success.
+    pub failures_in_a_row: u32,
+    /// Round trips of those that succeeded, together.
+    pub latency_us: u64,
+}
+
+impl From<EndpointState> for Outcomes {
+    fn from(state: EndpointState) -> Self {
+        Self {
+            succeeded: state.succeeded,
+            refused: state.refused,
+            timed_out: state.timed_out,
+            failures_in_a_row: state.consecutive_failures,
+            latency_us: state.latency_us,
+        }
+    }
 }
 
 /// A program on a cgroup.
@@ -85,12 +113,14 @@ impl Dataplane {
             if let Some((service, address, port)) = names.endpoint(id)
                 && let Some(counts) = services.get_mut(service)
             {
-                let connects = tables.counter(id).connects;
-                let open = u64::from(tables.open(id));
-                counts.connects += connects;
-                counts
-                    .endpoints
-                    .insert((address, port), EndpointCounts { connects, open });
+                let state = tables.state(id);
+                let of_endpoint = EndpointCounts {
+                    connects: tables.counter(id).connects,
+                    open: u64::from(state.open),
+                    outcomes: state.into(),
+                };
+                counts.connects += of_endpoint.connects;
+                counts.endpoints.insert((address, port), of_endpoint);
             }
         }
         Counts {
@@ -101,6 +131,7 @@ impl Dataplane {
             name_servers_full: tables.total(Total::NameServersFull),
             overflows: tables.total(Total::Overflow),
             torn: tables.total(Total::Torn),
+            events_lost: tables.total(Total::EventsLost),
         }
     }
 

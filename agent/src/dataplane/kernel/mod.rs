@@ -34,7 +34,7 @@ pub use capture::{Heart, LISTENERS, Listeners, Origins};
 pub use error::{AttachError, LoadError};
 pub use events::Events;
 pub(super) use features::Features;
-pub use figures::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
+pub use figures::{Counts, EndpointCounts, Fill, Outcomes, ProgramFigures, ServiceCounts};
 pub(super) use pins::remove_stale as remove_stale_pins;
 pub use tables::KernelTables;
 

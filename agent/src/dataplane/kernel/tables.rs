@@ -81,6 +81,11 @@ impl KernelTables {
             .filter(|flow| flow.cookie != 0)
     }
 
+    /// An element of ENDPOINTS.
+    pub fn state(&self, index: u32) -> EndpointState {
+        self.endpoints.copy(index).unwrap_or_default()
+    }
+
     /// An element of TOTALS, summed over the CPUs.
     pub fn total(&self, total: Total) -> u64 {
         self.totals
@@ -180,7 +185,7 @@ impl Tables for KernelTables {
     }
 
     fn open(&self, index: u32) -> u32 {
-        self.endpoints.copy(index).map_or(0, |state| state.open)
+        self.state(index).open
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {

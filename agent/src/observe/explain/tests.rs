@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use crate::api::Object;
 use crate::dataplane::Counts;
 use crate::observe::fixtures::{empty, passed, state, tables, weighted};
+use crate::observe::view::Live;
 
 use super::*;
 
@@ -29,11 +30,12 @@ fn random() -> impl FnMut() -> u32 {
 fn explained(objects: &[Object], target: &str, count: u32) -> Explanation {
     let state = state(objects);
     let dataplane = tables(&state);
+    let counts = Counts::default();
     let sight = Sight {
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &state.compiled,
-        counts: &Counts::default(),
+        live: Live::at(&state, &counts, state.updated),
     };
     let question = Question {
         target: target.parse().unwrap(),
@@ -67,22 +69,22 @@ fn a_host_is_explained_at_each_of_its_addresses() {
         "api.example.com",
         &expect![[r#"
 
-        Rewrite
-          looked up 10.0.0.1:80 TCP: a frontend of service default/api.example.com:80 (ServiceEntry default/api.example.com, api.example.com.yaml:7)
-          resolution STATIC
-          spread over 2 of 2 endpoints by their shares
-          no DestinationRule applies
-          localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
-          2 of 2 endpoints share the connects by their weights
-          an endpoint is drawn for each connect; this one goes to 192.0.2.1:80
-        Rewrite
-          looked up [2001:db8::1]:80 TCP: a frontend of service default/api.example.com:80 (ServiceEntry default/api.example.com, api.example.com.yaml:7)
-          resolution STATIC
-          spread over 2 of 2 endpoints by their shares
-          no DestinationRule applies
-          localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
-          2 of 2 endpoints share the connects by their weights
-          an endpoint is drawn for each connect; this one goes to 192.0.2.1:80"#]],
+            Rewrite
+              looked up 10.0.0.1:80 TCP: a frontend of service default/api.example.com:80 (ServiceEntry default/api.example.com, api.example.com.yaml:7)
+              resolution STATIC
+              LEAST_REQUEST picks among 2 of 2 endpoints by their shares
+              no DestinationRule applies
+              localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
+              2 of 2 endpoints share the connects by their weights
+              an endpoint is drawn for each connect; this one goes to 192.0.2.1:80
+            Rewrite
+              looked up [2001:db8::1]:80 TCP: a frontend of service default/api.example.com:80 (ServiceEntry default/api.example.com, api.example.com.yaml:7)
+              resolution STATIC
+              LEAST_REQUEST picks among 2 of 2 endpoints by their shares
+              no DestinationRule applies
+              localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
+              2 of 2 endpoints share the connects by their weights
+              an endpoint is drawn for each connect; this one goes to 192.0.2.1:80"#]],
     );
 }
 
@@ -132,22 +134,22 @@ fn a_host_without_endpoints_fails() {
         "empty.example.com:80",
         &expect![[r#"
 
-        Deny { errno: "EHOSTUNREACH", reason: "no endpoint can take it (none is healthy, or none is of the socket's family)" }
-          looked up 240.240.222.73:80 TCP: a frontend of service default/empty.example.com:80 (ServiceEntry default/empty.example.com, empty.example.com.yaml:7)
-          resolution STATIC
-          spread over 0 of 0 endpoints by their shares
-          no DestinationRule applies
-          localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
-          there is no endpoint; connects are refused
-          the connect fails with EHOSTUNREACH: no endpoint can take it (none is healthy, or none is of the socket's family)
-        Deny { errno: "EHOSTUNREACH", reason: "no endpoint can take it (none is healthy, or none is of the socket's family)" }
-          looked up [2001:2::9f55:e3a2:8dc9:cefc]:80 TCP: a frontend of service default/empty.example.com:80 (ServiceEntry default/empty.example.com, empty.example.com.yaml:7)
-          resolution STATIC
-          spread over 0 of 0 endpoints by their shares
-          no DestinationRule applies
-          localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
-          there is no endpoint; connects are refused
-          the connect fails with EHOSTUNREACH: no endpoint can take it (none is healthy, or none is of the socket's family)"#]],
+            Deny { errno: "EHOSTUNREACH", reason: "no endpoint can take it (none is healthy, or none is of the socket's family)" }
+              looked up 240.240.222.73:80 TCP: a frontend of service default/empty.example.com:80 (ServiceEntry default/empty.example.com, empty.example.com.yaml:7)
+              resolution STATIC
+              LEAST_REQUEST picks among 0 of 0 endpoints by their shares
+              no DestinationRule applies
+              localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
+              there is no endpoint; connects are refused
+              the connect fails with EHOSTUNREACH: no endpoint can take it (none is healthy, or none is of the socket's family)
+            Deny { errno: "EHOSTUNREACH", reason: "no endpoint can take it (none is healthy, or none is of the socket's family)" }
+              looked up [2001:2::9f55:e3a2:8dc9:cefc]:80 TCP: a frontend of service default/empty.example.com:80 (ServiceEntry default/empty.example.com, empty.example.com.yaml:7)
+              resolution STATIC
+              LEAST_REQUEST picks among 0 of 0 endpoints by their shares
+              no DestinationRule applies
+              localityLbSetting of the mesh has no effect: failover needs outlierDetection, and no DestinationRule for this port has it; this node's locality is unknown
+              there is no endpoint; connects are refused
+              the connect fails with EHOSTUNREACH: no endpoint can take it (none is healthy, or none is of the socket's family)"#]],
     );
 }
 

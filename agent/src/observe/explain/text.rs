@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use agent_common::{Connect, Family, Reason, Verdict};
 
+use crate::compile::report::ReportedPolicy;
 use crate::compile::{Action, Service};
 use crate::observe::view::service::refusal;
 
@@ -63,12 +64,14 @@ const fn family_name(family: Family) -> &'static str {
 
 /// What the service does, and why its endpoints stand where they stand.
 pub(super) fn service_steps(service: &Service) -> Vec<String> {
+    let policy = ReportedPolicy::of(service);
     let mut steps = vec![format!("resolution {}", service.resolution)];
     steps.push(match &service.action {
         Action::Balance => {
             let healthy = service.endpoints.iter().filter(|e| e.share > 0).count();
             let all = service.endpoints.len();
-            format!("spread over {healthy} of {all} endpoints by their shares")
+            let policy = policy.load_balancer;
+            format!("{policy} picks among {healthy} of {all} endpoints by their shares")
         }
         Action::Original { port: None } => "passed to the original address and port".to_owned(),
         Action::Original { port: Some(port) } => {
@@ -76,6 +79,7 @@ pub(super) fn service_steps(service: &Service) -> Vec<String> {
         }
         Action::Refuse(reason) => format!("refused: {}", refusal(*reason)),
     });
+    steps.extend(policy.lines());
     steps.extend(service.explanation());
     steps
 }

@@ -1,16 +1,19 @@
 //! The endpoints: where connects to a service may be sent, and what part of them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Endpoint, Service, ServiceKey};
-use crate::dataplane::Counts;
+use crate::compile::{Cluster, Endpoint, Service, ServiceKey};
+use crate::dataplane::{Counts, EndpointCounts, Outcomes};
+use crate::health::{Record, Records};
 
 use super::super::State;
 use super::place::Place;
 use super::service::transport_name;
+use super::why::{failure, why};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +35,16 @@ pub struct EndpointView {
     /// `region/zone/subzone`; empty when unknown.
     pub locality: String,
     pub healthy: bool,
+    /// `healthy`, `warming`, `ejected` or `unhealthy`.
+    pub health: String,
+    /// Why its share is what it is; absent where its weight says it all.
+    pub why: Option<String>,
+    /// Absent where it never was ejected.
+    pub ejection: Option<EjectionView>,
+    /// The host whose endpoint it is; not that of the service where a route leads to another.
+    pub destination: String,
+    /// The subset of that host that it was chosen for, where a route names one.
+    pub subset: Option<String>,
     pub labels: BTreeMap<String, String>,
     /// The name that it was resolved from.
     pub hostname: Option<String>,
@@ -39,33 +52,115 @@ pub struct EndpointView {
     pub connects: u64,
     /// Of those, the sockets that are not closed.
     pub open: u64,
+    pub outcomes: OutcomesView,
     pub object: Place,
 }
 
+/// The ejections of an endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EjectionView {
+    /// How many there were, a present one included.
+    pub count: u32,
+    /// How long the present one lasts at least; absent where it is not ejected.
+    pub seconds_left: Option<f64>,
+    /// Failed connects in a row that led to the last one.
+    pub failures: u32,
+    /// What the last of them met: `refused`, `timed out` or `unreachable`.
+    pub failure: String,
+}
+
+/// TCP connects that ended, while connects were followed: for `outlierDetection`, a `connectTimeout`, or `--sock-ops=always`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutcomesView {
+    pub succeeded: u32,
+    pub refused: u32,
+    pub timed_out: u32,
+    /// Failures since the last success.
+    pub failures_in_a_row: u32,
+    /// The mean round trip of those that succeeded, in milliseconds; absent where none did.
+    pub latency_ms: Option<f64>,
+}
+
+impl From<Outcomes> for OutcomesView {
+    #[expect(clippy::cast_precision_loss, reason = "an average for people to read")]
+    fn from(outcomes: Outcomes) -> Self {
+        let succeeded = outcomes.succeeded;
+        let mean = || outcomes.latency_us as f64 / f64::from(succeeded) / 1e3;
+        Self {
+            succeeded,
+            refused: outcomes.refused,
+            timed_out: outcomes.timed_out,
+            failures_in_a_row: outcomes.failures_in_a_row,
+            latency_ms: (succeeded > 0).then(mean),
+        }
+    }
+}
+
+/// What is known of endpoints at one moment, beside what was compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'a> {
+    pub counts: &'a Counts,
+    pub ejections: &'a Records,
+    /// Time since the agent's start, as in the records.
+    pub uptime: Duration,
+}
+
+impl<'a> Live<'a> {
+    pub fn at(state: &'a State, counts: &'a Counts, now: SystemTime) -> Self {
+        Self {
+            counts,
+            ejections: &state.ejections,
+            uptime: now.duration_since(state.started).unwrap_or_default(),
+        }
+    }
+}
+
 /// Every endpoint of every service, in the order of the services.
-pub fn endpoints(state: &State, counts: &Counts) -> Vec<EndpointView> {
+pub fn endpoints(state: &State, live: Live<'_>) -> Vec<EndpointView> {
     let services = state.compiled.program.services.iter();
     services
-        .flat_map(|(key, service)| endpoints_of(key, service, counts))
+        .flat_map(|(key, service)| endpoints_of(key, service, live))
         .collect()
 }
 
 /// The endpoints of one service, in its order.
-pub fn endpoints_of(key: &ServiceKey, service: &Service, counts: &Counts) -> Vec<EndpointView> {
+pub fn endpoints_of(key: &ServiceKey, service: &Service, live: Live<'_>) -> Vec<EndpointView> {
     let total = service.total();
+    let counts = live.counts.services.get(key);
+    let records = live.ejections.get(key);
     let endpoints = service.endpoints.iter();
+    let known = |endpoint: &Endpoint| {
+        let at = SocketAddr::new(endpoint.address, endpoint.port);
+        let counted = counts.and_then(|of| of.endpoints.get(&(at.ip(), at.port())));
+        Known {
+            total,
+            cluster: service.clusters.get(endpoint.cluster as usize),
+            counts: counted.copied().unwrap_or_default(),
+            record: records.and_then(|of| of.get(&at)),
+            uptime: live.uptime,
+        }
+    };
     endpoints
-        .map(|endpoint| view(key, endpoint, total, counts))
+        .map(|endpoint| view(key, endpoint, &known(endpoint)))
         .collect()
 }
 
-fn view(key: &ServiceKey, endpoint: &Endpoint, total: u64, counts: &Counts) -> EndpointView {
-    let counted = counts
-        .services
-        .get(key)
-        .and_then(|service| service.endpoints.get(&(endpoint.address, endpoint.port)))
-        .copied()
-        .unwrap_or_default();
+/// What there is to say of an endpoint that it does not say itself.
+struct Known<'a> {
+    total: u64,
+    cluster: Option<&'a Cluster>,
+    counts: EndpointCounts,
+    record: Option<&'a Record>,
+    uptime: Duration,
+}
+
+fn view(key: &ServiceKey, endpoint: &Endpoint, known: &Known<'_>) -> EndpointView {
+    let (total, counts) = (known.total, known.counts);
+    let until = known.record.and_then(|record| record.until);
+    let left = until.map(|until| until.saturating_sub(known.uptime));
+    let destination = known.cluster.map_or(&key.host, |cluster| &cluster.host);
     EndpointView {
         namespace: key.namespace.to_string(),
         host: key.host.to_string(),
@@ -79,10 +174,23 @@ fn view(key: &ServiceKey, endpoint: &Endpoint, total: u64, counts: &Counts) -> E
         priority: endpoint.priority,
         locality: endpoint.locality.to_string(),
         healthy: endpoint.vital.is_healthy(),
+        health: endpoint.vital.name().to_owned(),
+        why: why(endpoint, known.record, left),
+        ejection: known.record.map(|record| EjectionView {
+            count: record.count,
+            seconds_left: left.map(|left| left.as_secs_f64()),
+            failures: record.in_a_row,
+            failure: failure(record.failure).to_owned(),
+        }),
+        destination: destination.to_string(),
+        subset: known
+            .cluster
+            .and_then(|c| c.subset.as_deref().map(str::to_owned)),
         labels: BTreeMap::clone(&endpoint.labels),
         hostname: endpoint.hostname.as_deref().map(str::to_owned),
-        connects: counted.connects,
-        open: counted.open,
+        connects: counts.connects,
+        open: counts.open,
+        outcomes: counts.outcomes.into(),
         object: Place::new(&endpoint.object, &endpoint.origin),
     }
 }

@@ -8,16 +8,17 @@ pub mod object;
 pub mod place;
 pub mod service;
 pub mod status;
+mod why;
 
 #[cfg(test)]
 mod tests;
 
-pub use endpoint::{EndpointView, endpoints};
+pub use endpoint::{EjectionView, EndpointView, Live, OutcomesView, endpoints};
 pub use lookup::{AnswerView, LookupView, lookup};
 pub use object::{ObjectStatus, ObjectView, objects};
 pub use place::Place;
 pub use service::{ActionView, ServiceView, services};
 pub use status::{
-    ClosedView, FindingsView, MapView, NameView, ProgramView, SourceView, StatusInput, StatusView,
-    TotalsView, status,
+    ClosedView, FindingsView, HealthView, MapView, NameView, ProgramView, SourceView, StatusInput,
+    StatusView, TotalsView, status,
 };

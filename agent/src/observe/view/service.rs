@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use agent_common::abi;
 use serde::{Deserialize, Serialize};
 
+use crate::compile::report::ReportedPolicy;
 use crate::compile::{Action, Destination, Frontend, RefuseReason, Service, ServiceKey};
-use crate::dataplane::Counts;
-use crate::model::VipRanges;
+use crate::dataplane::{Counts, ServiceCounts};
+use crate::model::{VipRanges, Vital};
 
 use super::super::State;
 use super::place::Place;
@@ -20,6 +21,8 @@ pub struct ServiceView {
     pub namespace: String,
     pub host: String,
     pub port: u16,
+    /// The route that is for some addresses of the host alone, where this is the service of those.
+    pub route: Option<String>,
     pub port_name: String,
     /// As Istio spells it; empty when the object leaves it to be sniffed.
     pub protocol: String,
@@ -32,11 +35,19 @@ pub struct ServiceView {
     pub frontends: Vec<String>,
     #[serde(flatten)]
     pub action: ActionView,
+    /// How an endpoint is picked, by Istio's name for it; `CONSISTENT_HASH/` and the table for what hashes clients.
+    pub load_balancer: String,
     pub endpoint_count: usize,
+    /// Of those, endpoints that are ejected.
+    pub ejected_count: usize,
     /// Connects that were sent on since the service exists.
     pub connects: u64,
     /// Connects that were failed on purpose.
     pub denied: u64,
+    /// Sockets that are connected through it now, endpoints that are gone left out unless there is a limit.
+    pub open: u64,
+    /// `maxConnections`, where there is a limit.
+    pub max_connections: Option<u32>,
     /// The `ServiceEntry`, and the line of the port.
     pub object: Place,
 }
@@ -113,10 +124,14 @@ fn view(
     counts: &Counts,
 ) -> ServiceView {
     let counted = counts.services.get(key);
+    let policy = ReportedPolicy::of(service);
+    let endpoints = service.endpoints.iter();
+    let ejected = endpoints.filter(|endpoint| endpoint.vital == Vital::Ejected);
     ServiceView {
         namespace: key.namespace.to_string(),
         host: key.host.to_string(),
         port: key.port,
+        route: key.route.as_deref().map(str::to_owned),
         port_name: service.port_name.clone(),
         protocol: service.protocol.to_string(),
         transport: transport_name(key.transport).to_owned(),
@@ -124,11 +139,21 @@ fn view(
         vips: vips(frontends, ranges),
         frontends: frontends.iter().map(|f| frontend_name(f)).collect(),
         action: service.action.clone().into(),
+        load_balancer: policy.load_balancer.to_owned(),
         endpoint_count: service.endpoints.len(),
+        ejected_count: ejected.count(),
         connects: counted.map_or(0, |c| c.connects),
         denied: counted.map_or(0, |c| c.denied),
+        open: counted.map_or(0, open),
+        max_connections: policy.connection_pool.and_then(|pool| pool.max_connections),
         object: Place::new(&service.object, &service.origin),
     }
+}
+
+/// What has a count of its own, or else its endpoints together.
+fn open(counts: &ServiceCounts) -> u64 {
+    let endpoints = counts.endpoints.values().map(|endpoint| endpoint.open);
+    counts.open.max(endpoints.sum())
 }
 
 fn vips(frontends: &[&Frontend], ranges: &VipRanges) -> Vec<IpAddr> {

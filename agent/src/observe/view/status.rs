@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Diagnostic, Severity};
 use crate::compile::codes;
 use crate::dataplane::{Counts, Fill, ProgramFigures};
+use crate::model::Vital;
 use crate::nameserver::Stats;
 
 use super::super::State;
@@ -43,6 +44,8 @@ pub struct StatusView {
     pub programs: Vec<ProgramView>,
     pub maps: Vec<MapView>,
     pub totals: TotalsView,
+    #[serde(default)]
+    pub health: HealthView,
     pub findings: FindingsView,
 }
 
@@ -136,6 +139,20 @@ pub struct TotalsView {
     /// To services that had as many connections as they may: refused.
     #[serde(default)]
     pub overflows: u64,
+    /// Failed connects that the kernel could not tell of, so that outlier detection did not see them.
+    #[serde(default)]
+    pub events_lost: u64,
+}
+
+/// Endpoints by their health, over all services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthView {
+    pub healthy: usize,
+    pub warming: usize,
+    pub ejected: usize,
+    /// Their objects say so.
+    pub unhealthy: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +199,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         torn: counts.torn,
         name_servers_full: counts.name_servers_full,
         overflows: counts.overflows,
+        events_lost: counts.events_lost,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();
     let reasons = reasons(state, &sources, &findings, &maps);
@@ -208,8 +226,23 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         programs: programs.iter().map(program_view).collect(),
         maps,
         totals,
+        health: health(state),
         findings,
     }
+}
+
+fn health(state: &State) -> HealthView {
+    let mut view = HealthView::default();
+    let services = state.compiled.program.services.values();
+    for endpoint in services.flat_map(|service| &service.endpoints) {
+        *match endpoint.vital {
+            Vital::Healthy => &mut view.healthy,
+            Vital::Warming(_) => &mut view.warming,
+            Vital::Ejected => &mut view.ejected,
+            Vital::Failing => &mut view.unhealthy,
+        } += 1;
+    }
+    view
 }
 
 /// Why the agent is degraded.

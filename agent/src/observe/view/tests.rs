@@ -4,6 +4,8 @@
 )]
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect;
@@ -12,7 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{Diagnostic, ObjectId, Origin, Severity};
 use crate::compile::Action;
-use crate::dataplane::{Counts, EndpointCounts, Fill, ProgramFigures, ServiceCounts};
+use crate::dataplane::{Counts, EndpointCounts, Fill, Outcomes, ProgramFigures, ServiceCounts};
+use crate::health::{Failure, Record, Records};
+use crate::model::Vital;
 use crate::nameserver::Stats;
 use crate::observe::State;
 use crate::observe::fixtures::{empty, passed, state, weighted};
@@ -35,6 +39,12 @@ fn counts(state: &State) -> Counts {
     let of_endpoint = EndpointCounts {
         connects: 5,
         open: 2,
+        outcomes: Outcomes {
+            succeeded: 4,
+            refused: 1,
+            latency_us: 1000,
+            ..Outcomes::default()
+        },
     };
     let of_service = ServiceCounts {
         connects: 5,
@@ -59,6 +69,7 @@ fn a_service_shows_what_it_captures_and_what_was_sent() {
             "namespace": "default",
             "host": "api.example.com",
             "port": 80,
+            "route": null,
             "portName": "tcp",
             "protocol": "TCP",
             "transport": "TCP",
@@ -69,9 +80,13 @@ fn a_service_shows_what_it_captures_and_what_was_sent() {
               "[2001:db8::1]:80"
             ],
             "action": "balance",
+            "loadBalancer": "LEAST_REQUEST",
             "endpointCount": 2,
+            "ejectedCount": 0,
             "connects": 5,
             "denied": 1,
+            "open": 2,
+            "maxConnections": null,
             "object": {
               "kind": "ServiceEntry",
               "namespace": "default",
@@ -87,7 +102,8 @@ fn a_service_shows_what_it_captures_and_what_was_sent() {
 #[test]
 fn an_endpoint_shows_its_part_and_its_connects() {
     let state = state(&[weighted()]);
-    let views = endpoints(&state, &counts(&state));
+    let counts = counts(&state);
+    let views = endpoints(&state, Live::at(&state, &counts, state.updated));
     assert_round_trip(&views);
     expect![[r#"
         {
@@ -103,10 +119,22 @@ fn an_endpoint_shows_its_part_and_its_connects() {
           "priority": 0,
           "locality": "r1/z1",
           "healthy": true,
+          "health": "healthy",
+          "why": null,
+          "ejection": null,
+          "destination": "api.example.com",
+          "subset": null,
           "labels": {},
           "hostname": null,
           "connects": 5,
           "open": 2,
+          "outcomes": {
+            "succeeded": 4,
+            "refused": 1,
+            "timedOut": 0,
+            "failuresInARow": 0,
+            "latencyMs": 0.25
+          },
           "object": {
             "kind": "ServiceEntry",
             "namespace": "default",
@@ -119,6 +147,37 @@ fn an_endpoint_shows_its_part_and_its_connects() {
     let sum: f64 = views.iter().map(|view| view.share).sum();
     assert!((sum - 1.0).abs() < 1e-9);
     assert_eq!(views[1].connects, 0);
+}
+
+#[test]
+fn an_ejected_endpoint_shows_how_long_it_stays_out_and_what_led_to_that() {
+    let mut state = state(&[weighted()]);
+    let (key, service) = state.compiled.program.services.iter().next().unwrap();
+    let at = SocketAddr::new(service.endpoints[0].address, service.endpoints[0].port);
+    let vitals = [(at, Vital::Ejected)].into();
+    let (compiled, _) = state.compiled.with_vitals(key, &vitals).unwrap();
+    let record = Record {
+        count: 1,
+        until: Some(Duration::from_secs(30)),
+        failure: Failure::Refused,
+        in_a_row: 5,
+    };
+    state.ejections = Records::unit(key.clone(), Arc::new([(at, record)].into()));
+    state.compiled = Arc::new(compiled);
+    let counts = Counts::default();
+    let live = Live::at(&state, &counts, state.started + Duration::from_secs(10));
+    let views = endpoints(&state, live);
+    assert_round_trip(&views);
+    assert_eq!((views[0].health.as_str(), views[0].part), ("ejected", 0));
+    assert_eq!(views[0].ejection.as_ref().unwrap().seconds_left, Some(20.0));
+    assert_eq!(
+        views[0].why.as_deref(),
+        Some("ejection 1, 20 s left: 5 failed connects in a row, the last refused")
+    );
+    assert_eq!((views[1].share, views[1].ejection.clone()), (1.0, None));
+    assert_eq!(services(&state, &counts)[0].ejected_count, 1);
+    let health = status(input(&state, &counts, &[])).health;
+    assert_eq!((health.healthy, health.ejected), (1, 1));
 }
 
 #[test]
@@ -289,7 +348,14 @@ fn a_healthy_agent_is_not_degraded() {
             "flowsStored": 0,
             "torn": 0,
             "nameServersFull": 0,
-            "overflows": 0
+            "overflows": 0,
+            "eventsLost": 0
+          },
+          "health": {
+            "healthy": 2,
+            "warming": 0,
+            "ejected": 0,
+            "unhealthy": 0
           },
           "findings": {
             "errors": 0,
