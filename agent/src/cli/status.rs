@@ -158,6 +158,11 @@ fn figures(view: &StatusView) -> Table {
             view.closed.udp, view.closed.tcp
         ),
     );
+    name_server(view, row);
+    table
+}
+
+fn name_server(view: &StatusView, mut row: impl FnMut(&str, String)) {
     let names = &view.name_server;
     row(
         "queries",
@@ -181,14 +186,13 @@ fn figures(view: &StatusView) -> Table {
             names.failures,
             milliseconds(names.mean_wait),
             milliseconds(names.longest_wait),
-            totals.name_servers_full
+            view.totals.name_servers_full
         ),
     );
     row(
         "learned",
         format!("{} answers, {} of them late", names.lessons, names.late),
     );
-    table
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
