@@ -71,7 +71,7 @@ fn shows(node: &Node, to: SocketAddr, failures: u64) {
         ended
     };
     let endpoints = ask(&["get", "endpoints", "-o", "json"]).json();
-    let endpoints = endpoints.as_array().unwrap();
+    let endpoints = endpoints.as_array().expect("a list");
     let (out, rest): (Vec<&Value>, Vec<&Value>) = endpoints
         .iter()
         .partition(|endpoint| endpoint["health"] == "ejected");
@@ -83,10 +83,11 @@ fn shows(node: &Node, to: SocketAddr, failures: u64) {
         (&json!(1), &json!(5))
     );
     assert_eq!(ejection["failure"], "refused");
-    let left = ejection["secondsLeft"].as_f64().unwrap();
+    let left = ejection["secondsLeft"].as_f64().expect("it is out");
     assert!(left > 0.0 && left <= 30.0, "{left}");
     assert_eq!(out[0]["outcomes"]["refused"], failures);
-    let succeeded = |endpoint: &&Value| endpoint["outcomes"]["succeeded"].as_u64().unwrap();
+    let succeeded =
+        |endpoint: &&Value| endpoint["outcomes"]["succeeded"].as_u64().expect("a count");
     assert_eq!(rest.iter().map(succeeded).sum::<u64>(), 400 - failures);
     assert_eq!(
         ask(&["status", "-o", "json"]).json()["health"]["ejected"],

@@ -257,24 +257,27 @@ fn input<'a>(state: &'a State, counts: &'a Counts, fill: &'a [Fill]) -> StatusIn
     }
 }
 
-#[test]
-fn a_healthy_agent_is_not_degraded() {
-    let state = state(&[weighted()]);
-    let counts = counts(&state);
-    let programs = [ProgramFigures {
+fn program() -> ProgramFigures {
+    ProgramFigures {
         name: "connect4",
         cgroup: "/sys/fs/cgroup".into(),
         runs: 4,
         nanoseconds: 600,
         verified_instructions: 1000,
-    }];
+    }
+}
+
+#[test]
+fn a_healthy_agent_is_not_degraded() {
+    let state = state(&[weighted()]);
+    let counts = counts(&state);
     let fill = [Fill {
         map: "frontends",
         used: 2,
         capacity: 10,
     }];
     let view = status(StatusInput {
-        programs: &programs,
+        programs: &[program()],
         ..input(&state, &counts, &fill)
     });
     assert_round_trip(&view);
