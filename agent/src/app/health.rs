@@ -1,6 +1,7 @@
 //! How does the health of endpoints reach the maps? Whatever changes about one service is published by itself, at once.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -74,6 +75,7 @@ impl Core {
     /// must follow.
     pub(super) fn watch_on(&mut self) -> bool {
         let news = self.watch.monitor.tick(self.watch.now());
+        self.lock().release_replaced();
         let rules = self.close_rules();
         self.closing.close_where(&self.dataplane, &rules);
         self.take_news(news)
@@ -82,12 +84,15 @@ impl Core {
     /// Takes in what the kernel told of connects that failed. Returns whether a whole update must follow.
     pub(super) fn hear(&mut self, events: &[Event]) -> bool {
         let now = self.watch.now();
+        let places: Vec<Option<(ServiceKey, SocketAddr)>> = {
+            let dataplane = self.lock();
+            events.iter().map(|event| dataplane.place(event)).collect()
+        };
+        let monitor = &mut self.watch.monitor;
         let mut news = Vec::new();
-        for event in events {
-            let place = self.lock().place(event);
+        for (event, place) in events.iter().zip(places) {
             if let Some((service, at)) = place {
                 let failure = failure(event.errno);
-                let monitor = &mut self.watch.monitor;
                 news.extend(monitor.failed(&service, at, failure, event.in_a_row, now));
             }
         }

@@ -43,6 +43,8 @@ pub struct Engine<S> {
     /// Endpoints, and services that keep addresses, that are gone but for sockets that are still there, which count under their
     /// ids: those stay taken.
     lingering: BTreeSet<u32>,
+    /// Groups that [`Self::replace`] has put others in the place of, and that readers may still hold.
+    replaced: Vec<u32>,
 }
 
 /// What went wrong with one service.
@@ -66,6 +68,7 @@ impl<S: Store> Engine<S> {
             base: Config::default(),
             retired: BTreeMap::new(),
             lingering: BTreeSet::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -103,6 +106,8 @@ impl<S: Store> Engine<S> {
         let start = Instant::now();
         let wanted = Wanted::new(program);
         self.release_lingering();
+        // Whatever is not wanted is released.
+        self.replaced.clear();
         let mut failures = Failures::new();
         let mut steps = self.pass(&wanted, &mut failures);
         if failures
@@ -140,8 +145,9 @@ impl<S: Store> Engine<S> {
         })
     }
 
-    /// Publishes a service anew whose frontends stay as they are, without a look at anything else. Returns whether all of it
-    /// is in effect: if not, [`Self::apply`] must see to the rest.
+    /// Publishes a service anew whose frontends stay as they are, without a look at anything else, and without waiting for
+    /// readers: what it had before is kept until [`Self::release_replaced`]. Returns whether all of it is in effect: if not,
+    /// [`Self::apply`] must see to the rest.
     pub fn replace(&mut self, key: &ServiceKey, service: &Arc<Service>) -> bool {
         let mut alloc = Allocators {
             names: &mut self.names,
@@ -150,11 +156,29 @@ impl<S: Store> Engine<S> {
         let Some(plan) = plan_service(&self.live, key, service, &mut alloc) else {
             return false;
         };
+        let before = self.live.services.get(key).copied();
         let mut is_whole = plan.refused.is_empty();
         for step in plan.steps {
             is_whole &= self.execute(step).is_ok();
         }
+        let after = self.live.services.get(key).copied();
+        self.replaced.extend(before.filter(|_| before != after));
         is_whole
+    }
+
+    /// Frees what was replaced, when no reader can hold it any more.
+    pub fn release_replaced(&mut self) {
+        let replaced = std::mem::take(&mut self.replaced);
+        if replaced.is_empty() {
+            return;
+        }
+        let releases = replaced.into_iter().map(Step::ReleaseGroup);
+        for step in std::iter::once(Step::Grace).chain(releases) {
+            // Without a grace period the groups stay for the next update to release.
+            if self.execute(step).is_err() {
+                break;
+            }
+        }
     }
 
     pub(super) fn pass(&mut self, wanted: &Wanted<'_>, failures: &mut Failures) -> usize {

@@ -98,7 +98,8 @@ pub(super) fn plan(
     plan
 }
 
-/// The difference that one service makes whose frontends stay as they are. `None` where it has no group yet.
+/// The difference that one service makes whose frontends stay as they are; its old group is not released. `None` where it has
+/// no group yet, or there is no room for the new one.
 pub(super) fn plan_service(
     live: &Live,
     key: &ServiceKey,
@@ -120,7 +121,6 @@ pub(super) fn plan_service(
             group,
         });
     }
-    plan.steps.extend([Step::Grace, Step::ReleaseGroup(old)]);
     Some(plan)
 }
 

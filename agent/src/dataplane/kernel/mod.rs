@@ -178,6 +178,11 @@ impl Dataplane {
         self.engine.replace(key, service)
     }
 
+    /// Waits for a grace period where anything was replaced; see [`Engine::release_replaced`].
+    pub fn release_replaced(&mut self) {
+        self.engine.release_replaced();
+    }
+
     /// The destinations that sockets asked for and were redirected from, as far as their records are in FLOWS.
     pub fn originals(&self) -> impl Iterator<Item = IpAddr> {
         let flows = self.engine.tables().flows();

@@ -52,9 +52,40 @@ proptest! {
         for _ in 0..50 {
             for (key, service) in program.services.iter().chain(&after.services) {
                 prop_assert!(engine.replace(key, service));
+                engine.release_replaced();
             }
         }
     }
+}
+
+#[test]
+fn what_was_replaced_is_kept_while_a_reader_may_hold_it() {
+    let mut program = Program::default();
+    add(
+        &mut program,
+        "a",
+        &["10.1.0.1"],
+        &[("10.9.0.1:80", 2), ("10.9.0.2:80", 1)],
+    );
+    let mut engine = MemoryDataplane::in_memory(&Limits::small());
+    let empty = engine.space.used();
+    engine.apply(&program);
+    let (first, after) = (engine.space.used(), reshared(&program, &[1, 2]));
+    let mut replace = |program: &Program| {
+        assert!(engine.replace(&key("a"), &program.services[&key("a")]));
+        let both = engine.space.used();
+        engine.release_replaced();
+        (both, engine.space.used())
+    };
+    let (both, second) = replace(&after);
+    assert_eq!(both - empty, (first - empty) + (second - empty));
+    assert_eq!(replace(&program), (both, first));
+
+    assert!(engine.replace(&key("a"), &after.services[&key("a")]));
+    engine.apply(&after);
+    assert_eq!(engine.space.used(), second, "an update releases it, too");
+    engine.release_replaced();
+    assert_eq!(engine.space.used(), second, "and once only");
 }
 
 #[test]
