@@ -41,6 +41,22 @@ struct In6Request {
     device: i32,
 }
 
+/// `struct rtentry` of include/uapi/linux/route.h.
+#[repr(C)]
+struct Route {
+    reserved: libc::c_ulong,
+    destination: libc::sockaddr,
+    gateway: libc::sockaddr,
+    mask: libc::sockaddr,
+    flags: libc::c_ushort,
+    reserved_too: [libc::c_ulong; 2],
+    metric: libc::c_short,
+    device: *const c_char,
+    mtu: libc::c_ulong,
+    window: libc::c_ulong,
+    round_trip: libc::c_ushort,
+}
+
 /// The first device of a namespace.
 const LOOPBACK: i32 = 1;
 
@@ -88,6 +104,20 @@ fn add_v6(address: Ipv6Addr) -> Result<()> {
         thread::yield_now();
     }
     Ok(())
+}
+
+/// Routes an address that nobody has over the loopback device, which drops what is sent there.
+pub fn lead_to_nobody(address: Ipv4Addr) -> Result<()> {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut route: Route = unsafe { mem::zeroed() };
+    route.destination = socket_address(address);
+    route.mask = socket_address(Ipv4Addr::BROADCAST);
+    route.flags = libc::RTF_UP | libc::RTF_HOST;
+    route.device = c"lo".as_ptr();
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the route is what SIOCADDRT reads, and the name of its device outlives the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) })
+        .with_context(|| format!("leading {address} to nobody"))
 }
 
 fn request(device: &str) -> libc::ifreq {

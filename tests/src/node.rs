@@ -10,13 +10,13 @@ use std::sync::{Arc, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::api::MeshConfig;
+use agent::api::{Locality, MeshConfig};
 use agent::app::agent::{Role, Running, start};
-use agent::model::{Fact, Node as Place, VipRanges};
+use agent::model::{Fact, Node as Place, VipRanges, Vital};
 use agent::nameserver::Lesson;
 use agent::observe::State;
 use agent::settings::{CloseRemoved, NameServerSettings, Settings};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -26,11 +26,11 @@ use crate::bpffs::TemporaryBpffs;
 use crate::cgroup::TemporaryCgroup;
 use crate::client::{Client, Outcome};
 use crate::dns_server::DnsServer;
-use crate::sockets::{Request, Transport};
+use crate::sockets::{Reply, Request, Transport};
 use crate::{lab, netns};
 
 /// Far beyond any wait that a test counts on.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where connects of these tests may end: they are the client's own addresses.
 pub const ADDRESSES: [&str; 3] = ["10.9.0.1", "10.9.0.2", "10.9.0.3"];
@@ -46,6 +46,7 @@ pub struct Node {
     pub cgroup: TemporaryCgroup,
     bpffs: TemporaryBpffs,
     folder: TempDir,
+    place: Place,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -77,6 +78,7 @@ impl Node {
             cgroup,
             bpffs: TemporaryBpffs::new()?,
             folder,
+            place: Place::default(),
             _turn: turn,
         }))
     }
@@ -111,6 +113,11 @@ impl Node {
         .concat()
     }
 
+    /// Says where the node is, for the agent that is started next: `region/zone/subzone`.
+    pub fn place(&mut self, locality: &str) {
+        self.place.locality = Locality::parse(locality);
+    }
+
     /// Starts an agent, and returns when its programs are attached.
     pub fn start(&mut self) -> Result<()> {
         self.start_with(CloseRemoved::default())
@@ -122,7 +129,7 @@ impl Node {
             config_dirs: vec![self.config_dir()],
             mesh: MeshConfig::default(),
             cgroups: vec![self.cgroup.path().to_owned()],
-            node: Place::default(),
+            node: self.place.clone(),
             resolvers: vec![self.dns.address()],
             state_dir: self.state_dir(),
             bpf_dir: self.bpf_dir(),
@@ -215,6 +222,25 @@ impl Node {
         Ok(())
     }
 
+    /// Who a connect to `to` reaches, or what it fails with. Nothing stays open.
+    pub fn attempt(&mut self, to: SocketAddr) -> Result<Result<IpAddr, i32>> {
+        let socket = self.client.next_socket();
+        let request = Request::Connect {
+            socket,
+            transport: Transport::Tcp,
+            to,
+        };
+        match self.client.ask(&request)? {
+            Reply::Done => {
+                let local = self.client.local(socket)?;
+                self.client.close(socket)?;
+                Ok(Ok(local.ip()))
+            }
+            Reply::Errno(errno) => Ok(Err(errno)),
+            other => bail!("connecting to {to}: {other:?}"),
+        }
+    }
+
     /// What a connect to `to` fails with.
     pub fn failure(&mut self, to: SocketAddr) -> Result<Option<i32>> {
         Ok(match self.client.connect(Transport::Tcp, to)? {
@@ -240,6 +266,16 @@ pub fn endpoints(state: &State, host: &str) -> BTreeSet<IpAddr> {
     services
         .filter(|(key, _)| &*key.host == host)
         .flat_map(|(_, service)| &service.endpoints)
+        .map(|endpoint| endpoint.address)
+        .collect()
+}
+
+/// The endpoints that are left out because connects to them failed.
+pub fn ejected(state: &State) -> BTreeSet<IpAddr> {
+    let services = state.compiled.program.services.values();
+    services
+        .flat_map(|service| &service.endpoints)
+        .filter(|endpoint| endpoint.vital == Vital::Ejected)
         .map(|endpoint| endpoint.address)
         .collect()
 }

@@ -9,7 +9,7 @@ mod servers;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -45,6 +45,8 @@ impl Transport {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     AddAddresses(Vec<IpAddr>),
+    /// Leads an IPv4 address to nobody: what is sent there gets no answer, not even an error.
+    Blackhole(Ipv4Addr),
     /// Writes a file below /proc/sys/net, which is that of the client's network namespace.
     Sysctl {
         name: String,
@@ -52,6 +54,8 @@ pub enum Request {
     },
     /// Accepts TCP connections there, and closes the server's half.
     Listen(SocketAddr),
+    /// Ends what `Listen` began: connects are refused.
+    StopListening(SocketAddr),
     Serve {
         at: SocketAddr,
         server: Server,
@@ -173,6 +177,7 @@ pub struct Sockets {
     open: BTreeMap<u32, OwnedFd>,
     /// Kept open for as long as the client runs.
     servers: Vec<OwnedFd>,
+    listening: BTreeMap<SocketAddr, servers::Listening>,
     mailbox: Option<UnixDatagram>,
     addresses: usize,
 }
@@ -201,7 +206,16 @@ impl Sockets {
             Request::Sysctl { name, value } => {
                 std::fs::write(format!("/proc/sys/net/{name}"), value)?;
             }
-            Request::Listen(at) => servers::close_each(at)?,
+            Request::Blackhole(address) => netns::lead_to_nobody(address)?,
+            Request::Listen(at) => {
+                self.listening.insert(at, servers::close_each(at)?);
+            }
+            Request::StopListening(at) => {
+                let server = self.listening.remove(&at);
+                server
+                    .ok_or_else(|| anyhow::anyhow!("nobody listens at {at}"))?
+                    .stop()?;
+            }
             Request::Serve { at, server } => self.servers.extend(servers::start(server, at)?),
             Request::Open {
                 socket,

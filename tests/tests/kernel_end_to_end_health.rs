@@ -8,6 +8,7 @@ use agent::dataplane::Dataplane;
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::binary::shunt;
+use tests::lab;
 use tests::node::{ADDRESSES, Node, vip};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -24,7 +25,7 @@ fn rule(detection: &str) -> String {
 /// A node that knows three endpoints and one at which nobody listens, by that rule.
 fn node(rule: &str) -> Result<Option<(Node, SocketAddr)>> {
     if !Dataplane::has_compare_and_swap() {
-        eprintln!("skipped: this kernel does not tell of failed connects");
+        lab::skip("this kernel does not tell of failed connects");
         return Ok(None);
     }
     let Some(mut node) = Node::new(CLIENT)? else {

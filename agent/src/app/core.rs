@@ -190,6 +190,8 @@ impl Core {
         }
         let cgroups = &self.settings.cgroups;
         block_in_place(|| self.lock().attach(cgroups)).context("attaching the kernel programs")?;
+        // Whoever waits until all is ready may count on it that failed connects are noticed.
+        self.follow();
         self.startup.attached();
         self.publisher.send_modify(|state| {
             *state = Arc::new(State {
@@ -201,7 +203,6 @@ impl Core {
             tracing::info!(cgroup = %cgroup.display(), "attached");
         }
         notify(&[NotifyState::Ready]);
-        self.follow();
         Ok(())
     }
 

@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// Has the kernel follow what becomes of connects, where anything depends on it.
-    pub(super) fn follow(&mut self) {
+    pub(super) fn follow(&self) {
         let followed = self.lock().follow(self.watch.needs_outcomes);
         if let Err(error) = followed {
             tracing::error!(%error, "connects are not followed: no endpoint is ejected, and no connectTimeout holds");

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rustix::net;
 use serde::{Deserialize, Serialize};
@@ -36,9 +36,11 @@ pub(super) fn start(server: Server, at: SocketAddr) -> io::Result<Vec<OwnedFd>> 
                 thread::spawn(move || answer_questions(stream));
             });
         }
-        Server::Reset => each_connection(listen(Transport::Tcp, at, 128)?, |stream| {
-            open::reset_on_close(stream).expect("a TCP socket can linger");
-        }),
+        Server::Reset => {
+            each_connection(listen(Transport::Tcp, at, 128)?, |stream| {
+                open::reset_on_close(stream).expect("a TCP socket can linger");
+            });
+        }
         Server::Silent => {
             // Of connections that nobody accepts, a backlog of 0 holds one; the SYNs of others are dropped.
             let listener = listen(Transport::Tcp, at, 0)?;
@@ -49,23 +51,46 @@ pub(super) fn start(server: Server, at: SocketAddr) -> io::Result<Vec<OwnedFd>> 
     Ok(Vec::new())
 }
 
-pub(super) fn close_each(at: SocketAddr) -> io::Result<()> {
-    // Closed at once: the client's half stays open, and thousands of connections need few file descriptors.
-    each_connection(listen(Transport::Tcp, at, 4096)?, drop);
-    Ok(())
+/// Accepts connections until it is stopped.
+pub(super) struct Listening {
+    listener: TcpListener,
+    thread: JoinHandle<()>,
+}
+
+pub(super) fn close_each(at: SocketAddr) -> io::Result<Listening> {
+    let listener = listen(Transport::Tcp, at, 4096)?;
+    Ok(Listening {
+        // Closed at once: the client's half stays open, and thousands of connections need few file descriptors.
+        thread: each_connection(listener.try_clone()?, drop),
+        listener,
+    })
+}
+
+impl Listening {
+    /// From when this returns, connects are refused.
+    pub(super) fn stop(self) -> io::Result<()> {
+        net::shutdown(&self.listener, net::Shutdown::Both)?;
+        self.thread.join().expect("accepting does not panic");
+        Ok(())
+    }
 }
 
 fn listen(transport: Transport, at: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = open::open(transport, at.is_ipv6())?;
     // What it accepts takes this on, and is to end like any other connection.
     net::sockopt::set_socket_linger(&socket, None)?;
+    // Once more, while connections of a server that has ended are not forgotten yet.
+    net::sockopt::set_socket_reuseaddr(&socket, true)?;
     net::bind(&socket, &at)?;
     net::listen(&socket, backlog)?;
     Ok(socket.into())
 }
 
-fn each_connection(listener: TcpListener, treat: impl Fn(TcpStream) + Send + 'static) {
-    thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(treat));
+fn each_connection(
+    listener: TcpListener,
+    treat: impl Fn(TcpStream) + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(treat))
 }
 
 fn answer_questions(mut stream: TcpStream) {
