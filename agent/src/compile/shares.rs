@@ -313,4 +313,6 @@ fn gcd_narrow(mut a: u64, mut b: u64) -> u64 {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

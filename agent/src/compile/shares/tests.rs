@@ -174,67 +174,33 @@ fn pools_are_parts_of_one_whole_and_what_nobody_takes_is_kept() {
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     let weight = prop_oneof![0u32..8, 1u32..5000, any::<u32>().prop_map(|w| w.max(1))];
-    let part = (weight, any::<bool>(), 0u32..4, 0u32..5);
-    let part = part.prop_map(|(weight, healthy, priority, group)| Part {
+    let vital = prop_oneof![
+        4 => Just(Vital::Healthy),
+        4 => Just(Vital::Ejected),
+        1 => Just(Vital::Failing),
+        1 => (1u16..=1000).prop_map(Vital::Warming),
+    ];
+    let part = (weight, vital, 0u32..4, 0u32..5);
+    let part = part.prop_map(|(weight, vital, priority, group)| Part {
         weight,
-        vital: vital(healthy),
+        vital,
         priority,
         group,
     });
     proptest::collection::vec(part, 1..40)
 }
 
-/// The formulas as they stand in Envoy's documentation, in floating point.
-fn expected(parts: &[Part], groups: Option<&[u64]>) -> Vec<f64> {
-    let counted = |p: &&Part| p.weight > 0 && groups.is_none_or(|g| g[p.group as usize] > 0);
-    let mut health = [Health::default(); 4];
-    for part in parts.iter().filter(counted) {
-        health[part.priority as usize].add(part.vital.is_healthy());
-    }
-    let loads = loads(&health, 0).percent;
-    let groups_of = |part: &Part| groups.map_or(0, |_| part.group);
-    let effective = |priority: u32, group: u32| -> f64 {
-        let of = parts.iter().filter(counted);
-        let of: Vec<&Part> = of
-            .filter(|p| p.priority == priority && groups_of(p) == group)
-            .collect();
-        if of.is_empty() {
-            return 0.0;
-        }
-        let healthy = of.iter().filter(|p| p.vital.is_healthy()).count();
-        let weight = groups.map_or(1.0, |g| g[group as usize] as f64);
-        weight * (1.4 * healthy as f64 / of.len() as f64).min(1.0)
-    };
-    let share = |part: &Part| {
-        if !part.vital.is_healthy() || !counted(&part) {
-            return 0.0;
-        }
-        let all: f64 = (0..5).map(|group| effective(part.priority, group)).sum();
-        let group = groups_of(part);
-        let weights: u64 = parts
-            .iter()
-            .filter(|p| {
-                p.vital.is_healthy() && p.priority == part.priority && groups_of(p) == group
-            })
-            .map(|p| u64::from(p.weight))
-            .sum();
-        loads[part.priority as usize] as f64 / 100.0 * effective(part.priority, group) / all
-            * f64::from(part.weight)
-            / weights as f64
-    };
-    parts.iter().map(share).collect()
-}
-
 proptest! {
     #[test]
-    fn shares_follow_the_formulas_and_fit_the_kernel(
+    fn shares_are_those_of_the_model_and_fit_the_kernel(
         parts in parts(),
         groups in proptest::option::of(proptest::collection::vec(0u64..2000, 5)),
+        panic in prop_oneof![Just(0), 0u32..=100],
     ) {
-        let shares = divide(&parts, groups.as_deref(), 0);
+        let shares = divide(&parts, groups.as_deref(), panic);
         let total: u64 = shares.iter().sum();
         prop_assert!(u32::try_from(total).is_ok());
-        let expected = expected(&parts, groups.as_deref());
+        let expected = model::fractions(&parts, groups.as_deref(), panic);
         for (share, expected) in shares.iter().zip(&expected) {
             prop_assert_eq!(*share > 0, *expected > 0.0, "{:?} {:?}", shares, expected);
             let found = *share as f64 / total.max(1) as f64;
