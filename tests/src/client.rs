@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::programs::{self, at};
 use crate::sockets::{
-    Exchange, Feature, Reply, Request, Setting, SocketOption, Told, Transport, Way,
+    Churn, Churned, Exchange, Feature, Reply, Request, Setting, SocketOption, Told, Transport, Way,
 };
 
 /// A process in a cgroup and a network namespace of its own. It ends on drop.
@@ -284,6 +284,14 @@ impl Client {
         })? {
             Reply::Reached(reached) => Ok(reached),
             other => bail!("spread: {other:?}"),
+        }
+    }
+
+    /// Returns when all threads have ended, and all their sockets.
+    pub fn churn(&mut self, churn: Churn, to: SocketAddr) -> Result<Churned> {
+        match self.ask(&Request::Churn { churn, to })? {
+            Reply::Churned(churned) => Ok(churned),
+            other => bail!("{churn:?}: {other:?}"),
         }
     }
 

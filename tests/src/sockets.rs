@@ -1,5 +1,6 @@
 //! What a client process does on request: sockets as any program has them, one system call for each request.
 
+mod churn;
 mod connect;
 mod datagrams;
 mod open;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cgroup, netns};
 
+pub use churn::{Churn, Churned};
 pub use connect::{Way, connect_standard_input};
 pub use datagrams::Exchange;
 pub use open::{Setting, reset_on_close};
@@ -129,6 +131,11 @@ pub enum Request {
         to: SocketAddr,
         count: u32,
     },
+    /// Connects many sockets by many threads.
+    Churn {
+        churn: Churn,
+        to: SocketAddr,
+    },
 }
 
 /// What a connection may or may not make use of.
@@ -159,6 +166,7 @@ pub enum Reply {
     Has(bool),
     Value(i32),
     Reached(BTreeMap<IpAddr, u32>),
+    Churned(Churned),
     /// The system call failed so.
     Errno(i32),
     Failed(String),
@@ -274,6 +282,9 @@ impl Sockets {
                 to,
                 count,
             } => return spread(transport, to, count),
+            Request::Churn { churn, to } => {
+                return Ok(Reply::Churned(churn::churn(churn, to)?));
+            }
         }
         Ok(Reply::Done)
     }
