@@ -54,6 +54,7 @@ fn paragraph(service: &ReportedService) -> String {
         policy,
         frontends,
         endpoints,
+        reasons: _,
         refused,
     } = service;
     let protocol = if protocol.is_empty() {
@@ -91,6 +92,8 @@ fn endpoint_table(service: &ReportedService) -> String {
         "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "LABELS",
     ];
     header.extend(has_subsets.then_some("SUBSET"));
+    let has_reasons = service.endpoints.iter().any(|e| e.why.is_some());
+    header.extend(has_reasons.then_some("WHY"));
     let mut table = Table::with_header(&header);
     for endpoint in &service.endpoints {
         let labels = endpoint
@@ -107,6 +110,9 @@ fn endpoint_table(service: &ReportedService) -> String {
         ];
         if has_subsets {
             row.push(endpoint.subset.clone().unwrap_or_default());
+        }
+        if has_reasons {
+            row.push(endpoint.why.clone().unwrap_or_default());
         }
         table.add(row);
     }
@@ -140,6 +146,7 @@ mod tests {
             },
             frontends: vec!["240.240.0.17:80".to_owned(), "[2001:2::11]:80".to_owned()],
             endpoints,
+            reasons: Vec::new(),
             refused: None,
         }
     }
@@ -153,6 +160,7 @@ mod tests {
             locality: String::new(),
             healthy: true,
             health: "healthy",
+            why: None,
             subset: None,
             labels: BTreeMap::from([("app".to_owned(), "api".to_owned())]),
         }
@@ -208,6 +216,7 @@ mod tests {
                 ReportedEndpoint {
                     healthy: false,
                     health: "ejected",
+                    why: Some("taken to be ejected".to_owned()),
                     ..endpoint("10.0.0.2", 0.0)
                 },
             ])
@@ -220,9 +229,9 @@ mod tests {
               warmup: 10% at first, all after 60s
               connectionPool: maxConnections 7, connectTimeout 250ms, tcpKeepalive on
               outlierDetection: ejects after 5 failed connects in a row, for 30s, at most 10% of the endpoints
-              ENDPOINT       SHARE   PRIORITY  LOCALITY  HEALTH   LABELS   SUBSET
-              10.0.0.1:8080  100.0%  0         -         healthy  app=api  v1
-              10.0.0.2:8080  0.0%    0         -         ejected  app=api  -
+              ENDPOINT       SHARE   PRIORITY  LOCALITY  HEALTH   LABELS   SUBSET  WHY
+              10.0.0.1:8080  100.0%  0         -         healthy  app=api  v1      -
+              10.0.0.2:8080  0.0%    0         -         ejected  app=api  -       taken to be ejected
         "]].assert_eq(&render(&[service]));
     }
 

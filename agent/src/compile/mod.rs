@@ -22,6 +22,7 @@ mod services;
 mod setting;
 mod shares;
 mod spread;
+mod standing;
 
 pub use learned::{Extension, extend, may_stand};
 pub use names::{Names, Saying};

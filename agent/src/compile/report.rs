@@ -42,6 +42,8 @@ pub struct ReportedService {
     /// `address:port` or `cidr:port`, IPv6 in brackets.
     pub frontends: Vec<String>,
     pub endpoints: Vec<ReportedEndpoint>,
+    /// Why endpoints stand where they stand, in sentences with object and line.
+    pub reasons: Vec<String>,
     /// Why connects are refused, where they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<&'static str>,
@@ -60,6 +62,9 @@ pub struct ReportedEndpoint {
     pub healthy: bool,
     /// `healthy`, `warming`, `ejected` or `unhealthy`.
     pub health: &'static str,
+    /// Why its share is what it is; absent where its weight says it all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// The subset of the host that it was chosen for, where a route names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
@@ -103,6 +108,7 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
             .iter()
             .map(|endpoint| reported_endpoint(endpoint, service, total))
             .collect(),
+        reasons: service.explanation(),
         refused: match service.action {
             Action::Balance | Action::Original { .. } => None,
             Action::Refuse(reason) => Some(refusal(reason)),
@@ -125,6 +131,7 @@ fn reported_endpoint(endpoint: &Endpoint, service: &Service, total: u64) -> Repo
         locality: endpoint.locality.to_string(),
         healthy: endpoint.vital.is_healthy(),
         health: endpoint.vital.name(),
+        why: endpoint.why(None),
         subset: cluster.and_then(|cluster| cluster.subset.as_deref().map(str::to_owned)),
         labels: (*endpoint.labels).clone(),
     }

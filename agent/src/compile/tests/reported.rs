@@ -27,6 +27,7 @@ fn reported(policy: &str) -> String {
         "resolution",
         "frontends",
         "endpoints",
+        "reasons",
     ];
     let special = fields
         .iter()

@@ -11,9 +11,9 @@ use crate::dataplane::{Counts, EndpointCounts, Outcomes};
 use crate::health::{Record, Records};
 
 use super::super::State;
+use super::ejection::EjectionView;
 use super::place::Place;
 use super::service::transport_name;
-use super::why::{failure, why};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,21 +56,8 @@ pub struct EndpointView {
     pub object: Place,
 }
 
-/// The ejections of an endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EjectionView {
-    /// How many there were, a present one included.
-    pub count: u32,
-    /// How long the present one lasts at least; absent where it is not ejected.
-    pub seconds_left: Option<f64>,
-    /// Failed connects in a row that led to the last one.
-    pub failures: u32,
-    /// What the last of them met: `refused`, `timed out` or `unreachable`.
-    pub failure: String,
-}
-
-/// TCP connects that ended, while connects were followed: for `outlierDetection`, a `connectTimeout`, or `--sock-ops=always`.
+/// TCP connects that ended, while connects were followed: for `outlierDetection`, a `connectTimeout`, or
+/// `--sock-ops`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutcomesView {
@@ -158,8 +145,10 @@ struct Known<'a> {
 
 fn view(key: &ServiceKey, endpoint: &Endpoint, known: &Known<'_>) -> EndpointView {
     let (total, counts) = (known.total, known.counts);
-    let until = known.record.and_then(|record| record.until);
-    let left = until.map(|until| until.saturating_sub(known.uptime));
+    let ejection = known
+        .record
+        .map(|record| EjectionView::new(record, known.uptime));
+    let sentence = ejection.as_ref().map(EjectionView::sentence);
     let destination = known.cluster.map_or(&key.host, |cluster| &cluster.host);
     EndpointView {
         namespace: key.namespace.to_string(),
@@ -175,13 +164,8 @@ fn view(key: &ServiceKey, endpoint: &Endpoint, known: &Known<'_>) -> EndpointVie
         locality: endpoint.locality.to_string(),
         healthy: endpoint.vital.is_healthy(),
         health: endpoint.vital.name().to_owned(),
-        why: why(endpoint, known.record, left),
-        ejection: known.record.map(|record| EjectionView {
-            count: record.count,
-            seconds_left: left.map(|left| left.as_secs_f64()),
-            failures: record.in_a_row,
-            failure: failure(record.failure).to_owned(),
-        }),
+        why: endpoint.why(sentence.clone()).or(sentence),
+        ejection,
         destination: destination.to_string(),
         subset: known
             .cluster

@@ -2,18 +2,19 @@
 //!
 //! Views are made from a published state and from counts that somebody else read; nothing here waits or locks.
 
+mod ejection;
 pub mod endpoint;
 pub mod lookup;
 pub mod object;
 pub mod place;
 pub mod service;
 pub mod status;
-mod why;
 
 #[cfg(test)]
 mod tests;
 
-pub use endpoint::{EjectionView, EndpointView, Live, OutcomesView, endpoints};
+pub use ejection::EjectionView;
+pub use endpoint::{EndpointView, Live, OutcomesView, endpoints};
 pub use lookup::{AnswerView, LookupView, lookup};
 pub use object::{ObjectStatus, ObjectView, objects};
 pub use place::Place;
