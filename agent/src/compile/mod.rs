@@ -14,6 +14,7 @@ mod locality;
 mod names;
 mod policy;
 mod prefixes;
+mod probing;
 pub mod program;
 pub mod report;
 mod routed;
@@ -45,6 +46,7 @@ use frontends::{Claimant, Claims};
 use hosts::Host;
 use learned::Learners;
 use policy::Policies;
+use probing::Unprobed;
 use routed::Places;
 use routes::Routes;
 use services::{Declaration, Routing};
@@ -62,6 +64,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .collect();
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
+    diagnostics.extend(catalog.entries.iter().filter_map(probing::undone));
 
     let supplies = Supplies {
         sources: &sources,
@@ -75,6 +78,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut claims = Claims::default();
     let mut learners = Learners::default();
     let mut refusals = Refusals::default();
+    let mut unprobed = Unprobed::default();
     for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
         for declared in &host.ports {
@@ -93,6 +97,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
                 if let Some((rule, reason)) = built.refused_by {
                     refusals.add(rule, reason, &built.key);
                 }
+                unprobed.note(declared.entry, &built.key, &built.service);
                 built.part.claim(&mut claims, claimants.len(), age);
                 if destinations.learns() && built.key.route.is_none() {
                     learners.add(place, age, claimants.len(), &built.key);
@@ -108,6 +113,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     learners.claim(&snapshot.learned, &found.names, ranges, &mut claims);
     let settled = claims.settle(&claimants, &mut diagnostics);
     diagnostics.extend(refusals.report());
+    diagnostics.extend(unprobed.report());
     let demand = demand(&hosts, &sources);
     diagnostics.extend(findings::unresolved(&hosts, &sources, snapshot));
     diagnostics.sort();
