@@ -4,10 +4,13 @@
 
 mod ejection;
 mod monitor;
+mod probes;
+mod row;
 mod warmup;
 
 pub use ejection::Ejection;
 pub use monitor::{Failure, Monitor, Why};
+pub use probes::{Place, Probe, Schedule, Turn};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use crate::compile::{Policy, Program, Service, ServiceKey};
 use crate::model::{Fact, ServiceVitals, Vital};
 
 use super::ejection::Ejection;
-use super::warmup;
+use super::row::Row;
+use super::{probes, warmup};
 
 /// How a connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ struct Member {
     ejection: Ejection,
     last: Failure,
     in_a_row: u32,
+    /// Of probes, where it is probed.
+    row: Option<Row>,
 }
 
 impl Monitor {
@@ -104,6 +107,26 @@ impl Monitor {
         (member.last, member.in_a_row) = (failure, in_a_row);
         if member.ejection.is_due(in_a_row, &detection) && may_eject {
             member.ejection.eject(now, &detection);
+        }
+        watched.news(key, now)
+    }
+
+    /// A probe of an endpoint has ended. Returns what changes by that; a success alone lets nobody in.
+    pub fn probed(
+        &mut self,
+        key: &ServiceKey,
+        at: SocketAddr,
+        result: Result<(), Failure>,
+        now: Duration,
+    ) -> Option<Fact> {
+        let watched = self.services.get_mut(key)?;
+        let member = watched.members.get_mut(&at)?;
+        let in_a_row = member.row.as_mut()?.note(result.is_err());
+        (member.last, member.in_a_row) = (result.err()?, in_a_row);
+        let member = *member;
+        let detection = watched.detection(member.cluster)?;
+        if member.ejection.since.is_none() && member.row?.is_due(&detection) {
+            watched.eject_if_allowed(at, &detection, now);
         }
         watched.news(key, now)
     }
@@ -166,6 +189,17 @@ impl Watched {
         });
     }
 
+    fn eject_if_allowed(&mut self, at: SocketAddr, detection: &OutlierDetection, now: Duration) {
+        let Some(cluster) = self.members.get(&at).map(|member| member.cluster) else {
+            return;
+        };
+        if self.may_eject(at, cluster, detection)
+            && let Some(member) = self.members.get_mut(&at)
+        {
+            member.ejection.eject(now, detection);
+        }
+    }
+
     fn take(
         &mut self,
         service: &Service,
@@ -183,9 +217,11 @@ impl Watched {
             let at = SocketAddr::new(endpoint.address, endpoint.port);
             let member = known(at).unwrap_or(Member::new(None));
             let (cluster, failing) = (endpoint.cluster, endpoint.vital == Vital::Failing);
+            let interval = probes::interval(service, endpoint);
             let member = Member {
                 cluster,
                 failing,
+                row: interval.map(|_| member.row.unwrap_or_default()),
                 ..member
             };
             (at, member)
@@ -234,9 +270,17 @@ impl Watched {
             let Some(detection) = self.policies[cluster].outlier_detection else {
                 continue;
             };
-            let of_cluster = self.members.values_mut();
-            for member in of_cluster.filter(|m| m.cluster as usize == cluster) {
-                member.ejection.sweep(now, &detection);
+            let mut failing = Vec::new();
+            let of_cluster = self.members.iter_mut();
+            for (at, member) in of_cluster.filter(|(_, m)| m.cluster as usize == cluster) {
+                let is_back = member.ejection.sweep(now, &detection);
+                if is_back && member.row.is_some_and(Row::last_failed) {
+                    failing.push(*at);
+                }
+            }
+            // Their last probes failed: no client needs to be sent there to see that.
+            for at in failing {
+                self.eject_if_allowed(at, &detection, now);
             }
         }
     }
@@ -269,6 +313,7 @@ impl Member {
             ejection: Ejection::default(),
             last: Failure::Refused,
             in_a_row: 0,
+            row: None,
         }
     }
 }
