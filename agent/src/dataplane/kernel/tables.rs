@@ -81,6 +81,11 @@ impl KernelTables {
             .filter(|flow| flow.cookie != 0)
     }
 
+    /// What is known of an endpoint that has this id.
+    pub(super) fn endpoint(&self, id: u32) -> Option<EndpointState> {
+        self.endpoints.copy(id)
+    }
+
     /// An element of TOTALS, summed over the CPUs.
     pub fn total(&self, total: Total) -> u64 {
         self.totals
