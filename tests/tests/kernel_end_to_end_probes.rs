@@ -30,19 +30,15 @@ spec:
 ";
 
 fn entry(endpoints: [SocketAddr; 2]) -> String {
-    let mut text = tests::node::entry("a.test", "STATIC", &[]).replace(
+    let text = tests::node::entry("a.test", "STATIC", &[]).replace(
         "metadata: {name: a.test}",
         "metadata: {name: a.test, annotations: {shunt.internal/probe-interval: 1s}}",
     );
-    text += "  endpoints:\n";
-    for at in endpoints {
-        text += &format!(
-            "  - {{address: {}, ports: {{http: {}}}}}\n",
-            at.ip(),
-            at.port()
-        );
-    }
-    text
+    let lines = endpoints.map(|at| {
+        let (address, port) = (at.ip(), at.port());
+        format!("  - {{address: {address}, ports: {{http: {port}}}}}\n")
+    });
+    text + "  endpoints:\n" + &lines.concat()
 }
 
 fn listen(address: &str, number: usize) -> Result<TcpListener> {

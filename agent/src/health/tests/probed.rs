@@ -282,3 +282,35 @@ fn a_probe_takes_no_longer_than_a_connect_may() {
     let turn = schedule.turn(seconds(10), |_| None);
     assert_eq!(turn.probes[0].timeout, seconds(3));
 }
+
+proptest! {
+    /// Whatever probes and connects show, and whenever: never are more out than may be, and whoever is seen to work comes back.
+    #[test]
+    fn ejections_by_probes_stay_within_bounds(
+        percent in 1u32..=100,
+        count in 1u8..12,
+        events in proptest::collection::vec((1u8..12, 0u32..20, 0u64..40), 0..120),
+    ) {
+        let mut monitor = probed(&detecting(|d| d.max_ejection_percent = percent), count);
+        let allowed = (usize::from(count) * percent as usize / 100).max(1).min(usize::from(count) - 1);
+        let mut now = 0;
+        let mut out = Vec::new();
+        for (number, in_a_row, wait) in events {
+            now += wait;
+            out = ticked(&mut monitor, now).unwrap_or(out);
+            prop_assert!(out.len() <= allowed, "{out:?} of {count}");
+            let change = match in_a_row {
+                0..10 => shown(&mut monitor, number, TIMED_OUT, now),
+                10 => shown(&mut monitor, number, Ok(()), now),
+                _ => fail(&mut monitor, number, in_a_row, now),
+            };
+            out = change.unwrap_or(out);
+            prop_assert!(out.len() <= allowed, "{out:?} of {count}");
+        }
+        for number in 1..=count {
+            shown(&mut monitor, number, Ok(()), now);
+        }
+        out = ticked(&mut monitor, now + 1000).unwrap_or(out);
+        prop_assert!(out.is_empty(), "{out:?}");
+    }
+}
