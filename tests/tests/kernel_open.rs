@@ -9,7 +9,7 @@ use agent_common::abi::TCP;
 use anyhow::Result;
 use tests::client::Outcome;
 use tests::lab::{self, ECONNREFUSED, Lab, limits};
-use tests::programs::{at, balance, frontend};
+use tests::programs::{at, balance, frontend, key};
 use tests::sockets::{Request, Server, Setting, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -118,6 +118,28 @@ fn a_connection_that_its_endpoint_refuses_or_resets_no_longer_counts_when_states
         lab.client.close(reset)?;
         lab.expect_open(0);
         Ok(())
+    })
+}
+
+#[test]
+fn what_becomes_of_a_connect_is_told_of_its_endpoint_when_states_are_followed() -> Result<()> {
+    check(|lab, sock_ops| {
+        let ends = |lab: &Lab, vip: &str, endpoint: &str| {
+            let state = lab.dataplane.endpoint(&key(vip, 80, TCP), at(endpoint));
+            state.map(|state| (state.succeeded, state.refused))
+        };
+        let before = ends(lab, TELLS, "10.9.0.1:8080");
+        let kept = connected(lab, TELLS)?;
+        let refused = lab.client.open(Transport::Tcp, false)?;
+        lab.client.reconnect(refused, REFUSES)?;
+        if sock_ops {
+            assert_eq!(before, Some((0, 0)));
+            assert_eq!(ends(lab, TELLS, "10.9.0.1:8080"), Some((1, 0)));
+            assert_eq!(ends(lab, REFUSES, "10.9.0.3:8080"), Some((0, 1)));
+        }
+        assert_eq!(ends(lab, TELLS, "10.9.0.3:8080"), None, "it is none of it");
+        lab.client.close(kept)?;
+        lab.client.close(refused)
     })
 }
 

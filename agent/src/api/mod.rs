@@ -33,6 +33,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use locality::Locality;
 pub use mesh_config::MeshConfig;
 pub use object::{Kind, Meta, Object, ObjectId, Origin, Spec};
+pub(crate) use schema::duration;
 pub use service_entry::{Location, Protocol, Resolution, ServiceEntry, ServicePort};
 pub use virtual_service::VirtualService;
 pub use workload_entry::{EndpointAddress, WorkloadEntry};

@@ -13,6 +13,8 @@ use super::findings::Findings;
 use super::likely::suggest;
 use super::tree::{Node, Path, Spot, Value};
 
+pub(crate) use scalar::duration;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Type {
     /// Whatever it is, it stays.

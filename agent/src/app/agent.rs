@@ -22,6 +22,7 @@ use super::core::{Core, Startup};
 use super::health::Watch;
 use super::lessons::{Clock, Waiting};
 use super::names;
+use super::probes::Probes;
 use super::vip_file::VipFile;
 
 /// Facts that may wait for the core; sources wait when it is full.
@@ -164,6 +165,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         startup: Startup::new(std::time::Instant::now()),
         clock: Clock::new(),
         watch,
+        probes: Probes::new(),
         events,
         waiting: Waiting::default(),
         unsaved: false,

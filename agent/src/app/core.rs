@@ -28,6 +28,7 @@ use super::closing::Closing;
 use super::control::lock;
 use super::health::{self, Watch};
 use super::lessons::{self, Clock, Waiting};
+use super::probes::Probes;
 use super::vip_file::VipFile;
 
 pub(super) use super::startup::Startup;
@@ -53,6 +54,7 @@ pub(super) struct Core {
     pub(super) unsaved: bool,
     pub(super) closing: Closing,
     pub(super) watch: Watch,
+    pub(super) probes: Probes,
     /// Failed connects; `None` where the kernel cannot tell of them.
     pub(super) events: Option<Events>,
 }
@@ -77,6 +79,7 @@ impl Core {
                     let events = told.context("waiting for events")?;
                     block_in_place(|| self.hear(&events))
                 }
+                due = self.probes.next() => block_in_place(|| self.probe(due)),
                 fact = facts.recv() => self.fold(fact, &mut facts)?,
                 Some(lesson) = lessons.recv() => self.learn(lesson, &mut lessons),
                 () = tokio::time::sleep_until(deadline.into()) => true,
@@ -263,7 +266,7 @@ async fn ended(directories: &mut [Directory]) -> String {
     .await
 }
 
-fn far_away() -> Instant {
+pub(super) fn far_away() -> Instant {
     Instant::now() + Duration::from_hours(24)
 }
 

@@ -10,7 +10,7 @@ use agent_common::abi::Event;
 use crate::compile::{Compiled, Policy, Program, ServiceKey};
 use crate::dataplane::Events;
 use crate::dataplane::closing::CloseRule;
-use crate::health::{Failure, Monitor, Records};
+use crate::health::{Failure, Monitor, Place, Records};
 use crate::model::Fact;
 use crate::observe::State;
 
@@ -58,6 +58,7 @@ impl Core {
     pub(super) fn watch(&mut self, mut compiled: Compiled) -> Compiled {
         let now = self.watch.now();
         let news = self.watch.monitor.watch(&compiled.program, now);
+        self.probes.watch(&compiled.program);
         self.watch.limited = limited(&compiled.program);
         self.watch.needs_outcomes = needs_outcomes(&compiled.program);
         for fact in news {
@@ -95,6 +96,16 @@ impl Core {
                 let failure = failure(event.errno);
                 news.extend(monitor.failed(&service, at, failure, event.in_a_row, now));
             }
+        }
+        self.take_news(news)
+    }
+
+    /// Takes in what probes have shown. Returns whether a whole update must follow.
+    pub(super) fn judge(&mut self, shown: Vec<(Place, Result<(), Failure>)>) -> bool {
+        let now = self.watch.now();
+        let mut news = Vec::new();
+        for (Place { service, at }, result) in shown {
+            news.extend(self.watch.monitor.probed(&service, at, result, now));
         }
         self.take_news(news)
     }

@@ -13,6 +13,7 @@ mod lessons;
 mod names;
 pub mod netns;
 pub mod ports;
+mod probes;
 mod startup;
 mod vip_file;
 

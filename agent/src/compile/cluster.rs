@@ -12,6 +12,7 @@ use super::endpoints::{Candidate, Sources, answered};
 use super::hosts::{Declared, Host};
 use super::locality::{self, Place, Setting};
 use super::policy::{Applied, Policies};
+use super::probing;
 use super::program::{Action, Endpoint, RefuseReason};
 use super::setting;
 use super::spread::Cluster;
@@ -56,6 +57,7 @@ pub(super) fn build<'a>(
         );
     }
     let action = action(&applied, declared, sources);
+    let mut probe_interval = None;
     let arranged = if action == Action::Balance {
         let own = sources.of_host(host, entry);
         let mut candidates =
@@ -66,6 +68,8 @@ pub(super) fn build<'a>(
         reasons.extend(name_reasons(host, sources, own.is_some(), snapshot));
         let (setting, why) = setting::effective(&applied, entry, snapshot);
         reasons.push(why);
+        probe_interval = probing::interval(declared, &applied.policy);
+        reasons.extend(probe_interval.map(probing::reason));
         arrange(&candidates, setting.as_ref(), &snapshot.node)
     } else {
         reasons.push(action_reason(&action, entry.spec.resolution));
@@ -75,6 +79,7 @@ pub(super) fn build<'a>(
         subset: applied.subset.map(|subset| subset.name.as_str().into()),
         localities: arranged.localities,
         policy: Arc::clone(&applied.policy),
+        probe_interval,
         ..Cluster::of(Arc::clone(&host.name))
     };
     Built {

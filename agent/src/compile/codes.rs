@@ -34,3 +34,5 @@ pub const SUBSET_SHADOWED: &str = "SH3016";
 pub const PASSTHROUGH_NOWHERE: &str = "SH3017";
 /// A route leads to a host, port or subset that nobody declares.
 pub const ROUTE_TO_NOWHERE: &str = "SH3018";
+/// An interval of probes that is none, or that has no effect.
+pub const PROBE_INTERVAL: &str = "SH3019";

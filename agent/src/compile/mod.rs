@@ -14,6 +14,7 @@ mod locality;
 mod names;
 mod policy;
 mod prefixes;
+mod probing;
 pub mod program;
 pub mod report;
 mod routed;
@@ -46,6 +47,7 @@ use frontends::{Claimant, Claims};
 use hosts::Host;
 use learned::Learners;
 use policy::Policies;
+use probing::Unprobed;
 use routed::Places;
 use routes::Routes;
 use services::{Declaration, Routing};
@@ -63,6 +65,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .collect();
     diagnostics.extend(catalog.entries.iter().filter_map(findings::undone));
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
+    diagnostics.extend(catalog.entries.iter().filter_map(probing::undone));
 
     let supplies = Supplies {
         sources: &sources,
@@ -76,6 +79,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut claims = Claims::default();
     let mut learners = Learners::default();
     let mut refusals = Refusals::default();
+    let mut unprobed = Unprobed::default();
     for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
         diagnostics.extend(destinations.unreachable(host));
         for declared in &host.ports {
@@ -94,6 +98,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
                 if let Some((rule, reason)) = built.refused_by {
                     refusals.add(rule, reason, &built.key);
                 }
+                unprobed.note(declared.entry, &built.key, &built.service);
                 built.part.claim(&mut claims, claimants.len(), age);
                 if destinations.learns() && built.key.route.is_none() {
                     learners.add(place, age, claimants.len(), &built.key);
@@ -109,6 +114,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     learners.claim(&snapshot.learned, &found.names, ranges, &mut claims);
     let settled = claims.settle(&claimants, &mut diagnostics);
     diagnostics.extend(refusals.report());
+    diagnostics.extend(unprobed.report());
     let demand = demand(&hosts, &sources);
     diagnostics.extend(findings::unresolved(&hosts, &sources, snapshot));
     diagnostics.sort();

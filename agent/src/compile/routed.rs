@@ -188,6 +188,7 @@ fn nowhere(destination: &RouteDestination, weight: u32) -> Cluster {
         weight,
         localities: None,
         policy: Arc::new(Policy::default()),
+        probe_interval: None,
     }
 }
 

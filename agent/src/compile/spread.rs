@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::{Algorithm, ConnectionPool, OutlierDetection, Warmup};
 use crate::model::{ServiceVitals, Vital};
@@ -30,6 +31,8 @@ pub struct Cluster {
     /// The weight of each locality, where localities are weighted as such.
     pub localities: Option<Arc<[u64]>>,
     pub policy: Arc<Policy>,
+    /// How often endpoints are probed that see no traffic; `None` for never.
+    pub probe_interval: Option<Duration>,
 }
 
 impl Cluster {
@@ -41,6 +44,7 @@ impl Cluster {
             weight: 1,
             localities: None,
             policy: Arc::default(),
+            probe_interval: None,
         }
     }
 

@@ -20,6 +20,7 @@ mod health;
 mod laws;
 mod names;
 mod policies;
+mod probing;
 mod reported;
 mod routes;
 mod targets;

@@ -4,9 +4,12 @@
 
 mod ejection;
 mod monitor;
+mod probes;
+mod row;
 mod warmup;
 
 pub use monitor::{Failure, Monitor, Record, Records, ServiceRecords};
+pub use probes::{Place, Probe, Schedule, Turn};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use crate::compile::{Policy, Program, Service, ServiceKey};
 use crate::model::{Fact, ServiceVitals, Vital};
 
 use super::ejection::Ejection;
-use super::warmup;
+use super::row::Row;
+use super::{probes, warmup};
 
 /// How a connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ struct Watched {
     members: BTreeMap<SocketAddr, Member>,
     /// When each cluster's next interval ends.
     sweeps: Vec<Duration>,
-    told: ServiceVitals,
+    told: (ServiceVitals, ServiceRecords),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,8 @@ struct Member {
     ejection: Ejection,
     /// What ejected it last, and how many of them there were in a row.
     cause: (Failure, u32),
+    /// Of probes, where it is probed.
+    row: Option<Row>,
 }
 
 impl Monitor {
@@ -77,7 +80,7 @@ impl Monitor {
         let ended: Vec<ServiceKey> = self.services.keys().filter(|k| gone(k)).cloned().collect();
         for key in ended {
             let watched = self.services.remove(&key);
-            if watched.is_some_and(|watched| !watched.told.is_empty()) {
+            if watched.is_some_and(|watched| !watched.told.0.is_empty()) {
                 news.push(fact(&key, ServiceVitals::new()));
             }
         }
@@ -105,13 +108,31 @@ impl Monitor {
         now: Duration,
     ) -> Option<Fact> {
         let watched = self.services.get_mut(key)?;
-        let member = *watched.members.get(&at)?;
-        let detection = watched.detection(member.cluster)?;
-        let may_eject = watched.may_eject(at, member.cluster, &detection);
+        let cluster = watched.members.get(&at)?.cluster;
+        let detection = watched.detection(cluster)?;
         let member = watched.members.get_mut(&at)?;
-        if member.ejection.is_due(in_a_row, &detection) && may_eject {
-            member.ejection.eject(now, &detection);
-            member.cause = (failure, in_a_row);
+        if member.ejection.is_due(in_a_row, &detection) {
+            watched.eject_if_allowed(at, &detection, now, (failure, in_a_row));
+        }
+        watched.news(key, now)
+    }
+
+    /// A probe of an endpoint has ended. Returns what changes by that; a success alone lets nobody in.
+    pub fn probed(
+        &mut self,
+        key: &ServiceKey,
+        at: SocketAddr,
+        result: Result<(), Failure>,
+        now: Duration,
+    ) -> Option<Fact> {
+        let watched = self.services.get_mut(key)?;
+        let member = watched.members.get_mut(&at)?;
+        member.row.as_mut()?.note(result);
+        let member = *member;
+        let (row, detection) = (member.row?, watched.detection(member.cluster)?);
+        let failures = row.failures()?;
+        if member.ejection.since.is_none() && row.is_due(&detection) {
+            watched.eject_if_allowed(at, &detection, now, failures);
         }
         watched.news(key, now)
     }
@@ -130,13 +151,15 @@ impl Monitor {
     /// What is remembered of the endpoints of a service that were ejected.
     pub fn records_of(&self, key: &ServiceKey) -> ServiceRecords {
         let watched = self.services.get(key);
-        watched.map(Watched::records).unwrap_or_default()
+        watched
+            .map(|watched| Arc::clone(&watched.told.1))
+            .unwrap_or_default()
     }
 
     /// The same of every service that has any.
     pub fn records(&self) -> Records {
         let services = self.services.iter();
-        let records = services.map(|(key, watched)| (key.clone(), watched.records()));
+        let records = services.map(|(key, watched)| (key.clone(), Arc::clone(&watched.told.1)));
         records.filter(|(_, of)| !of.is_empty()).collect()
     }
 }
@@ -148,7 +171,7 @@ impl Watched {
             policies: Vec::new(),
             members: BTreeMap::new(),
             sweeps: Vec::new(),
-            told: ServiceVitals::new(),
+            told: (ServiceVitals::new(), ServiceRecords::default()),
         };
         watched.take(service, now, |_| None);
         watched
@@ -171,6 +194,24 @@ impl Watched {
         });
     }
 
+    fn eject_if_allowed(
+        &mut self,
+        at: SocketAddr,
+        detection: &OutlierDetection,
+        now: Duration,
+        cause: (Failure, u32),
+    ) {
+        let Some(cluster) = self.members.get(&at).map(|member| member.cluster) else {
+            return;
+        };
+        if self.may_eject(at, cluster, detection)
+            && let Some(member) = self.members.get_mut(&at)
+        {
+            member.ejection.eject(now, detection);
+            member.cause = cause;
+        }
+    }
+
     fn take(
         &mut self,
         service: &Service,
@@ -188,9 +229,11 @@ impl Watched {
             let at = SocketAddr::new(endpoint.address, endpoint.port);
             let member = known(at).unwrap_or(Member::new(None));
             let (cluster, failing) = (endpoint.cluster, endpoint.vital == Vital::Failing);
+            let interval = probes::interval(service, endpoint);
             let member = Member {
                 cluster,
                 failing,
+                row: interval.map(|_| member.row.unwrap_or_default()),
                 ..member
             };
             (at, member)
@@ -200,12 +243,12 @@ impl Watched {
 
     /// What is different from what was told last.
     fn news(&mut self, key: &ServiceKey, now: Duration) -> Option<Fact> {
-        let vitals = self.vitals(now);
-        if vitals == self.told {
+        let news = (self.vitals(now), self.records());
+        if news == self.told {
             return None;
         }
-        self.told.clone_from(&vitals);
-        Some(fact(key, vitals))
+        self.told = news;
+        Some(fact(key, self.told.0.clone()))
     }
 
     fn records(&self) -> ServiceRecords {
@@ -255,9 +298,16 @@ impl Watched {
             let Some(detection) = self.policies[cluster].outlier_detection else {
                 continue;
             };
-            let of_cluster = self.members.values_mut();
-            for member in of_cluster.filter(|m| m.cluster as usize == cluster) {
-                member.ejection.sweep(now, &detection);
+            let mut failing = Vec::new();
+            let of_cluster = self.members.iter_mut();
+            for (at, member) in of_cluster.filter(|(_, m)| m.cluster as usize == cluster) {
+                let is_back = member.ejection.sweep(now, &detection);
+                let failures = member.row.filter(|_| is_back).and_then(Row::failures);
+                failing.extend(failures.map(|cause| (*at, cause)));
+            }
+            // Their last probes failed: no client needs to be sent there to see that.
+            for (at, cause) in failing {
+                self.eject_if_allowed(at, &detection, now, cause);
             }
         }
     }
@@ -289,6 +339,7 @@ impl Member {
             joined,
             ejection: Ejection::default(),
             cause: (Failure::Refused, 0),
+            row: None,
         }
     }
 }

@@ -3,13 +3,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::api::{LoadBalancer, OutlierDetection, TrafficPolicy, Warmup};
+use crate::api::{LoadBalancer, Object, OutlierDetection, TrafficPolicy, Warmup};
 use crate::compile::{Program, ServiceKey, compile};
 use crate::model::fixtures::{endpoint, entry, rule, snapshot};
 use crate::model::{Fact, ServiceVitals, Vital};
 
 use super::ejection::Ejection;
 use super::{Failure, Monitor, Record, warmup};
+
+mod probed;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -29,11 +31,27 @@ fn at(number: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, number], 80))
 }
 
+fn object(count: u8) -> Object {
+    let endpoints = (1..=count).map(|number| endpoint(&at(number).ip().to_string()));
+    entry("a.example").with_endpoints(endpoints.collect())
+}
+
 /// One service with that policy and the endpoints 10.0.0.1 to `count`.
 fn program(policy: &TrafficPolicy, count: u8) -> Program {
-    let endpoints = (1..=count).map(|number| endpoint(&at(number).ip().to_string()));
+    of_object(object(count), policy)
+}
+
+/// The same, whose endpoints are probed every 10 s.
+fn probed_program(policy: &TrafficPolicy, count: u8) -> Program {
+    let mut object = object(count);
+    let annotation = ("shunt.internal/probe-interval".to_owned(), "10s".to_owned());
+    object.meta.annotations.extend([annotation]);
+    of_object(object, policy)
+}
+
+fn of_object(object: Object, policy: &TrafficPolicy) -> Program {
     let objects = [
-        entry("a.example").with_endpoints(endpoints.collect()),
+        object,
         rule("r", "a.example").ruling(|rule| rule.traffic_policy = Some(policy.clone())),
     ];
     compile(&snapshot(&objects)).program

@@ -1,4 +1,4 @@
-//! What is known of endpoints beyond what objects say: which are ejected, which fail their probes, which are new.
+//! What is known of endpoints beyond what objects say: which are ejected, which are new.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,9 +23,9 @@ pub enum Vital {
     Healthy,
     /// It joined a while ago and gets this part of its weight, in thousandths; at most 1000.
     Warming(u16),
-    /// Connects to it failed, and it is left out for a time.
+    /// Connects to it failed, of clients or of probes, and it is left out for a time.
     Ejected,
-    /// Its object says that it is unhealthy, or it fails its probes.
+    /// Its object says that it is unhealthy.
     Failing,
 }
 

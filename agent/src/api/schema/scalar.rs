@@ -1,5 +1,7 @@
 //! How a single value is read by its type, as protobuf's JSON mapping has it.
 
+use std::time::Duration;
+
 use super::super::likely::suggest;
 use super::super::tree::Value;
 use super::Type;
@@ -160,6 +162,12 @@ fn conform_duration(value: &Value) -> Result<Option<Value>, Mismatch> {
     }
 }
 
+/// What Go's `time.ParseDuration` accepts, unless it is negative.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let nanoseconds = u64::try_from(parse_duration(text)?).ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 /// Nanoseconds of what Go's `time.ParseDuration` accepts, of which protobuf's own form (`1.5s`) is a part.
 fn parse_duration(text: &str) -> Option<i128> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -242,6 +250,13 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse_duration(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_duration_by_itself_is_not_negative() {
+        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(duration("-1s"), None);
+        assert_eq!(duration("soon"), None);
     }
 
     #[test]

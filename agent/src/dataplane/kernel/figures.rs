@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use agent_common::Tables;
-use agent_common::abi::{EndpointState, Total};
+use agent_common::abi::{EndpointState, Port, Total};
 
 use crate::compile::ServiceKey;
+use crate::dataplane::address;
 use crate::dataplane::store::Store;
 
 use super::Dataplane;
@@ -113,7 +114,7 @@ impl Dataplane {
             if let Some((service, address, port)) = names.endpoint(id)
                 && let Some(counts) = services.get_mut(service)
             {
-                let state = tables.state(id);
+                let state = tables.endpoint(id).unwrap_or_default();
                 let of_endpoint = EndpointCounts {
                     connects: tables.counter(id).connects,
                     open: u64::from(state.open),
@@ -133,6 +134,16 @@ impl Dataplane {
             torn: tables.total(Total::Torn),
             events_lost: tables.total(Total::EventsLost),
         }
+    }
+
+    /// What has become of clients' connects to an endpoint. `None` where nobody counts that: the kernel cannot, or the endpoint
+    /// is not in the maps.
+    pub fn endpoint(&self, service: &ServiceKey, at: SocketAddr) -> Option<EndpointState> {
+        let (tables, names) = (self.engine.tables(), self.engine.names());
+        let service = names.service_id(service)?;
+        let key = (service, address::from_ip(at.ip()), Port::new(at.port()));
+        let state = tables.endpoint(names.endpoints.get(&key)?)?;
+        self.can_follow().then_some(state)
     }
 
     /// Every program on every cgroup that it is attached to.

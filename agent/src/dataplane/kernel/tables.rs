@@ -81,9 +81,9 @@ impl KernelTables {
             .filter(|flow| flow.cookie != 0)
     }
 
-    /// An element of ENDPOINTS.
-    pub fn state(&self, index: u32) -> EndpointState {
-        self.endpoints.copy(index).unwrap_or_default()
+    /// What is known of an endpoint that has this id.
+    pub(super) fn endpoint(&self, id: u32) -> Option<EndpointState> {
+        self.endpoints.copy(id)
     }
 
     /// An element of TOTALS, summed over the CPUs.
@@ -185,7 +185,7 @@ impl Tables for KernelTables {
     }
 
     fn open(&self, index: u32) -> u32 {
-        self.state(index).open
+        self.endpoint(index).map_or(0, |state| state.open)
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
