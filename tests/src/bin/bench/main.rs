@@ -3,8 +3,10 @@
 //! Ratios are to the same work without shunt, in rounds of one run; absolute figures differ between machines. Nothing
 //! leaves the worker's network namespace, and everything that is made is removed at the end.
 
+mod algorithms;
 mod connects;
 mod effect;
+mod ejection;
 mod interrupt;
 mod kernel;
 mod load;
@@ -44,12 +46,16 @@ enum Section {
     Connects,
     /// What the programs themselves take
     Runs,
+    /// What picking an endpoint takes, by algorithm
+    Algorithms,
     /// Datagrams, connection states, and what is left after many sockets
     Sockets,
     /// The name server beside another
     Names,
     /// From a saved file to its effect
     Effect,
+    /// Connects that fail until an endpoint is ejected, and how long that takes
+    Ejection,
     /// How long many services take to load
     Load,
 }
@@ -96,6 +102,9 @@ fn measure(effort: Effort, only: &[Section]) -> Result<()> {
     if is_wanted(Section::Runs) {
         runs::measure(&mut Setting::new()?, effort, &mut table)?;
     }
+    if is_wanted(Section::Algorithms) {
+        algorithms::measure(&mut Setting::new()?, effort, &mut table)?;
+    }
     if is_wanted(Section::Sockets) {
         sockets::measure(effort, &mut table)?;
     }
@@ -104,6 +113,9 @@ fn measure(effort: Effort, only: &[Section]) -> Result<()> {
     }
     if is_wanted(Section::Effect) {
         effect::measure(effort, &mut table)?;
+    }
+    if is_wanted(Section::Ejection) {
+        ejection::measure(effort, &mut table)?;
     }
     if is_wanted(Section::Load) {
         load::measure(effort, &mut table)?;

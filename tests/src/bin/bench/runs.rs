@@ -18,8 +18,8 @@ const DIRECT: f64 = 4_840.0;
 
 /// Nanoseconds for one run, as counted, of connect4 and of `sock_release`.
 #[derive(Clone, Copy)]
-struct Gross {
-    connect: f64,
+pub(crate) struct Gross {
+    pub(crate) connect: f64,
     release: f64,
 }
 
@@ -88,13 +88,17 @@ fn report(rounds: &[Round], table: &mut Table) {
 }
 
 /// What a connect takes, and the empty program in it.
-fn empty_runs(setting: &mut Setting, empty: &EmptyProgram, effort: Effort) -> Result<(f64, f64)> {
+pub(crate) fn empty_runs(
+    setting: &mut Setting,
+    empty: &EmptyProgram,
+    effort: Effort,
+) -> Result<(f64, f64)> {
     let before = empty.runs()?;
     let times = connect(setting, false, Target::Server, effort)?;
     Ok((times.p50 * 1e3, each(before, empty.runs()?)))
 }
 
-fn ours(setting: &mut Setting, to: Target, effort: Effort) -> Result<Gross> {
+pub(crate) fn ours(setting: &mut Setting, to: Target, effort: Effort) -> Result<Gross> {
     let before = (
         runs(setting, "shunt_connect4")?,
         runs(setting, "shunt_release")?,

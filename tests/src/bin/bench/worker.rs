@@ -30,6 +30,8 @@ pub(crate) enum Target {
     Server,
     /// One of so many services, drawn anew each time.
     AnyOf(u32),
+    /// This service.
+    Number(u32),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,7 +116,9 @@ pub(crate) fn run() -> Result<()> {
     cpu.set(0);
     sched_setaffinity(None, &cpu)?;
     let server = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    net::bind(&server, &SERVER)?;
+    // At every address, as services may have many endpoints.
+    let anywhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER.port());
+    net::bind(&server, &anywhere)?;
     net::listen(&server, 128)?;
     let echo = net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     net::bind(&echo, &SERVER)?;
@@ -162,6 +166,7 @@ impl Target {
     fn next(self, random: &mut u32) -> SocketAddrV4 {
         match self {
             Self::Server => SERVER,
+            Self::Number(number) => services::vip(number),
             Self::AnyOf(count) => {
                 // Numerical Recipes' generator; its high bits are good enough to leave the order of memory.
                 *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
