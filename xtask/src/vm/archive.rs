@@ -45,6 +45,8 @@ impl Archive {
         let uris = process::output(Command::new("apt-get").args(["update", "--print-uris"]))
             .with_context(|| format!("apt-get does not tell its sources; {REMEDY}"))?;
         write(&folder.join("sources.list"), &sources(&uris)?)?;
+        let release = codename().context("/etc/os-release names no release")?;
+        write(&folder.join("preferences"), &preferences(&release))?;
         let configuration = folder.join("apt.conf");
         write(&configuration, &settings(&folder))?;
         let archive = Self { configuration };
@@ -130,6 +132,8 @@ fn settings(folder: &Path) -> String {
          #clear DPkg::Post-Invoke;\n\
          Dir::Etc::SourceList \"{folder}/sources.list\";\n\
          Dir::Etc::SourceParts \"-\";\n\
+         Dir::Etc::Preferences \"{folder}/preferences\";\n\
+         Dir::Etc::PreferencesParts \"-\";\n\
          Dir::State \"{folder}/state\";\n\
          Dir::State::status \"/var/lib/dpkg/status\";\n\
          Dir::State::extended_states \"/var/lib/apt/extended_states\";\n\
@@ -139,6 +143,15 @@ fn settings(folder: &Path) -> String {
          Acquire::Languages \"none\";\n\
          Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
     )
+}
+
+/// Has nothing installed from another release than the machine's: what is needed beside a package of the backports would come
+/// from the newest suite, and take half of the machine with it.
+fn preferences(release: &str) -> String {
+    let suites = SUITES.iter().chain(&SECURITY_SUITES);
+    let foreign = suites.filter(|suite| !suite.starts_with(release));
+    let pin = |suite: &&str| format!("Package: *\nPin: release n={suite}\nPin-Priority: 1\n\n");
+    foreign.map(pin).collect()
 }
 
 /// Our suites at the mirrors of the machine, which `apt-get update --print-uris` names:
@@ -202,6 +215,14 @@ mod tests {
             sources.contains("deb http://mirror.test/debian-security bullseye-security main\n")
         );
         assert!(!sources.contains("tools.test"));
+    }
+
+    #[test]
+    fn suites_of_other_releases_come_last() {
+        let preferences = preferences("bookworm");
+        let last = |suite: &str| preferences.contains(&format!("n={suite}\nPin-Priority: 1\n"));
+        assert!(last("sid") && last("bullseye-security") && last("trixie-backports"));
+        assert!(!preferences.contains("n=bookworm"));
     }
 
     #[test]
