@@ -9,7 +9,7 @@ use crate::{build, privilege, process, tree};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Fewer rounds: less than a minute instead of minutes
+    /// Fewer rounds: a minute or two instead of ten
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated

@@ -29,7 +29,7 @@ use table::Table;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Fewer rounds: less than a minute instead of minutes
+    /// Fewer rounds: a minute or two instead of ten
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated
