@@ -138,20 +138,26 @@ fn verdict(verdict: &VerdictView) -> String {
 }
 
 fn endpoints(connect: &ConnectView) -> String {
-    let mut table = Table::with_header(&[
-        "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "OPEN", "FROM", "WHY",
-    ]);
+    let has_subsets = connect.endpoints.iter().any(|e| e.subset.is_some());
+    let mut header = vec![
+        "ENDPOINT", "SHARE", "PRIORITY", "LOCALITY", "HEALTH", "OPEN",
+    ];
+    header.extend(has_subsets.then_some("SUBSET"));
+    header.extend(["FROM", "WHY"]);
+    let mut table = Table::with_header(&header);
     for endpoint in &connect.endpoints {
-        table.add([
+        let mut row = vec![
             SocketAddr::new(endpoint.address, endpoint.port).to_string(),
             output::percent(endpoint.share),
             endpoint.priority.to_string(),
             endpoint.locality.clone(),
             endpoint.health.clone(),
             endpoint.open.to_string(),
-            endpoint.object.to_string(),
-            endpoint.why.clone().unwrap_or_default(),
-        ]);
+        ];
+        row.extend(has_subsets.then(|| endpoint.subset.clone().unwrap_or_default()));
+        row.push(endpoint.object.to_string());
+        row.push(endpoint.why.clone().unwrap_or_default());
+        table.add(row);
     }
     table.render()
 }
@@ -172,6 +178,7 @@ fn distribution(connect: &ConnectView) -> String {
 mod tests {
     use expect_test::expect;
 
+    use crate::cli::get::tests::endpoint;
     use crate::observe::explain::DrawsView;
 
     use super::*;
@@ -189,7 +196,7 @@ mod tests {
                 verdict: VerdictView::Rewrite,
                 service: None,
                 object: None,
-                endpoints: Vec::new(),
+                endpoints: vec![endpoint()],
                 distribution: vec![DrawsView {
                     address: "10.0.0.1".parse().unwrap(),
                     port: 8080,
@@ -206,6 +213,8 @@ mod tests {
             connect to 240.240.0.17:80 (TCP): sent to one of the endpoints
               1. first
               2. second
+              ENDPOINT        SHARE  PRIORITY  LOCALITY  HEALTH   OPEN  SUBSET  FROM                                  WHY
+              [fd00::1]:8080  33.3%  0         r/z       healthy  1     v1      ServiceEntry default/api, api.yaml:9  was ejected 2 times before
               DRAWN          CONNECTS  FRACTION
               10.0.0.1:8080  10        100.0%
         "]]

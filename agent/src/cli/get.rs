@@ -265,4 +265,4 @@ impl Row for ObjectView {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -56,7 +56,8 @@ fn service(namespace: &str) -> ServiceView {
     }
 }
 
-fn endpoint() -> EndpointView {
+/// One with everything that can be shown.
+pub(in crate::cli) fn endpoint() -> EndpointView {
     EndpointView {
         namespace: "default".to_owned(),
         host: "api.example.com".to_owned(),
