@@ -111,10 +111,10 @@ impl Monitor {
         let cluster = watched.members.get(&at)?.cluster;
         let detection = watched.detection(cluster)?;
         let member = watched.members.get_mut(&at)?;
-        if member.ejection.is_due(in_a_row, &detection) {
-            watched.eject_if_allowed(at, &detection, now, (failure, in_a_row));
-        }
-        watched.news(key, now)
+        let is_out = member.ejection.is_due(in_a_row, &detection)
+            && watched.eject_if_allowed(at, &detection, now, (failure, in_a_row));
+        // Nothing else changes by it: failures may come by the thousands.
+        is_out.then(|| watched.news(key, now))?
     }
 
     /// A probe of an endpoint has ended. Returns what changes by that; a success alone lets nobody in.
@@ -131,10 +131,10 @@ impl Monitor {
         let member = *member;
         let (row, detection) = (member.row?, watched.detection(member.cluster)?);
         let failures = row.failures()?;
-        if member.ejection.since.is_none() && row.is_due(&detection) {
-            watched.eject_if_allowed(at, &detection, now, failures);
-        }
-        watched.news(key, now)
+        let is_out = member.ejection.since.is_none()
+            && row.is_due(&detection)
+            && watched.eject_if_allowed(at, &detection, now, failures);
+        is_out.then(|| watched.news(key, now))?
     }
 
     /// What has changed by the passing of time. To be asked about once a second.
@@ -194,22 +194,22 @@ impl Watched {
         });
     }
 
+    /// Leaves the endpoint out, unless too many are. Returns whether it did.
     fn eject_if_allowed(
         &mut self,
         at: SocketAddr,
         detection: &OutlierDetection,
         now: Duration,
         cause: (Failure, u32),
-    ) {
-        let Some(cluster) = self.members.get(&at).map(|member| member.cluster) else {
-            return;
-        };
-        if self.may_eject(at, cluster, detection)
-            && let Some(member) = self.members.get_mut(&at)
-        {
+    ) -> bool {
+        let cluster = self.members.get(&at).map(|member| member.cluster);
+        let may_eject = cluster.is_some_and(|cluster| self.may_eject(at, cluster, detection));
+        let member = self.members.get_mut(&at).filter(|_| may_eject);
+        member.is_some_and(|member| {
             member.ejection.eject(now, detection);
             member.cause = cause;
-        }
+            true
+        })
     }
 
     fn take(
