@@ -55,6 +55,7 @@ pub fn endpoint(at: SocketAddr, share: u64) -> Endpoint {
         locality: agent::api::Locality::default(),
         failing: false,
         vital: Vital::default(),
+        is_denied: false,
         locality_group: 0,
         cluster: 0,
         weight: 1,

@@ -162,6 +162,7 @@ fn endpoint(candidate: &Candidate) -> Endpoint {
         cluster: 0,
         locality: source.locality.clone(),
         vital: Vital::default(),
+        is_denied: false,
         failing: source.failing,
         labels: Arc::clone(&source.labels),
         object: Arc::clone(&source.object),
@@ -222,6 +223,7 @@ fn action_reason(action: &Action, resolution: Resolution) -> String {
         Action::Refuse(RefuseReason::Passthrough) => {
             "there is no address to pass connects on to; connects are refused"
         }
+        Action::Refuse(RefuseReason::Denied) => "policies deny it to these clients",
     }
     .to_owned()
 }

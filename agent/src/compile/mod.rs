@@ -1,6 +1,7 @@
 //! From a snapshot to a program: one pure function. The same snapshot gives the same program, whatever came before.
 
 mod catalog;
+mod clients;
 mod cluster;
 pub mod codes;
 mod destinations;
@@ -25,6 +26,7 @@ mod shares;
 mod spread;
 mod standing;
 
+pub use clients::{Clients, Exemption, Outbound, Scope};
 pub use learned::{Extension, extend, may_stand};
 pub use names::{Names, Saying};
 pub use program::{
@@ -125,6 +127,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
             services: services.collect(),
             frontends: settled.frontends,
             vip_ranges: snapshot.vip_ranges,
+            clients: Clients::default(),
         },
         demand: Arc::new(demand),
         names: Arc::new(found.names),

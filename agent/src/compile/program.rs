@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
 use crate::model::{ServiceVitals, VipRanges, Vital};
 
+use super::clients::Clients;
 use super::learned::Learners;
 use super::names::Names;
 use super::spread::Cluster;
@@ -50,6 +51,8 @@ pub struct Endpoint {
     pub cluster: u32,
     pub locality: Locality,
     pub vital: Vital,
+    /// Whether policies deny it to these clients: it keeps its share, and connects that it is picked for fail.
+    pub is_denied: bool,
     /// Whether its object says that it is unhealthy, which nothing that is observed of it outweighs.
     pub failing: bool,
     pub labels: Arc<BTreeMap<String, String>>,
@@ -69,6 +72,8 @@ pub enum RefuseReason {
     NetworkGateway,
     /// A `DestinationRule` passes connects on to where clients sent them, which is an automatic address.
     Passthrough,
+    /// Policies deny it to these clients.
+    Denied,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +119,7 @@ pub struct Program {
     /// A prefix lists the ports of the prefixes around it too: the kernel asks for the longest one only.
     pub frontends: OrdMap<Frontend, ServiceKey>,
     pub vip_ranges: VipRanges,
+    pub clients: Clients,
 }
 
 /// What compiling gives. Copies share their content.

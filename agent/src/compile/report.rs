@@ -143,5 +143,6 @@ const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::UnixSocket => "UNIX_SOCKET",
         RefuseReason::NetworkGateway => "NETWORK_GATEWAY",
         RefuseReason::Passthrough => "PASSTHROUGH",
+        RefuseReason::Denied => "DENIED",
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn service(endpoints: &[(&str, u64)]) -> Arc<Service> {
             priority: 0,
             locality: Locality::default(),
             failing: false,
+            is_denied: false,
             vital: Vital::default(),
             locality_group: 0,
             cluster: 0,

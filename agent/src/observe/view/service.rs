@@ -96,6 +96,7 @@ pub(in crate::observe) const fn refusal(reason: RefuseReason) -> &'static str {
         RefuseReason::Passthrough => {
             "a DestinationRule passes connects on to the address that clients ask for, and they are told automatic ones only, at which there is nothing"
         }
+        RefuseReason::Denied => "policies deny it to these clients",
     }
 }
 

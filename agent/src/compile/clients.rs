@@ -1,0 +1,63 @@
+//! Who the clients are: the scopes that they are divided into, and what each scope may reach beyond what is registered for it.
+//! Plain data, a part of the program.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent_common::abi::DEFAULT_SCOPE;
+use imbl::OrdMap;
+use ipnet::IpNet;
+
+/// What becomes of a connect to a destination that nothing claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outbound {
+    #[default]
+    AllowAny,
+    /// It is denied, unless the destination is exempt.
+    RegistryOnly,
+    /// It passes, and is told of where `RegistryOnly` would have denied it.
+    Audited,
+}
+
+/// Clients for which everything is the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Who they are, for people; empty for the default scope.
+    pub name: Arc<str>,
+    pub outbound: Outbound,
+    /// Scopes with the same number are told the same of names.
+    pub names: u16,
+}
+
+/// What may be reached though nothing claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exemption {
+    /// On every port.
+    Destination,
+    /// On port 53 alone.
+    NameServer,
+}
+
+/// All clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// By id; the default scope is always there.
+    pub scopes: BTreeMap<u32, Scope>,
+    /// The scope of each cgroup that is known, by the kernel's id of the cgroup. Empty where there is but the default scope.
+    pub cgroups: OrdMap<u64, u32>,
+    /// How deep in the hierarchy the cgroups of workloads are, the deepest first: there the kernel looks for who a cgroup
+    /// belongs to that is not known yet. The root is 0 deep.
+    pub levels: Vec<u8>,
+    pub exempt: BTreeMap<IpNet, Exemption>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            scopes: BTreeMap::from([(DEFAULT_SCOPE, Scope::default())]),
+            cgroups: OrdMap::new(),
+            levels: Vec::new(),
+            exempt: BTreeMap::new(),
+        }
+    }
+}
