@@ -97,7 +97,6 @@ codes! {
     HTTP_ROUTE = "SH1510", "An HTTP route contradicts itself or has a value that is not valid.";
     HTTP_MATCH = "SH1511", "A match of an HTTP route is not valid.";
     OTHER_GATEWAYS = "SH1512", "The routes are for gateways only, not for this node.";
-    MATCH_WITHOUT_CLIENTS = "SH1513", "No client of this node is what the match asks for.";
     SNI_BY_ADDRESS = "SH1514", "SNI hosts are compared with the host that the client's address stands for.";
 }
 

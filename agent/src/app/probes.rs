@@ -159,6 +159,7 @@ mod tests {
             port: 80,
             transport: TCP,
             route: None,
+            clients: None,
         };
         Probe {
             place: Place { service, at },

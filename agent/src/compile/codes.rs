@@ -22,8 +22,8 @@ pub const UNREACHABLE_HOST: &str = "SH3010";
 pub const TRAFFIC_DISTRIBUTION: &str = "SH3011";
 /// An older rule of the same namespace and host decides.
 pub const RULE_SHADOWED: &str = "SH3012";
-/// A rule selects client workloads, which are not known.
-pub const RULE_FOR_WORKLOADS: &str = "SH3013";
+/// A rule or a match is for clients of which this node has none.
+pub const NO_SUCH_CLIENT: &str = "SH3013";
 /// A name that endpoints need does not resolve.
 pub const NAME_UNRESOLVED: &str = "SH3014";
 /// A declared address stands for no single host: link-local IPv6, multicast or broadcast.
@@ -36,3 +36,5 @@ pub const PASSTHROUGH_NOWHERE: &str = "SH3017";
 pub const ROUTE_TO_NOWHERE: &str = "SH3018";
 /// An interval of probes that is none, or that has no effect.
 pub const PROBE_INTERVAL: &str = "SH3019";
+/// No client of the node sees the host.
+pub const UNSEEN_HOST: &str = "SH3020";

@@ -11,7 +11,7 @@ use crate::model::{Snapshot, vip};
 
 use super::codes;
 use super::endpoints::answered;
-use super::frontends::Claims;
+use super::frontends::{Claims, Rank};
 use super::hosts::Host;
 use super::names::Saying;
 use super::routes::Branch;
@@ -120,12 +120,12 @@ impl Part {
         self.declared.is_empty() && self.resolved.is_empty()
     }
 
-    pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, age: usize) {
+    pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, rank: Rank) {
         for net in &self.declared {
-            claims.declare(claimant, age, *net);
+            claims.declare(claimant, rank, *net);
         }
         for address in &self.resolved {
-            claims.resolve(claimant, age, *address);
+            claims.resolve(claimant, rank, *address);
         }
     }
 }

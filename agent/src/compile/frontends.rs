@@ -5,14 +5,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 
 use crate::api::{Diagnostic, Severity};
 use agent_common::abi::{DEFAULT_SCOPE, UDP};
 
 use super::codes;
-use super::prefixes;
 use super::program::{Destination, Frontend, Service, ServiceKey};
 
 /// How a claim came about: what users declared beats what a name resolved to, and
@@ -30,11 +28,13 @@ pub(super) struct Claimant {
     pub(super) service: Arc<Service>,
 }
 
+/// Whose claim comes first: the age of the entry that declares the service, of which 0 is the oldest, and the place of its host.
+pub(super) type Rank = (usize, usize);
+
 /// A destination that a service claims.
 struct Claim {
     ground: Ground,
-    /// Of the entry that declares the service: 0 is the oldest.
-    age: usize,
+    rank: Rank,
     claimant: usize,
     destination: Destination,
 }
@@ -46,7 +46,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    pub(super) fn declare(&mut self, claimant: usize, age: usize, net: IpNet) {
+    pub(super) fn declare(&mut self, claimant: usize, rank: Rank, net: IpNet) {
         let destination = if net.prefix_len() == net.max_prefix_len() {
             Destination::Address(net.addr())
         } else {
@@ -54,24 +54,24 @@ impl Claims {
         };
         self.claims.push(Claim {
             ground: Ground::Declared,
-            age,
+            rank,
             claimant,
             destination,
         });
     }
 
-    pub(super) fn resolve(&mut self, claimant: usize, age: usize, address: IpAddr) {
-        self.claim_address(Ground::Resolved, claimant, age, address);
+    pub(super) fn resolve(&mut self, claimant: usize, rank: Rank, address: IpAddr) {
+        self.claim_address(Ground::Resolved, claimant, rank, address);
     }
 
-    pub(super) fn learn(&mut self, claimant: usize, age: usize, address: IpAddr) {
-        self.claim_address(Ground::Learned, claimant, age, address);
+    pub(super) fn learn(&mut self, claimant: usize, rank: Rank, address: IpAddr) {
+        self.claim_address(Ground::Learned, claimant, rank, address);
     }
 
-    fn claim_address(&mut self, ground: Ground, claimant: usize, age: usize, address: IpAddr) {
+    fn claim_address(&mut self, ground: Ground, claimant: usize, rank: Rank, address: IpAddr) {
         self.claims.push(Claim {
             ground,
-            age,
+            rank,
             claimant,
             destination: Destination::Address(address),
         });
@@ -82,9 +82,9 @@ impl Claims {
         mut self,
         claimants: &[Claimant],
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> Settled {
+    ) -> Won {
         self.claims
-            .sort_by_key(|claim| (claim.ground, claim.age, claim.claimant));
+            .sort_by_key(|claim| (claim.ground, claim.rank, claim.claimant));
         let mut winners: HashMap<Frontend, usize> = HashMap::with_capacity(self.claims.len());
         let mut learned = Vec::new();
         let mut losses: BTreeMap<Loss, (Frontend, usize)> = BTreeMap::new();
@@ -116,25 +116,20 @@ impl Claims {
         }
         let lost = losses.into_iter();
         diagnostics.extend(lost.filter_map(|(loss, what)| loss.report(claimants, what)));
-        prefixes::inherit(&mut winners);
-        let mut won: Vec<(Frontend, usize)> = winners.into_iter().collect();
-        won.sort_unstable_by_key(|(frontend, _)| *frontend);
+        let mut frontends: Vec<(Frontend, usize)> = winners.into_iter().collect();
+        frontends.sort_unstable_by_key(|(frontend, _)| *frontend);
         learned.sort_unstable();
-        let won = won.into_iter();
-        Settled {
-            frontends: won
-                .map(|(frontend, claimant)| (frontend, claimants[claimant].key.clone()))
-                .collect(),
-            learned: learned.into_iter().collect(),
-        }
+        Won { frontends, learned }
     }
 }
 
-/// Which service each destination leads to.
-pub(super) struct Settled {
-    pub(super) frontends: OrdMap<Frontend, ServiceKey>,
+/// Which service each destination leads to, for clients of the default scope as much as for others.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Won {
+    /// In order, with claimants.
+    pub(super) frontends: Vec<(Frontend, usize)>,
     /// Those that nobody declared, and no host resolved to.
-    pub(super) learned: OrdSet<Frontend>,
+    pub(super) learned: Vec<Frontend>,
 }
 
 /// One service lost destinations to another.
@@ -217,14 +212,17 @@ impl fmt::Display for Frontend {
 }
 
 impl fmt::Display for ServiceKey {
-    /// `namespace/host:port`, with `/udp` for UDP, and the route that is for some of its addresses.
+    /// `namespace/host:port`, with `/udp` for UDP, the route that is for some of its addresses, and the clients that it is for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.host, self.port)?;
         if self.transport == UDP {
             f.write_str("/udp")?;
         }
-        match &self.route {
-            Some(route) => write!(f, " ({route})"),
+        if let Some(route) = &self.route {
+            write!(f, " ({route})")?;
+        }
+        match &self.clients {
+            Some(clients) => write!(f, " for clients of {clients}"),
             None => Ok(()),
         }
     }

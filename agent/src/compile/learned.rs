@@ -7,37 +7,51 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use agent_common::abi::DEFAULT_SCOPE;
-
 use crate::model::VipRanges;
 
 use super::destinations::is_dialable;
-use super::frontends::Claims;
+use super::frontends::{Claims, Rank};
 use super::names::{Names, Saying};
 use super::program::{Compiled, Destination, Frontend, ServiceKey};
 
-/// Whose claim to a learned address counts: the age of its entry, then its place among all services. The least one wins.
-type Rank = (usize, usize);
-
-/// The services that learned addresses may lead to.
+/// The services that learned addresses may lead to, for the clients of one scope.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Learners {
     /// By the place of the host that says so in [`Names`].
-    by_host: HashMap<usize, Vec<(Rank, ServiceKey)>>,
+    by_host: HashMap<usize, Vec<Learner>>,
     ranks: HashMap<ServiceKey, Rank>,
+    names: Arc<Names>,
+}
+
+#[derive(Clone, Debug)]
+struct Learner {
+    rank: Rank,
+    claimant: usize,
+    key: ServiceKey,
 }
 
 impl Learners {
-    pub(super) fn add(&mut self, host: usize, age: usize, claimant: usize, key: &ServiceKey) {
-        let rank = (age, claimant);
+    /// Of clients that are told `names`.
+    pub(super) fn new(names: &Arc<Names>) -> Self {
+        Self {
+            names: Arc::clone(names),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn add(&mut self, rank: Rank, claimant: usize, key: &ServiceKey) {
         self.ranks.insert(key.clone(), rank);
-        let of_host = self.by_host.entry(host).or_default();
-        of_host.push((rank, key.clone()));
+        let (_, host) = rank;
+        self.by_host.entry(host).or_default().push(Learner {
+            rank,
+            claimant,
+            key: key.clone(),
+        });
     }
 
     /// The services of the host that covers `name`.
-    fn of(&self, names: &Names, name: &str) -> &[(Rank, ServiceKey)] {
-        match names.owner(name) {
+    fn of(&self, name: &str) -> &[Learner] {
+        match self.names.owner(name) {
             Some((host, Saying::Learned)) => self
                 .by_host
                 .get(&host)
@@ -51,21 +65,20 @@ impl Learners {
     pub(super) fn claim<'a>(
         &self,
         pairs: impl IntoIterator<Item = &'a (Arc<str>, IpAddr)>,
-        names: &Names,
         ranges: &VipRanges,
         claims: &mut Claims,
     ) {
         // The pairs of a name follow each other.
-        let mut last: Option<(&str, &[(Rank, ServiceKey)])> = None;
+        let mut last: Option<(&str, &[Learner])> = None;
         for (name, address) in pairs {
             let services = match last {
                 Some((known, services)) if *known == **name => services,
-                _ => self.of(names, name),
+                _ => self.of(name),
             };
             last = Some((name, services));
             if is_learnable(*address, ranges) {
-                for ((age, claimant), _) in services {
-                    claims.learn(*claimant, *age, *address);
+                for learner in services {
+                    claims.learn(learner.claimant, learner.rank, *address);
                 }
             }
         }
@@ -101,22 +114,25 @@ pub fn extend<'a>(
     let mut next = compiled.clone();
     let mut added = Vec::new();
     for (name, addresses) in lessons {
-        let services = compiled.learners.of(&compiled.names, name);
-        for address in addresses.iter().map(IpAddr::to_canonical) {
-            if !is_learnable(address, &compiled.program.vip_ranges) {
-                continue;
-            }
-            for (rank, key) in services {
-                let frontend = Frontend {
-                    destination: Destination::Address(address),
-                    port: key.port,
-                    transport: key.transport,
-                    scope: DEFAULT_SCOPE,
-                };
-                if next.yields(&frontend, *rank) {
-                    next.program.frontends.insert(frontend, key.clone());
-                    next.learned.insert(frontend);
-                    added.push((frontend, key.clone()));
+        for (scope, learners) in &*compiled.learners {
+            let services = learners.of(name);
+            for address in addresses.iter().map(IpAddr::to_canonical) {
+                if !is_learnable(address, &compiled.program.vip_ranges) {
+                    continue;
+                }
+                for learner in services {
+                    let frontend = Frontend {
+                        destination: Destination::Address(address),
+                        port: learner.key.port,
+                        transport: learner.key.transport,
+                        scope: *scope,
+                    };
+                    if next.yields(&frontend, learners, learner.rank) {
+                        let key = learner.key.clone();
+                        next.program.frontends.insert(frontend, key.clone());
+                        next.learned.insert(frontend);
+                        added.push((frontend, key));
+                    }
                 }
             }
         }
@@ -129,9 +145,9 @@ pub fn extend<'a>(
 
 impl Compiled {
     /// Whether `frontend` is free, or was learned for a service that comes after `rank`.
-    fn yields(&self, frontend: &Frontend, rank: Rank) -> bool {
+    fn yields(&self, frontend: &Frontend, learners: &Learners, rank: Rank) -> bool {
         self.program.frontends.get(frontend).is_none_or(|winner| {
-            let winner = self.learners.ranks.get(winner);
+            let winner = learners.ranks.get(winner);
             self.learned.contains(frontend) && winner.is_some_and(|winner| rank < *winner)
         })
     }

@@ -1,6 +1,9 @@
 //! From a snapshot to a program: one pure function. The same snapshot gives the same program, whatever came before.
 
+mod builder;
 mod catalog;
+mod classes;
+mod client;
 mod clients;
 mod cluster;
 pub mod codes;
@@ -20,11 +23,14 @@ pub mod program;
 pub mod report;
 mod routed;
 mod routes;
+mod scopes;
 mod services;
 mod setting;
 mod shares;
 mod spread;
 mod standing;
+mod views;
+mod visibility;
 
 pub use clients::{Clients, Exemption, Outbound, Scope};
 pub use learned::{Extension, extend, may_stand};
@@ -40,25 +46,21 @@ use std::sync::Arc;
 
 use crate::model::Snapshot;
 
+use builder::Builder;
 use catalog::Catalog;
-use cluster::Supplies;
-use destinations::{Destinations, Vips};
+use classes::Classes;
 use endpoints::Sources;
-use findings::Refusals;
-use frontends::{Claimant, Claims};
 use hosts::Host;
-use learned::Learners;
-use policy::Policies;
-use probing::Unprobed;
-use routed::Places;
-use routes::Routes;
-use services::{Declaration, Routing};
+use scopes::{Behaviour, Scopes};
+use views::Views;
 
 /// Compiles everything that `snapshot` says.
 pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut diagnostics = Vec::new();
     let catalog = Catalog::new(snapshot);
-    let policies = Policies::new(&catalog.rules, &snapshot.mesh, &mut diagnostics);
+    let classes = Classes::divide(&catalog, &snapshot.mesh, std::iter::empty());
+    diagnostics.extend(policy::shadowed(&catalog.rules));
+    diagnostics.extend(classes.diagnostics.iter().cloned());
     let mut hosts = hosts::unite(&catalog.entries, &mut diagnostics);
     let sources: Vec<Sources> = catalog
         .entries
@@ -69,55 +71,29 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
     diagnostics.extend(catalog.entries.iter().filter_map(probing::undone));
 
-    let supplies = Supplies {
-        sources: &sources,
-        policies: &policies,
-        snapshot,
-    };
-    let routes = Routes::new(&catalog.routes, &snapshot.mesh);
-    let found = locate(&mut hosts, snapshot);
-    let places = Places::new(&hosts);
-    let mut claimants = Vec::new();
-    let mut claims = Claims::default();
-    let mut learners = Learners::default();
-    let mut refusals = Refusals::default();
-    let mut unprobed = Unprobed::default();
-    for (place, (host, destinations)) in hosts.iter().zip(&found.destinations).enumerate() {
-        diagnostics.extend(destinations.unreachable(host));
-        for declared in &host.ports {
-            let age = declared.entry.age;
-            let routing = Routing {
-                routes: &routes,
-                places: &places,
-                diagnostics: &mut diagnostics,
-            };
-            let declaration = Declaration {
-                host,
-                declared,
-                destinations,
-            };
-            for built in services::build(declaration, routing, supplies) {
-                if let Some((rule, reason)) = built.refused_by {
-                    refusals.add(rule, reason, &built.key);
-                }
-                unprobed.note(declared.entry, &built.key, &built.service);
-                built.part.claim(&mut claims, claimants.len(), age);
-                if destinations.learns() && built.key.route.is_none() {
-                    learners.add(place, age, claimants.len(), &built.key);
-                }
-                claimants.push(Claimant {
-                    key: built.key,
-                    service: Arc::new(built.service),
-                });
-            }
-        }
-    }
-    let ranges = &snapshot.vip_ranges;
-    learners.claim(&snapshot.learned, &found.names, ranges, &mut claims);
-    let settled = claims.settle(&claimants, &mut diagnostics);
-    diagnostics.extend(refusals.report());
-    diagnostics.extend(unprobed.report());
-    let demand = demand(&hosts, &sources);
+    let views = Views::new(&mut hosts, &classes, snapshot);
+    let seen = views.places();
+    let found = hosts.iter().zip(&views.destinations).enumerate();
+    let found = found.filter(|(place, _)| seen.contains(place));
+    diagnostics
+        .extend(found.filter_map(|(_, (host, destinations))| destinations.unreachable(host)));
+    diagnostics.extend(visibility::unseen(&hosts, &seen, &snapshot.mesh));
+    let located = (&hosts[..], &views.destinations[..]);
+    let mut builder = Builder::new(&catalog, &classes, located, &sources, snapshot);
+    let behaviours: Vec<Behaviour> = (0..classes.all.len())
+        .map(|class| {
+            let view = views.of_class(class);
+            let names = &views.names[usize::from(view.names)];
+            builder.behaviour(&classes.all[class], view, names, &mut diagnostics)
+        })
+        .collect();
+    let (claimants, found) = builder.finish();
+    diagnostics.extend(found);
+    let mut scopes = Scopes::new(classes.all.iter().zip(behaviours));
+    let (frontends, learned) = scopes.frontends(&claimants);
+    // A route may lead to hosts that no client sees.
+    let is_used = |place: usize| seen.contains(&place) || !catalog.routes.is_empty();
+    let demand = demand(&hosts, &sources, is_used);
     diagnostics.extend(findings::unresolved(&hosts, &sources, snapshot));
     diagnostics.sort();
     diagnostics.dedup();
@@ -125,58 +101,36 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     Compiled {
         program: Program {
             services: services.collect(),
-            frontends: settled.frontends,
+            frontends: frontends.into_iter().collect(),
             vip_ranges: snapshot.vip_ranges,
-            clients: Clients::default(),
+            clients: Clients {
+                scopes: scopes.all,
+                ..Clients::default()
+            },
         },
         demand: Arc::new(demand),
-        names: Arc::new(found.names),
-        learned: settled.learned,
-        learners: Arc::new(learners),
+        names: Arc::clone(&views.names[0]),
+        all_names: views.names.into(),
+        learned: learned.into_iter().collect(),
+        learners: Arc::new(scopes.learners),
         diagnostics: diagnostics.into(),
     }
 }
 
-/// Where clients find each host, and what the name server says of it.
-struct Located {
-    destinations: Vec<Destinations>,
-    names: Names,
-}
-
-/// Locates all hosts, and adds to them the names that were asked for and that a wildcard covers: each is a host of its own.
-fn locate(hosts: &mut Vec<Host<'_>>, snapshot: &Snapshot) -> Located {
-    let vips = Vips::new(snapshot);
-    let mut names = Names::default();
-    let mut destinations = Vec::with_capacity(hosts.len() + snapshot.asked.len());
-    for (place, host) in hosts.iter().enumerate() {
-        let of_host = Destinations::of(host, &vips, snapshot);
-        if let Some(saying) = of_host.saying.clone() {
-            names.say(&hosts::resolvable(&host.name), saying, place);
-        }
-        destinations.push(of_host);
-    }
-    for name in &snapshot.asked {
-        let Some((place, Saying::OnDemand)) = names.owner(name) else {
-            continue;
-        };
-        let host = hosts[place].on_demand(name);
-        let of_name = Destinations::of(&host, &vips, snapshot);
-        if let Some(saying) = of_name.saying.clone() {
-            names.say_on_demand(name, saying, hosts.len());
-        }
-        hosts.push(host);
-        destinations.push(of_name);
-    }
-    Located {
-        destinations,
-        names,
-    }
-}
-
-/// Host names to keep resolved: of hosts, so that their addresses are recognised, and of endpoints.
-fn demand(hosts: &[Host], sources: &[Sources]) -> BTreeSet<Arc<str>> {
-    let of_hosts = hosts.iter().filter_map(|host| host.resolvable.as_ref());
-    let of_endpoints = sources.iter().flat_map(Sources::names);
+/// Host names to keep resolved: of the hosts that are used, so that their addresses are recognised, and of their endpoints.
+fn demand(
+    hosts: &[Host],
+    sources: &[Sources],
+    is_used: impl Fn(usize) -> bool,
+) -> BTreeSet<Arc<str>> {
+    let used = hosts
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| is_used(*place));
+    let used: Vec<&Host> = used.map(|(_, host)| host).collect();
+    let of_hosts = used.iter().filter_map(|host| host.resolvable.as_ref());
+    let entries = used.iter().flat_map(|host| &host.entries);
+    let of_endpoints = entries.flat_map(|entry| sources[entry.age].names());
     of_hosts.chain(of_endpoints).cloned().collect()
 }
 

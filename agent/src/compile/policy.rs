@@ -4,24 +4,21 @@ mod blocks;
 mod rules;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::api::destination_rule::Subset;
 use crate::api::{
-    Algorithm, DestinationRule, Diagnostic, LocalityLbSetting, MeshConfig, Meta, Severity, TlsMode,
+    Algorithm, DestinationRule, Diagnostic, LocalityLbSetting, MeshConfig, Meta, TlsMode,
 };
 
-use super::codes;
+use super::client::{Client, Export};
 use super::spread::Policy;
 
 use blocks::Blocks;
 use rules::{Rule, Rules};
 
 pub(super) use blocks::{Writer, Written};
-
-/// Clients of a node have no namespace, and look from this one.
-pub(super) const CLIENT_NAMESPACE: &str = "default";
 
 /// What is in effect for a port of a host, or of a subset of it.
 #[derive(Clone, Debug)]
@@ -47,15 +44,18 @@ pub(super) struct NoSubset {
     pub(super) rule: Option<(String, Vec<String>)>,
 }
 
-/// All rules, found by host without looking at each.
+/// All rules as one client sees them, found by host without looking at each.
 pub(super) struct Policies<'a> {
     mesh: &'a MeshConfig,
+    client: Client<'a>,
     /// Where no rule says anything.
     default: Applied<'a>,
     /// Each once, for services with equal policies share them.
     known: RefCell<HashSet<Arc<Policy>>>,
-    /// Those of the clients' namespace that are for it.
+    /// Those of the client's namespace that are for it: for all clients there.
     local: Rules<'a>,
+    /// The same for clients with certain labels: whether it has them, and the rules. One for each selector.
+    selected: Vec<(&'a BTreeMap<String, String>, Rules<'a>)>,
     by_namespace: HashMap<&'a str, Rules<'a>>,
 }
 
@@ -64,33 +64,48 @@ impl<'a> Policies<'a> {
     pub(super) fn new(
         rules: &[(&'a Meta, &'a DestinationRule)],
         mesh: &'a MeshConfig,
-        diagnostics: &mut Vec<Diagnostic>,
+        client: Client<'a>,
     ) -> Self {
         let blocks = Blocks::default().with_mesh(mesh);
         let default = Arc::new(blocks.policy(mesh));
         let mut policies = Self {
             mesh,
+            client,
             default: applied(Arc::clone(&default), &blocks, None, without_rule(&blocks)),
             known: RefCell::new(HashSet::from([default])),
             local: Rules::default(),
+            selected: Vec::new(),
             by_namespace: HashMap::new(),
         };
         for (meta, rule) in rules.iter().copied() {
-            if rule
-                .workload_selector
-                .as_ref()
-                .is_some_and(|s| !s.is_empty())
-            {
-                diagnostics.push(for_workloads(meta));
-                continue;
-            }
-            if meta.id.namespace == CLIENT_NAMESPACE && policies.is_local(rule) {
-                policies.local.add(meta, rule);
-            }
-            let namespace = policies.by_namespace.entry(&meta.id.namespace).or_default();
-            diagnostics.extend(namespace.add(meta, rule).report(meta, rule));
+            policies.add(meta, rule);
         }
         policies
+    }
+
+    fn add(&mut self, meta: &'a Meta, rule: &'a DestinationRule) {
+        let is_at_home = meta.id.namespace == self.client.namespace;
+        if let Some(selector) = selector(rule) {
+            // Such a rule is for its own namespace, whatever it is exported to.
+            if is_at_home {
+                self.of_selector(selector).add(meta, rule);
+            }
+            return;
+        }
+        if is_at_home && self.is_local(rule, &meta.id.namespace) {
+            self.local.add(meta, rule);
+        }
+        let namespace = self.by_namespace.entry(&meta.id.namespace).or_default();
+        namespace.add(meta, rule);
+    }
+
+    fn of_selector(&mut self, selector: &'a BTreeMap<String, String>) -> &mut Rules<'a> {
+        let known = self.selected.iter().position(|(s, _)| *s == selector);
+        let place = known.unwrap_or_else(|| {
+            self.selected.push((selector, Rules::default()));
+            self.selected.len() - 1
+        });
+        &mut self.selected[place].1
     }
 
     /// What is in effect for `port` of the host `host` of `namespace`.
@@ -155,18 +170,40 @@ impl<'a> Policies<'a> {
         policy
     }
 
-    /// The first of three levels that has a match: the clients' namespace, the service's, the mesh's root.
+    /// The first of three levels that has a match: the client's namespace, the service's, the mesh's root.
     fn rule(&self, namespace: &str, host: &str) -> Option<&Rule<'a>> {
         let exported = |level: &str| {
             let rule = self.by_namespace.get(level)?.most_specific(host)?;
-            self.is_exported(rule.oldest, level, namespace)
-                .then_some(rule)
+            self.is_exported(rule.1.oldest, level).then_some(rule.1)
         };
         let root = self.mesh.root_namespace.as_str();
-        let local = self.local.most_specific(host);
-        local
-            .or_else(|| exported(namespace))
-            .or_else(|| exported(root))
+        match self.local(host) {
+            Some(local) => local,
+            None => exported(namespace).or_else(|| exported(root)),
+        }
+    }
+
+    /// What the client's own namespace says of the host, where it says anything: of the rules for the most specific host one for
+    /// clients with such labels, or else the one for all. Where there are only some for others, none applies (Istio's
+    /// `SidecarScope.DestinationRule`).
+    fn local(&self, host: &str) -> Option<Option<&Rule<'a>>> {
+        let for_all = self.local.most_specific(host);
+        let selected = self.selected.iter().filter_map(|(selector, rules)| {
+            let (specificity, rule) = rules.most_specific(host)?;
+            Some((specificity, *selector, rule))
+        });
+        let selected: Vec<_> = selected.collect();
+        let of_all = for_all.map(|(specificity, _)| specificity);
+        let best = selected.iter().map(|(specificity, ..)| *specificity);
+        let best = best.chain(of_all).max()?;
+        let mut selected = selected.into_iter();
+        let of_client = selected.find(|(s, selector, _)| *s == best && self.client.has(selector));
+        let for_all = for_all.filter(|(specificity, _)| *specificity == best);
+        Some(
+            of_client
+                .map(|(.., rule)| rule)
+                .or(for_all.map(|(_, rule)| rule)),
+        )
     }
 
     fn export_to(&self, rule: &'a DestinationRule) -> &'a [String] {
@@ -177,25 +214,38 @@ impl<'a> Policies<'a> {
         }
     }
 
-    /// Whether a rule of the clients' namespace is for that namespace. In the root namespace only private ones are:
+    /// Whether a rule of the client's namespace is for that namespace. In the root namespace only private ones are:
     /// the others count for everybody, at the last level.
-    fn is_local(&self, rule: &'a DestinationRule) -> bool {
-        let is_root = self.mesh.root_namespace == CLIENT_NAMESPACE;
-        self.export_to(rule)
-            .iter()
-            .any(|to| to == "." || to == CLIENT_NAMESPACE || (to == "*" && !is_root))
+    fn is_local(&self, rule: &'a DestinationRule, namespace: &str) -> bool {
+        let is_root = self.mesh.root_namespace == namespace;
+        match self.client.sees(self.export_to(rule), namespace) {
+            Some(Export::Private | Export::Named) => true,
+            Some(Export::Public) => !is_root,
+            None => false,
+        }
     }
 
-    /// Whether a rule of `level` is for clients of a service of `namespace`. All clients are of one scope, to which
-    /// also what is private to its namespace is visible; so then is the rule beside it.
-    fn is_exported(&self, rule: &'a DestinationRule, level: &str, namespace: &str) -> bool {
-        self.export_to(rule).iter().any(|to| {
-            to == "*"
-                || to == CLIENT_NAMESPACE
-                || to == namespace
-                || (to == "." && level == namespace)
-        })
+    /// Whether the client sees a rule of `level`.
+    fn is_exported(&self, rule: &'a DestinationRule, level: &str) -> bool {
+        self.client.sees(self.export_to(rule), level).is_some()
     }
+}
+
+/// The labels of the clients that a rule is for alone, where it is.
+pub(super) fn selector(rule: &DestinationRule) -> Option<&BTreeMap<String, String>> {
+    rule.workload_selector.as_ref().filter(|s| !s.is_empty())
+}
+
+/// What of the rules has no effect on anybody, since older rules of the same namespace, for the same clients, say it.
+pub(super) fn shadowed(rules: &[(&Meta, &DestinationRule)]) -> Vec<Diagnostic> {
+    let mut by_clients: BTreeMap<_, Rules> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (meta, rule) in rules.iter().copied() {
+        let clients = (meta.id.namespace.as_str(), selector(rule));
+        let known = by_clients.entry(clients).or_default();
+        found.extend(known.add(meta, rule).report(meta, rule));
+    }
+    found
 }
 
 fn applied<'a>(
@@ -278,13 +328,6 @@ fn mesh_reason(blocks: &Blocks) -> Option<String> {
     Some(format!(
         "{which} of the mesh's defaultTrafficPolicy stands where no rule says otherwise"
     ))
-}
-
-fn for_workloads(meta: &Meta) -> Diagnostic {
-    let message = "the rule is for clients with certain labels; clients on this node have none, so it never applies";
-    Diagnostic::about(Severity::Warning, codes::RULE_FOR_WORKLOADS, meta, message)
-        .at("spec.workloadSelector", 0)
-        .hint("remove workloadSelector to apply the rule to every client")
 }
 
 #[cfg(test)]

@@ -128,11 +128,14 @@ pub struct Compiled {
     pub program: Program,
     /// Host names to keep resolved, lower case and without a trailing dot.
     pub demand: Arc<BTreeSet<Arc<str>>>,
-    /// What the name server says.
+    /// What the name server says to clients of the default scope.
     pub names: Arc<Names>,
+    /// What it says to those of each, by [`Scope::names`](super::Scope).
+    pub all_names: Arc<[Arc<Names>]>,
     /// Which of the frontends are there only because clients were told of these addresses.
     pub learned: OrdSet<Frontend>,
-    pub(super) learners: Arc<Learners>,
+    /// By scope.
+    pub(super) learners: Arc<BTreeMap<u32, Learners>>,
     pub diagnostics: Arc<[Diagnostic]>,
 }
 

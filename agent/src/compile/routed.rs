@@ -4,36 +4,37 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::api::virtual_service::RouteDestination;
-use crate::api::{Diagnostic, Meta, Severity};
+use crate::api::{Diagnostic, MeshConfig, Meta, Severity};
 
+use super::client::Client;
 use super::cluster::{self, Supplies};
 use super::codes;
 use super::hosts::{Declared, Host, full_name};
-use super::policy::{CLIENT_NAMESPACE, NoSubset};
+use super::policy::NoSubset;
 use super::program::{Action, Endpoint, RefuseReason};
 use super::routes::Taken;
 use super::services::Routing;
 use super::spread::{Cluster, Policy};
+use super::visibility::{self, Ports};
 use agent_common::abi::UDP;
 
-/// All hosts, found by name as routes name them.
+/// The hosts that a client may be led to, found by name as routes name them.
 pub(super) struct Places<'h, 'a> {
     hosts: &'h [Host<'a>],
-    /// The clients' own namespace first, then the oldest.
     by_name: HashMap<&'h str, usize>,
 }
 
 impl<'h, 'a> Places<'h, 'a> {
-    pub(super) fn new(hosts: &'h [Host<'a>]) -> Self {
-        let mut by_name: HashMap<&str, usize> = HashMap::new();
-        for (place, host) in hosts.iter().enumerate() {
-            let known = by_name.entry(&host.name).or_insert(place);
-            if &*host.namespace == CLIENT_NAMESPACE && &*hosts[*known].namespace != CLIENT_NAMESPACE
-            {
-                *known = place;
-            }
+    /// A route leads also to hosts that the client does not ask for (Istio's `SidecarScope`).
+    pub(super) fn new(hosts: &'h [Host<'a>], client: Client<'_>, mesh: &MeshConfig) -> Self {
+        let exported = visibility::seen(hosts, mesh, client, |_| Some(Ports::All));
+        let by_name = exported
+            .iter()
+            .map(|seen| (&*hosts[seen.place].name, seen.place));
+        Self {
+            hosts,
+            by_name: by_name.collect(),
         }
-        Self { hosts, by_name }
     }
 
     fn find(&self, name: &str) -> Option<&'h Host<'a>> {

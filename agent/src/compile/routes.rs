@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use crate::api::virtual_service::{Match, Route};
 use crate::api::{MeshConfig, Meta, Protocol, VirtualService, host};
 
+use super::client::{Client, Export};
 use super::destinations::canonical;
 use super::hosts::full_name;
-use super::policy::CLIENT_NAMESPACE;
 
 /// A connect to a service, as far as all connects to it are alike.
 pub(super) struct Asked<'s> {
@@ -55,9 +55,10 @@ impl Taken<'_> {
     }
 }
 
-/// All routes that clients of this node see, found by host without looking at each.
+/// All routes that a client sees, found by host without looking at each.
 pub(super) struct Routes<'a> {
-    /// Private ones first, then those exported to the clients' namespace, then the others; each the oldest first.
+    client: Client<'a>,
+    /// Private ones first, then those exported to the client's namespace, then the others; each the oldest first.
     all: Vec<(&'a Meta, &'a VirtualService)>,
     /// Into `all`.
     exact: HashMap<String, Vec<usize>>,
@@ -66,12 +67,16 @@ pub(super) struct Routes<'a> {
 
 impl<'a> Routes<'a> {
     /// `routes` are the oldest first.
-    pub(super) fn new(routes: &[(&'a Meta, &'a VirtualService)], mesh: &MeshConfig) -> Self {
-        let mut ranked: Vec<(u8, (&Meta, &VirtualService))> = routes
+    pub(super) fn new(
+        routes: &[(&'a Meta, &'a VirtualService)],
+        mesh: &MeshConfig,
+        client: Client<'a>,
+    ) -> Self {
+        let mut ranked: Vec<(Export, (&Meta, &VirtualService))> = routes
             .iter()
             .filter(|(_, spec)| spec.is_for_mesh())
             .filter(|(_, spec)| !spec.tcp.is_empty() || !spec.tls.is_empty())
-            .filter_map(|routes| Some((rank(routes.0, routes.1, mesh)?, *routes)))
+            .filter_map(|routes| Some((rank(routes.0, routes.1, mesh, client)?, *routes)))
             .collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         let all: Vec<_> = ranked.into_iter().map(|(_, routes)| routes).collect();
@@ -88,6 +93,7 @@ impl<'a> Routes<'a> {
             }
         }
         Self {
+            client,
             all,
             exact,
             wildcards,
@@ -111,7 +117,7 @@ impl<'a> Routes<'a> {
                     list,
                     index,
                 };
-                match takes(route, asked) {
+                match takes(route, asked, self.client) {
                     Takes::All => {
                         found.rest = Some(taken);
                         return found;
@@ -142,23 +148,19 @@ impl<'a> Routes<'a> {
     }
 }
 
-/// Which routes come first. `None`: clients of this node do not see them.
-fn rank(meta: &Meta, spec: &VirtualService, mesh: &MeshConfig) -> Option<u8> {
+/// Which routes come first. `None`: the client does not see them.
+fn rank(
+    meta: &Meta,
+    spec: &VirtualService,
+    mesh: &MeshConfig,
+    client: Client<'_>,
+) -> Option<Export> {
     let export_to = if spec.export_to.is_empty() {
         &mesh.default_virtual_service_export_to
     } else {
         &spec.export_to
     };
-    let says = |to: &str| export_to.iter().any(|namespace| namespace == to);
-    if says(".") && meta.id.namespace == CLIENT_NAMESPACE {
-        Some(0)
-    } else if says(CLIENT_NAMESPACE) {
-        Some(1)
-    } else if says("*") {
-        Some(2)
-    } else {
-        None
-    }
+    client.sees(export_to, &meta.id.namespace)
 }
 
 enum Kind {
@@ -191,12 +193,16 @@ enum Takes {
     Within(Vec<IpNet>),
 }
 
-fn takes(route: &Route, asked: &Asked) -> Takes {
+fn takes(route: &Route, asked: &Asked, client: Client<'_>) -> Takes {
     if route.matches.is_empty() {
         return Takes::All;
     }
     let mut subnets = Vec::new();
-    for item in route.matches.iter().filter(|item| is_met(item, asked)) {
+    for item in route
+        .matches
+        .iter()
+        .filter(|item| is_met(item, asked, client))
+    {
         if item.destination_subnets.is_empty() {
             return Takes::All;
         }
@@ -213,17 +219,19 @@ fn takes(route: &Route, asked: &Asked) -> Takes {
     }
 }
 
-/// Whether connects to the service meet the match, but for their destinations. Clients of the node have no labels, and look
-/// from one namespace. The host behind the address that they dialled stands for the SNI that they send.
-fn is_met(item: &Match, asked: &Asked) -> bool {
-    let is_client = item.source_labels.is_empty()
-        && item
-            .source_namespace
-            .as_deref()
-            .is_none_or(|n| n == CLIENT_NAMESPACE)
-        && item.is_for_mesh();
+/// Whether connects of the client to the service meet the match, but for their destinations. The host behind the address that
+/// was dialled stands for the SNI that is sent.
+fn is_met(item: &Match, asked: &Asked, client: Client<'_>) -> bool {
     let is_port = item.port.is_none_or(|port| port == asked.port);
     let mut sni_hosts = item.sni_hosts.iter();
     let is_host = item.sni_hosts.is_empty() || sni_hosts.any(|sni| host::matches(sni, asked.host));
-    is_client && is_port && is_host
+    is_for(item, client) && is_port && is_host
+}
+
+/// Whether the match is for connects of the client at all.
+pub(super) fn is_for(item: &Match, client: Client<'_>) -> bool {
+    let namespace = item.source_namespace.as_deref();
+    client.has(&item.source_labels)
+        && namespace.is_none_or(|namespace| namespace == client.namespace)
+        && item.is_for_mesh()
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::api::{Diagnostic, Meta, Origin};
-use crate::model::ServiceVitals;
 
 use super::cluster::{self, Supplies};
 use super::destinations::{Destinations, Part};
@@ -80,19 +79,19 @@ pub(super) fn build<'a>(
                 port: declared.port.number,
                 transport: declared.transport(),
                 route,
+                clients: None,
             };
-            finish(key, declaration, routed, part, supplies)
+            finish(key, declaration, routed, part)
         })
         .collect()
 }
 
-/// Gives the endpoints their shares, and refuses what cannot be done.
+/// Refuses what cannot be done.
 fn finish<'a>(
     key: ServiceKey,
     declaration: Declaration<'_, 'a>,
     built: Routed<'a>,
     part: Part,
-    supplies: Supplies<'_, 'a>,
 ) -> Built<'a> {
     let Declared {
         entry,
@@ -115,7 +114,7 @@ fn finish<'a>(
         }
         _ => built.refused_by,
     };
-    let mut service = Service {
+    let service = Service {
         protocol: declared.protocol,
         port_name: declared.name.clone(),
         resolution: entry.spec.resolution,
@@ -130,8 +129,6 @@ fn finish<'a>(
         },
         reasons,
     };
-    let vitals = supplies.snapshot.vitals.get(&key);
-    service.examine(vitals.map_or(&ServiceVitals::new(), |vitals| vitals));
     Built {
         key,
         service,

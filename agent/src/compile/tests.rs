@@ -42,6 +42,7 @@ fn key(host: &str, port: u16) -> ServiceKey {
         port,
         transport: TCP,
         route: None,
+        clients: None,
     }
 }
 

@@ -24,6 +24,7 @@ fn key() -> ServiceKey {
         port: 80,
         transport: agent_common::abi::TCP,
         route: None,
+        clients: None,
     }
 }
 

@@ -14,6 +14,8 @@ pub struct ServiceKey {
     pub transport: u8,
     /// Of a route that is for some addresses of the service alone, what it is called: those lead to a service of their own.
     pub route: Option<Arc<str>>,
+    /// Of clients for which the service is not what it is for the others, what they are called: it is a service of its own.
+    pub clients: Option<Arc<str>>,
 }
 
 /// How an endpoint is.

@@ -5,9 +5,6 @@ use super::super::findings::Findings;
 use super::super::tree::Cursor;
 use super::read::is_for_mesh;
 
-/// The namespace that the clients of the node look from.
-const CLIENT_NAMESPACE: &str = "default";
-
 pub(super) fn report(spec: &Cursor<'_>, findings: &mut Findings) {
     if !is_for_mesh(spec) {
         findings.info(
@@ -50,26 +47,6 @@ fn report_match(item: &Cursor<'_>, findings: &mut Findings) {
             item.spot_of("gateways"),
             "the match is for gateways only, so it does not apply to this node",
             "nothing to do, or add mesh to apply it to clients as well",
-        );
-    }
-    if item.entries("sourceLabels").len() > 0 {
-        findings.warning(
-            codes::MATCH_WITHOUT_CLIENTS,
-            item.spot_of("sourceLabels"),
-            "clients of this node have no labels, so the match takes none of their connections",
-            "remove sourceLabels, if the match is to apply to this node",
-        );
-    }
-    let namespace = item.text("sourceNamespace");
-    if !namespace.is_empty() && namespace != CLIENT_NAMESPACE {
-        let message = format!(
-            "clients of this node look from namespace `{CLIENT_NAMESPACE}`, so the match takes none of their connections"
-        );
-        findings.warning(
-            codes::MATCH_WITHOUT_CLIENTS,
-            item.spot_of("sourceNamespace"),
-            message,
-            "remove sourceNamespace, if the match is to apply to this node",
         );
     }
 }

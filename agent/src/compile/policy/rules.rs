@@ -72,16 +72,16 @@ impl<'a> Rules<'a> {
         shadowed
     }
 
-    /// The rule of the host itself, or else of the longest wildcard that holds all its names.
-    pub(super) fn most_specific(&self, host: &str) -> Option<&Rule<'a>> {
+    /// The rule of the host itself, or else of the longest wildcard that holds all its names; and how specific that is.
+    pub(super) fn most_specific(&self, host: &str) -> Option<(usize, &Rule<'a>)> {
         if let Some(rule) = self.exact.get(host) {
-            return Some(rule);
+            return Some((usize::MAX, rule));
         }
         let name = host.strip_prefix('*').unwrap_or(host);
         let lengths = self.lengths.range(..=name.len()).rev();
         lengths
             .filter_map(|length| name.get(name.len() - length..))
-            .find_map(|suffix| self.wildcards.get(suffix))
+            .find_map(|suffix| Some((suffix.len(), self.wildcards.get(suffix)?)))
     }
 }
 

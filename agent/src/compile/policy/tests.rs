@@ -25,7 +25,7 @@ fn find<'a>(
         .iter()
         .map(|object| (&object.meta, spec(object)))
         .collect();
-    Policies::new(&specs, mesh, &mut Vec::new()).find("default", HOST, port, subset)
+    Policies::new(&specs, mesh, Client::unclaimed()).find("default", HOST, port, subset)
 }
 
 fn spec(object: &Object) -> &DestinationRule {
@@ -127,8 +127,8 @@ fn subsets_of_newer_rules_are_added_and_equal_names_are_told_so() {
         .iter()
         .map(|object| (&object.meta, spec(object)))
         .collect();
-    let mut diagnostics = Vec::new();
-    let policies = Policies::new(&specs, &mesh, &mut diagnostics);
+    let diagnostics = shadowed(&specs);
+    let policies = Policies::new(&specs, &mesh, Client::unclaimed());
     let most = |name| {
         let found = policies.find("default", HOST, 80, Some(name)).unwrap();
         assert_eq!(found.policy.algorithm, Algorithm::Random);
@@ -141,7 +141,12 @@ fn subsets_of_newer_rules_are_added_and_equal_names_are_told_so() {
         .collect();
     assert_eq!(
         found,
-        [(codes::SUBSET_SHADOWED, "newer", "spec.subsets[0]", 5)]
+        [(
+            super::super::codes::SUBSET_SHADOWED,
+            "newer",
+            "spec.subsets[0]",
+            5
+        )]
     );
 }
 
@@ -194,7 +199,7 @@ fn services_with_equal_policies_share_them() {
         .ruling(|rule| rule.traffic_policy = Some(balancing(Algorithm::Random)));
     let mesh = MeshConfig::default();
     let specs = [(&object.meta, spec(&object))];
-    let policies = Policies::new(&specs, &mesh, &mut Vec::new());
+    let policies = Policies::new(&specs, &mesh, Client::unclaimed());
     let of = |host| policies.of_host("default", host, 80).policy;
     assert!(Arc::ptr_eq(&of("a.example"), &of("b.example")));
     assert!(Arc::ptr_eq(&of("a.test"), &of("b.test")));

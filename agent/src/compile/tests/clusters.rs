@@ -2,6 +2,9 @@
 
 use crate::api::{Algorithm, destination_rule::Subset};
 
+use super::super::client::Client;
+use super::super::cluster::{self, Supplies};
+use super::super::policy::Policies;
 use super::*;
 
 /// `address:port` of the endpoints in a subset of port 80 of the host of the first object.
@@ -10,7 +13,7 @@ fn members(objects: &[Object], node: Node, subset: &str) -> Vec<String> {
     snapshot.node = node;
     let mut diagnostics = Vec::new();
     let catalog = Catalog::new(&snapshot);
-    let policies = Policies::new(&catalog.rules, &snapshot.mesh, &mut diagnostics);
+    let policies = Policies::new(&catalog.rules, &snapshot.mesh, Client::unclaimed());
     let hosts = hosts::unite(&catalog.entries, &mut diagnostics);
     let collect = |entry| endpoints::collect(entry, &catalog.workloads, &snapshot, &mut Vec::new());
     let sources: Vec<Sources> = catalog.entries.iter().map(collect).collect();

@@ -97,17 +97,46 @@ fn addresses_of_the_status_stand_in_place_of_the_vips() {
     assert_eq!(found, ["240.240.0.100:80"]);
 }
 
-#[test]
-fn the_same_host_in_two_namespaces_is_two_services_at_two_vips() {
-    let compiled = compiled(&[entry("a"), entry("a").in_namespace("other")], &[]);
-    let namespaces: BTreeSet<&str> = compiled
-        .program
-        .frontends
+/// The namespace of the host `a` that clients are led to.
+fn led_to(objects: &[Object]) -> BTreeSet<String> {
+    let frontends = compiled(objects, &[]).program.frontends;
+    frontends
         .values()
-        .map(|key| &*key.namespace)
-        .collect();
-    assert_eq!(namespaces, BTreeSet::from(["default", "other"]));
-    assert_eq!(compiled.program.frontends.len(), 4);
+        .map(|key| key.namespace.to_string())
+        .collect()
+}
+
+#[test]
+fn of_a_host_in_several_namespaces_clients_see_their_own_then_one_for_them_then_the_oldest() {
+    let of = |namespace: &str, created: &str, to: &[&str]| {
+        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+        let object = entry("a").in_namespace(namespace).created(created);
+        object.saying(|e| e.export_to = to)
+    };
+    let own = of("default", "4", &[]);
+    let named = of("named", "3", &["default"]);
+    let oldest = of("oldest", "1", &["*"]);
+    let younger = of("younger", "2", &[]);
+    let mut all = vec![younger, oldest, named, own];
+    assert_eq!(led_to(&all), BTreeSet::from(["default".to_owned()]));
+    all.pop();
+    assert_eq!(led_to(&all), BTreeSet::from(["named".to_owned()]));
+    all.pop();
+    assert_eq!(led_to(&all), BTreeSet::from(["oldest".to_owned()]));
+}
+
+#[test]
+fn a_host_that_no_client_sees_leads_nowhere_and_says_so() {
+    for to in [".", "elsewhere"] {
+        let object = entry("a.example").in_namespace("shop");
+        let compiled = compiled(&[object.saying(|e| e.export_to = vec![to.to_owned()])], &[]);
+        assert!(compiled.program.frontends.is_empty(), "{to}");
+        assert!(compiled.demand.is_empty(), "{to}");
+        assert_eq!(
+            findings(&compiled),
+            [format!("{} a.example", codes::UNSEEN_HOST)]
+        );
+    }
 }
 
 #[test]

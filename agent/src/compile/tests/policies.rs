@@ -91,10 +91,7 @@ fn a_rule_counts_where_it_is_exported_to() {
     let local = exported(ruled("local", "default", "*"), &["other"]);
     assert_eq!(deciding(&[local], "shop", &mesh), None);
     let private = exported(ruled("private", "shop", "*"), &["."]);
-    assert_eq!(
-        deciding(&[private], "shop", &mesh),
-        Some("shop/private".into())
-    );
+    assert_eq!(deciding(&[private], "shop", &mesh), None);
 }
 
 #[test]
@@ -141,7 +138,7 @@ fn the_rule_that_does_not_count_is_told_so() {
         findings(&compiled(&objects, &[])),
         [
             format!("{} newer", codes::RULE_SHADOWED),
-            format!("{} selective", codes::RULE_FOR_WORKLOADS),
+            format!("{} selective", codes::NO_SUCH_CLIENT),
         ]
     );
 }

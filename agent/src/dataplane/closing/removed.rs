@@ -94,6 +94,7 @@ mod tests {
             port: 80,
             transport: UDP,
             route: None,
+            clients: None,
         }
     }
 

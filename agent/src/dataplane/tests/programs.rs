@@ -20,6 +20,7 @@ pub(super) fn key(host: &str) -> ServiceKey {
         port: 80,
         transport: TCP,
         route: None,
+        clients: None,
     }
 }
 

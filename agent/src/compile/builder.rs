@@ -1,0 +1,209 @@
+//! The services of each class of clients. What is the same for several classes is built once, and is one service.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::api::Diagnostic;
+use crate::model::{ServiceVitals, Snapshot};
+
+use super::catalog::Catalog;
+use super::classes::{Class, Classes};
+use super::clients::Outbound;
+use super::cluster::Supplies;
+use super::destinations::{Destinations, Part};
+use super::endpoints::Sources;
+use super::findings::Refusals;
+use super::frontends::{Claimant, Claims};
+use super::hosts::Host;
+use super::learned::Learners;
+use super::names::Names;
+use super::policy::Policies;
+use super::probing::Unprobed;
+use super::program::{Service, ServiceKey};
+use super::routed::Places;
+use super::routes::Routes;
+use super::scopes::Behaviour;
+use super::services::{self, Built, Declaration, Routing};
+use super::views::View;
+use super::visibility::Seen;
+
+/// A host, its port and the viewpoint.
+type At = (usize, usize, usize);
+
+/// A service, and what leads to it.
+struct Led {
+    /// Into the claimants.
+    claimant: usize,
+    part: Part,
+}
+
+/// Rules and routes as some classes of clients see them.
+struct Viewpoint<'h, 'a> {
+    policies: Policies<'a>,
+    routes: Routes<'a>,
+    places: Places<'h, 'a>,
+}
+
+pub(super) struct Builder<'h, 'a> {
+    hosts: &'h [Host<'a>],
+    destinations: &'h [Destinations],
+    sources: &'h [Sources<'a>],
+    snapshot: &'a Snapshot,
+    viewpoints: Vec<Viewpoint<'h, 'a>>,
+    built: HashMap<At, Vec<Led>>,
+    /// Where there are several classes: what there is of each service, before what is known of its health.
+    variants: Option<HashMap<ServiceKey, Vec<(usize, Service)>>>,
+    claimants: Vec<Claimant>,
+    refusals: Refusals,
+    unprobed: Unprobed<'a>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'h, 'a> Builder<'h, 'a> {
+    pub(super) fn new(
+        catalog: &Catalog<'a>,
+        classes: &Classes<'a>,
+        (hosts, destinations): (&'h [Host<'a>], &'h [Destinations]),
+        sources: &'h [Sources<'a>],
+        snapshot: &'a Snapshot,
+    ) -> Self {
+        let mut viewpoints = Vec::new();
+        for class in &classes.all {
+            if class.viewpoint == viewpoints.len() {
+                let mesh = &snapshot.mesh;
+                viewpoints.push(Viewpoint {
+                    policies: Policies::new(&catalog.rules, mesh, class.client),
+                    routes: Routes::new(&catalog.routes, mesh, class.client),
+                    places: Places::new(hosts, class.client, mesh),
+                });
+            }
+        }
+        Self {
+            hosts,
+            destinations,
+            sources,
+            snapshot,
+            viewpoints,
+            built: HashMap::new(),
+            variants: (classes.all.len() > 1).then(HashMap::new),
+            claimants: Vec::new(),
+            refusals: Refusals::default(),
+            unprobed: Unprobed::default(),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// What the class comes to, which sees so much.
+    pub(super) fn behaviour(
+        &mut self,
+        class: &Class<'a>,
+        view: &View,
+        names: &Arc<Names>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Behaviour {
+        let mut claims = Claims::default();
+        let mut learners = Learners::new(names);
+        for Seen { place, ports } in &view.seen {
+            let learns = self.destinations[*place].learns();
+            for (number, declared) in self.hosts[*place].ports.iter().enumerate() {
+                if !ports.contain(declared.port.number) {
+                    continue;
+                }
+                let rank = (declared.entry.age, *place);
+                let at = self.services(class, *place, number);
+                for Led { claimant, part } in &self.built[&at] {
+                    part.claim(&mut claims, *claimant, rank);
+                    let key = &self.claimants[*claimant].key;
+                    if learns && key.route.is_none() {
+                        learners.add(rank, *claimant, key);
+                    }
+                }
+            }
+        }
+        let ranges = &self.snapshot.vip_ranges;
+        learners.claim(&self.snapshot.learned, ranges, &mut claims);
+        Behaviour {
+            won: claims.settle(&self.claimants, diagnostics),
+            outbound: Outbound::AllowAny,
+            names: view.names,
+            learners,
+        }
+    }
+
+    /// Sees to it that the services of one declared port of a host are built, and says where.
+    fn services(&mut self, class: &Class<'a>, place: usize, port: usize) -> At {
+        let at = (place, port, class.viewpoint);
+        if !self.built.contains_key(&at) {
+            let built = self.build(class, place, port);
+            let led = built
+                .into_iter()
+                .map(|built| self.add(built, class, place, port));
+            let led = led.collect();
+            self.built.insert(at, led);
+        }
+        at
+    }
+
+    fn build(&mut self, class: &Class<'a>, place: usize, port: usize) -> Vec<Built<'a>> {
+        let viewpoint = &self.viewpoints[class.viewpoint];
+        let host = &self.hosts[place];
+        let declaration = Declaration {
+            host,
+            declared: &host.ports[port],
+            destinations: &self.destinations[place],
+        };
+        let routing = Routing {
+            routes: &viewpoint.routes,
+            places: &viewpoint.places,
+            diagnostics: &mut self.diagnostics,
+        };
+        let supplies = Supplies {
+            sources: self.sources,
+            policies: &viewpoint.policies,
+            snapshot: self.snapshot,
+        };
+        services::build(declaration, routing, supplies)
+    }
+
+    /// Gives the service its name, unless it is there already.
+    fn add(&mut self, built: Built<'a>, class: &Class<'a>, place: usize, port: usize) -> Led {
+        let Built {
+            mut key,
+            mut service,
+            refused_by,
+            part,
+        } = built;
+        let claimant = self.claimants.len();
+        if let Some(variants) = &mut self.variants {
+            let known = variants.entry(key.clone()).or_default();
+            if let Some((claimant, _)) = known.iter().find(|(_, known)| *known == service) {
+                let claimant = *claimant;
+                return Led { claimant, part };
+            }
+            if !known.is_empty() {
+                key.clients = Some(Arc::clone(&class.label));
+            }
+            known.push((claimant, service.clone()));
+        }
+        let vitals = self.snapshot.vitals.get(&key);
+        service.examine(vitals.map_or(&ServiceVitals::new(), |vitals| vitals));
+        if let Some((rule, reason)) = refused_by {
+            self.refusals.add(rule, reason, &key);
+        }
+        let entry = self.hosts[place].ports[port].entry;
+        self.unprobed.note(entry, &key, &service);
+        self.claimants.push(Claimant {
+            key,
+            service: Arc::new(service),
+        });
+        Led { claimant, part }
+    }
+
+    /// All services, and what is to be said of them.
+    pub(super) fn finish(self) -> (Vec<Claimant>, Vec<Diagnostic>) {
+        let mut diagnostics = self.diagnostics;
+        diagnostics.extend(self.refusals.report());
+        diagnostics.extend(self.unprobed.report());
+        (self.claimants, diagnostics)
+    }
+}

@@ -1,0 +1,57 @@
+//! Who looks: a client, as far as objects tell clients apart.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// The namespace of clients that no workload claims.
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
+
+static NO_LABELS: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);
+
+/// A client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Client<'a> {
+    /// Any that no workload claims.
+    pub(super) fn unclaimed() -> Self {
+        Self {
+            namespace: DEFAULT_NAMESPACE,
+            labels: &NO_LABELS,
+        }
+    }
+
+    /// Whether it has every label of `selector`.
+    pub(super) fn has(&self, selector: &BTreeMap<String, String>) -> bool {
+        let mut wanted = selector.iter();
+        wanted.all(|(label, value)| self.labels.get(label) == Some(value))
+    }
+
+    /// How an object of the namespace `home` is exported to it; `None` where it is not.
+    pub(super) fn sees(&self, export_to: &[String], home: &str) -> Option<Export> {
+        let says = |to: &str| export_to.iter().any(|namespace| namespace == to);
+        if says(".") && home == self.namespace {
+            Some(Export::Private)
+        } else if says(self.namespace) {
+            Some(Export::Named)
+        } else if says("*") {
+            Some(Export::Public)
+        } else {
+            None
+        }
+    }
+}
+
+/// How something is exported to a client, in the order in which Istio looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Export {
+    /// Within its own namespace.
+    Private,
+    /// To the client's namespace by name.
+    Named,
+    /// To all.
+    Public,
+}
