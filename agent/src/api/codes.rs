@@ -1,7 +1,8 @@
 //! Every code that a diagnostic about what users write can have: stable, so that others may script against it.
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
-//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`.
+//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`,
+//! `SH20xx` about `LocalWorkload`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,10 @@ codes! {
     HTTP_MATCH = "SH1511", "A match of an HTTP route is not valid.";
     OTHER_GATEWAYS = "SH1512", "The routes are for gateways only, not for this node.";
     SNI_BY_ADDRESS = "SH1514", "SNI hosts are compared with the host that the client's address stands for.";
+
+    CGROUP = "SH2001", "The cgroup of a LocalWorkload is neither a path below the root nor the name of a systemd unit.";
+    WORKLOAD_ADDRESS = "SH2002", "An address of a LocalWorkload is not an IP address.";
+    SERVICE_ACCOUNT = "SH2003", "The service account is not a DNS name.";
 }
 
 #[cfg(test)]

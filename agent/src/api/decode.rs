@@ -8,6 +8,7 @@ use super::diagnostic::Diagnostic;
 use super::document::{self, Document, ParseError};
 use super::findings::{Findings, Subject};
 use super::header::{self, Class};
+use super::local_workload;
 use super::object::{Kind, Object, ObjectId, Spec};
 use super::schema;
 use super::service_entry;
@@ -285,6 +286,7 @@ fn read_spec(
         Kind::WorkloadEntry => &workload_entry::SCHEMA,
         Kind::DestinationRule => &destination_rule::SCHEMA,
         Kind::VirtualService => &virtual_service::SCHEMA,
+        Kind::LocalWorkload => &local_workload::SCHEMA,
     };
     schema::conform(&mut spec, message, &path, findings);
     if findings.has_errors() {
@@ -306,6 +308,7 @@ fn read_spec(
             let service = virtual_service::read(&spec, meta, findings);
             Some(Spec::VirtualService(service))
         }
+        Kind::LocalWorkload => local_workload::read(&spec, findings).map(Spec::LocalWorkload),
     }
 }
 
@@ -329,7 +332,10 @@ fn report_class(
                 codes::API_VERSION,
                 object.spot_of("apiVersion"),
                 message,
-                "write apiVersion: networking.istio.io/v1",
+                format!(
+                    "write apiVersion: {}",
+                    header::group_of(meant).api_version()
+                ),
             );
             Some(meant)
         }
@@ -353,8 +359,7 @@ fn report_class(
         }
         Class::NotCarriedOut => {
             let message = format!("{kind} is not carried out, so the object has no effect");
-            let hint =
-                "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule and VirtualService";
+            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService and its own LocalWorkload";
             findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
             None
         }

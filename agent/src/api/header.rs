@@ -8,16 +8,51 @@ use super::object::{Kind, Meta, ObjectId, Origin};
 use super::schema::{Message, Type, field};
 use super::tree::Cursor;
 
-/// The group of all kinds that are carried out.
-const GROUP: &str = "networking.istio.io";
-const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+/// A group of kinds that are carried out, and its versions, the best first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    name: &'static str,
+    versions: &'static [&'static str],
+}
 
-const CARRIED_OUT: [(&str, Kind); 4] = [
+impl Group {
+    /// What to write as an object's apiVersion.
+    pub(super) fn api_version(&self) -> String {
+        format!("{}/{}", self.name, self.versions[0])
+    }
+
+    fn has(&self, group: &str, version: &str) -> bool {
+        self.name == group && self.versions.contains(&version)
+    }
+}
+
+static NETWORKING: Group = Group {
+    name: "networking.istio.io",
+    versions: &["v1", "v1beta1", "v1alpha3"],
+};
+/// Kinds of our own.
+static INTERNAL: Group = Group {
+    name: "shunt.internal",
+    versions: &["v1alpha1"],
+};
+
+const CARRIED_OUT: [(&str, Kind); 5] = [
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
     ("VirtualService", Kind::VirtualService),
+    ("LocalWorkload", Kind::LocalWorkload),
 ];
+
+/// The group that the kind is of.
+pub(super) fn group_of(kind: Kind) -> &'static Group {
+    match kind {
+        Kind::DestinationRule | Kind::ServiceEntry | Kind::VirtualService | Kind::WorkloadEntry => {
+            &NETWORKING
+        }
+        Kind::LocalWorkload => &INTERNAL,
+    }
+}
 
 /// Istio's other kinds.
 const NOT_CARRIED_OUT: [&str; 12] = [
@@ -78,14 +113,14 @@ pub(super) enum Class {
     NotCarriedOut,
     /// No kind of Istio's, but near this name of one.
     Misspelt(&'static str),
-    /// In Istio's group, but no kind that is known.
+    /// In a group of Istio's or ours, but no kind that is known.
     Unknown,
     Foreign,
 }
 
 pub(super) fn classify(api_version: &str, kind: &str) -> Class {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    let is_istio = group.ends_with(".istio.io");
+    let is_istio = group.ends_with(".istio.io") || group == INTERNAL.name;
     if kind == "List"
         || kind
             .strip_suffix("List")
@@ -94,10 +129,10 @@ pub(super) fn classify(api_version: &str, kind: &str) -> Class {
         return Class::List;
     }
     // A group without Istio's name may have a kind of the same name; one that is missing or misspelt has not.
-    let is_meant = group.is_empty() || group.contains("istio");
+    let is_meant = group.is_empty() || group.contains("istio") || group.contains("shunt");
     if let Some(kind) = carried_out(kind) {
         return match () {
-            () if group == GROUP && VERSIONS.contains(&version) => Class::CarriedOut(kind),
+            () if group_of(kind).has(group, version) => Class::CarriedOut(kind),
             () if is_meant => Class::WrongVersion(kind),
             () => Class::Foreign,
         };
@@ -152,7 +187,7 @@ mod tests {
 
     #[test]
     fn every_version_of_a_kind_is_the_kind() {
-        for version in VERSIONS {
+        for version in NETWORKING.versions {
             let class = classify(&format!("networking.istio.io/{version}"), "ServiceEntry");
             assert_eq!(class, Class::CarriedOut(Kind::ServiceEntry));
         }

@@ -6,6 +6,7 @@ mod schema;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::OutboundPolicy;
 use super::destination_rule::{Keepalive, LocalityLbSetting, TrafficPolicy};
 
 pub use read::read;
@@ -25,6 +26,7 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<String>,
     pub default_destination_rule_export_to: Vec<String>,
     pub root_namespace: String,
+    pub outbound: OutboundPolicy,
     /// Networks that name gateways.
     pub gateway_networks: BTreeSet<String>,
 }
@@ -41,6 +43,7 @@ impl Default for MeshConfig {
             default_virtual_service_export_to: vec!["*".to_owned()],
             default_destination_rule_export_to: vec!["*".to_owned()],
             root_namespace: "istio-system".to_owned(),
+            outbound: OutboundPolicy::AllowAny,
             gateway_networks: BTreeSet::new(),
         }
     }

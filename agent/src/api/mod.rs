@@ -12,9 +12,11 @@ mod findings;
 mod header;
 pub mod host;
 mod likely;
+pub mod local_workload;
 pub mod locality;
 pub mod mesh_config;
 pub mod object;
+mod outbound_policy;
 mod rules;
 mod schema;
 pub mod service_entry;
@@ -30,9 +32,11 @@ pub use destination_rule::{
     LocalityLbSetting, OutlierDetection, Subset, TlsMode, TrafficPolicy, Warmup,
 };
 pub use diagnostic::{Diagnostic, Severity};
+pub use local_workload::{CgroupPattern, LocalWorkload};
 pub use locality::Locality;
 pub use mesh_config::MeshConfig;
 pub use object::{Kind, Meta, Object, ObjectId, Origin, Spec};
+pub use outbound_policy::OutboundPolicy;
 pub(crate) use schema::duration;
 pub use service_entry::{Location, Protocol, Resolution, ServiceEntry, ServicePort};
 pub use virtual_service::VirtualService;

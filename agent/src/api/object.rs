@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::destination_rule::DestinationRule;
+use super::local_workload::LocalWorkload;
 use super::service_entry::ServiceEntry;
 use super::virtual_service::VirtualService;
 use super::workload_entry::WorkloadEntry;
@@ -13,6 +14,7 @@ use super::workload_entry::WorkloadEntry;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     DestinationRule,
+    LocalWorkload,
     ServiceEntry,
     VirtualService,
     WorkloadEntry,
@@ -22,6 +24,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DestinationRule => "DestinationRule",
+            Self::LocalWorkload => "LocalWorkload",
             Self::ServiceEntry => "ServiceEntry",
             Self::VirtualService => "VirtualService",
             Self::WorkloadEntry => "WorkloadEntry",
@@ -79,6 +82,7 @@ pub enum Spec {
     WorkloadEntry(WorkloadEntry),
     DestinationRule(DestinationRule),
     VirtualService(VirtualService),
+    LocalWorkload(LocalWorkload),
 }
 
 /// A valid object.

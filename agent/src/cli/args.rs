@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use ipnet::IpNet;
 
 use crate::api::Locality;
 use crate::observe::Target;
@@ -198,6 +199,33 @@ pub struct NodeArgs {
     /// The node's network; endpoints of another with gateways in the mesh config are out of reach [default: none]
     #[arg(long, env = "SHUNT_NETWORK", value_name = "NAME")]
     pub network: Option<String>,
+    /// Addresses that may be reached also where outboundTrafficPolicy is REGISTRY_ONLY, beside loopback, link-local addresses,
+    /// the node's own and its name servers; repeatable
+    #[arg(
+        long,
+        env = "SHUNT_INTERNAL_CIDR",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        value_parser = parse::cidr
+    )]
+    pub internal_cidr: Vec<IpNet>,
+    /// Whether what policies deny is denied, or let through and told of, to see what would be denied
+    #[arg(
+        long,
+        env = "SHUNT_POLICY_MODE",
+        value_name = "MODE",
+        value_enum,
+        default_value_t = PolicyMode::Enforce
+    )]
+    pub policy_mode: PolicyMode,
+}
+
+/// Of `--policy-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PolicyMode {
+    #[default]
+    Enforce,
+    Audit,
 }
 
 /// List what the agent holds

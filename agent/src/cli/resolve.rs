@@ -13,7 +13,7 @@ use crate::model::{Node, VipRanges};
 use crate::settings::{CloseRemoved, NameServerSettings, Settings};
 
 use super::args::{
-    AgentArgs, BpfDirArgs, Closing, DnsArgs, LimitArgs, NodeArgs, SocketArgs, Switch,
+    AgentArgs, BpfDirArgs, Closing, DnsArgs, LimitArgs, NodeArgs, PolicyMode, SocketArgs, Switch,
 };
 
 pub(super) use error::SettingsError;
@@ -123,6 +123,8 @@ pub(super) fn read_node(args: &NodeArgs) -> Node {
     Node {
         locality: args.locality.clone().unwrap_or_default(),
         network: args.network.clone().unwrap_or_default(),
+        internal: args.internal_cidr.clone(),
+        is_audited: args.policy_mode == PolicyMode::Audit,
     }
 }
 
@@ -237,6 +239,7 @@ mod tests {
         assert_eq!(settings.limits, Limits::default());
         assert_eq!(settings.mesh, MeshConfig::default());
         assert!(settings.node.locality.is_empty() && !settings.bpf_log);
+        assert!(settings.node.internal.is_empty() && !settings.node.is_audited);
     }
 
     #[test]
@@ -250,6 +253,8 @@ mod tests {
             "n",
             "--vip-range-v4",
             "10.9.8.7/16",
+            "--internal-cidr=10.0.0.0/8,fd00::1",
+            "--policy-mode=audit",
         ];
         let settings = resolve(&flags).unwrap();
         let expected = Limits {
@@ -259,6 +264,9 @@ mod tests {
         assert_eq!(settings.limits, expected);
         assert_eq!(settings.node.locality.to_string(), "r/z");
         assert_eq!(settings.node.network, "n");
+        let internal = ["10.0.0.0/8", "fd00::1/128"].map(|net| net.parse().unwrap());
+        assert_eq!(settings.node.internal, internal);
+        assert!(settings.node.is_audited);
         assert_eq!(settings.vip_ranges.v4.to_string(), "10.9.0.0/16");
     }
 

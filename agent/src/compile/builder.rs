@@ -8,7 +8,6 @@ use crate::model::{ServiceVitals, Snapshot};
 
 use super::catalog::Catalog;
 use super::classes::{Class, Classes};
-use super::clients::Outbound;
 use super::cluster::Supplies;
 use super::destinations::{Destinations, Part};
 use super::endpoints::Sources;
@@ -17,6 +16,7 @@ use super::frontends::{Claimant, Claims};
 use super::hosts::Host;
 use super::learned::Learners;
 use super::names::Names;
+use super::outbound;
 use super::policy::Policies;
 use super::probing::Unprobed;
 use super::program::{Service, ServiceKey};
@@ -124,7 +124,7 @@ impl<'h, 'a> Builder<'h, 'a> {
         learners.claim(&self.snapshot.learned, ranges, &mut claims);
         Behaviour {
             won: claims.settle(&self.claimants, diagnostics),
-            outbound: Outbound::AllowAny,
+            outbound: outbound::of(self.snapshot),
             names: view.names,
             learners,
         }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::api::{
-    DestinationRule, Meta, ObjectId, ServiceEntry, Spec, VirtualService, WorkloadEntry,
+    DestinationRule, LocalWorkload, Meta, ObjectId, ServiceEntry, Spec, VirtualService,
+    WorkloadEntry,
 };
 use crate::model::Snapshot;
 
@@ -32,6 +33,8 @@ pub(super) struct Catalog<'a> {
     pub(super) rules: Vec<(&'a Meta, &'a DestinationRule)>,
     /// Oldest first.
     pub(super) routes: Vec<(&'a Meta, &'a VirtualService)>,
+    /// Oldest first.
+    pub(super) locals: Vec<(&'a Meta, &'a LocalWorkload)>,
 }
 
 impl<'a> Catalog<'a> {
@@ -41,6 +44,7 @@ impl<'a> Catalog<'a> {
         let mut workloads = Workloads::default();
         let mut rules = Vec::new();
         let mut routes = Vec::new();
+        let mut locals = Vec::new();
         for object in &snapshot.objects {
             let meta = &object.meta;
             match &object.spec {
@@ -60,6 +64,7 @@ impl<'a> Catalog<'a> {
                 Spec::WorkloadEntry(spec) => workloads.add(meta, spec),
                 Spec::DestinationRule(spec) => rules.push((meta, spec)),
                 Spec::VirtualService(spec) => routes.push((meta, spec)),
+                Spec::LocalWorkload(spec) => locals.push((meta, spec)),
             }
         }
         Self {
@@ -67,11 +72,12 @@ impl<'a> Catalog<'a> {
             workloads,
             rules,
             routes,
+            locals,
         }
     }
 }
 
-/// Whether nobody at all may see the entry. All clients are of one scope, so what is exported anywhere is visible.
+/// Whether nobody at all may see the entry.
 fn is_hidden(entry: &ServiceEntry, snapshot: &Snapshot) -> bool {
     let export_to = if entry.export_to.is_empty() {
         &snapshot.mesh.default_service_export_to

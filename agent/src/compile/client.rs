@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use crate::api::Meta;
+
 /// The namespace of clients that no workload claims.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
@@ -21,6 +23,14 @@ impl<'a> Client<'a> {
         Self {
             namespace: DEFAULT_NAMESPACE,
             labels: &NO_LABELS,
+        }
+    }
+
+    /// Any process of the workload.
+    pub(super) fn of_workload(meta: &'a Meta) -> Self {
+        Self {
+            namespace: &meta.id.namespace,
+            labels: &meta.labels,
         }
     }
 

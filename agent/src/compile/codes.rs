@@ -38,3 +38,7 @@ pub const ROUTE_TO_NOWHERE: &str = "SH3018";
 pub const PROBE_INTERVAL: &str = "SH3019";
 /// No client of the node sees the host.
 pub const UNSEEN_HOST: &str = "SH3020";
+/// Two workloads name the same cgroup.
+pub const CGROUP_TAKEN: &str = "SH3021";
+/// No cgroup matches what a workload names.
+pub const NO_CGROUP: &str = "SH3022";

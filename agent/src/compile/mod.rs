@@ -16,11 +16,14 @@ mod learned;
 mod load;
 mod locality;
 mod names;
+mod outbound;
+mod placement;
 mod policy;
 mod prefixes;
 mod probing;
 pub mod program;
 pub mod report;
+mod residents;
 mod routed;
 mod routes;
 mod scopes;
@@ -39,6 +42,7 @@ pub use program::{
     Action, Compiled, Destination, Endpoint, Frontend, Program, RefuseReason, Service, ServiceKey,
 };
 pub use report::{Report, report};
+pub use residents::{Moved, Residents, settle};
 pub use spread::{Cluster, Policy};
 
 use std::collections::BTreeSet;
@@ -49,6 +53,7 @@ use crate::model::Snapshot;
 use builder::Builder;
 use catalog::Catalog;
 use classes::Classes;
+use client::Client;
 use endpoints::Sources;
 use hosts::Host;
 use scopes::{Behaviour, Scopes};
@@ -58,7 +63,9 @@ use views::Views;
 pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut diagnostics = Vec::new();
     let catalog = Catalog::new(snapshot);
-    let classes = Classes::divide(&catalog, &snapshot.mesh, std::iter::empty());
+    let locals = catalog.locals.iter();
+    let locals = locals.map(|(meta, _)| Client::of_workload(meta));
+    let classes = Classes::divide(&catalog, &snapshot.mesh, locals);
     diagnostics.extend(policy::shadowed(&catalog.rules));
     diagnostics.extend(classes.diagnostics.iter().cloned());
     let mut hosts = hosts::unite(&catalog.entries, &mut diagnostics);
@@ -90,6 +97,11 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let (claimants, found) = builder.finish();
     diagnostics.extend(found);
     let mut scopes = Scopes::new(classes.all.iter().zip(behaviours));
+    let of_workloads = classes.of_workloads.iter();
+    let of_workloads = of_workloads.map(|class| scopes.of_classes[*class]);
+    let residents = Residents::new(&snapshot.objects, of_workloads);
+    let settled = residents.settle(&snapshot.cgroups);
+    diagnostics.extend(settled.diagnostics);
     let (frontends, learned) = scopes.frontends(&claimants);
     // A route may lead to hosts that no client sees.
     let is_used = |place: usize| seen.contains(&place) || !catalog.routes.is_empty();
@@ -104,8 +116,10 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
             frontends: frontends.into_iter().collect(),
             vip_ranges: snapshot.vip_ranges,
             clients: Clients {
+                exempt: outbound::exempt(&scopes.all, snapshot),
                 scopes: scopes.all,
-                ..Clients::default()
+                cgroups: settled.cgroups,
+                levels: settled.levels,
             },
         },
         demand: Arc::new(demand),
@@ -113,6 +127,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         all_names: views.names.into(),
         learned: learned.into_iter().collect(),
         learners: Arc::new(scopes.learners),
+        residents,
         diagnostics: diagnostics.into(),
     }
 }

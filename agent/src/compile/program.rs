@@ -13,6 +13,7 @@ use crate::model::{ServiceVitals, VipRanges, Vital};
 use super::clients::Clients;
 use super::learned::Learners;
 use super::names::Names;
+use super::residents::Residents;
 use super::spread::Cluster;
 
 pub use crate::model::ServiceKey;
@@ -136,6 +137,7 @@ pub struct Compiled {
     pub learned: OrdSet<Frontend>,
     /// By scope.
     pub(super) learners: Arc<BTreeMap<u32, Learners>>,
+    pub residents: Residents,
     pub diagnostics: Arc<[Diagnostic]>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::{Decoded, MeshConfig};
 
 use super::health::{ServiceKey, ServiceVitals};
+use super::snapshot::Surroundings;
 
 /// Names one source of objects, such as a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,4 +65,7 @@ pub enum Fact {
         vitals: ServiceVitals,
     },
     Mesh(Box<MeshConfig>),
+    /// Cgroups by path, with their ids; `None` for those that are gone.
+    Cgroups(Vec<(Arc<str>, Option<u64>)>),
+    Surroundings(Surroundings),
 }

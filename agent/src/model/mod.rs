@@ -18,7 +18,7 @@ pub use fact::{Answer, Fact, FileFact, SourceId};
 pub use health::{ServiceKey, ServiceVitals, Vital, Vitals};
 pub use learned::LearnedLimits;
 pub use registry::Registry;
-pub use snapshot::{Node, Snapshot};
+pub use snapshot::{Node, Snapshot, Surroundings};
 pub use time::UnixTime;
 pub use vip::{VipRanges, VipTable, VipTableError, Vips};
 

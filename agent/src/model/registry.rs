@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use crate::api::{Diagnostic, MeshConfig, Object, ObjectId, Severity};
 
 use super::codes;
@@ -13,7 +15,7 @@ use super::file::HeldFile;
 use super::health::Vitals;
 use super::learned::{Expired, Learned};
 use super::recent::Told;
-use super::snapshot::{Node, Snapshot};
+use super::snapshot::{Node, Snapshot, Surroundings};
 use super::time::UnixTime;
 use super::vip::{self, VipRanges, VipTable};
 
@@ -39,6 +41,8 @@ pub struct Registry {
     unallocated: bool,
     /// The objects of all files in the order of a snapshot; `None` once a file changed.
     merged: Option<Vec<Arc<Object>>>,
+    cgroups: OrdMap<Arc<str>, u64>,
+    surroundings: Surroundings,
 }
 
 impl Registry {
@@ -85,6 +89,21 @@ impl Registry {
                     self.vitals.insert(service, Arc::new(vitals));
                 }
                 true
+            }
+            Fact::Cgroups(changes) => {
+                let before = self.cgroups.clone();
+                for (path, id) in changes {
+                    match id {
+                        Some(id) => self.cgroups.insert(path, id),
+                        None => self.cgroups.remove(&path),
+                    };
+                }
+                before != self.cgroups
+            }
+            Fact::Surroundings(surroundings) => {
+                let changed = self.surroundings != surroundings;
+                self.surroundings = surroundings;
+                changed
             }
             Fact::Mesh(mesh) => {
                 let changed = self.mesh != *mesh;
@@ -206,6 +225,8 @@ impl Registry {
             vips: self.vips.clone(),
             vip_ranges: self.ranges,
             vitals: self.vitals.clone(),
+            cgroups: self.cgroups.clone(),
+            surroundings: self.surroundings.clone(),
         }
     }
 

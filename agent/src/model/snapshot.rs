@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+use ipnet::IpNet;
+
 use crate::api::{Locality, MeshConfig, Object};
 
 use super::fact::Answer;
@@ -16,6 +19,19 @@ pub struct Node {
     pub locality: Locality,
     /// Empty: every endpoint is in reach.
     pub network: String,
+    /// What may be reached without being registered, also where only what is registered may be.
+    pub internal: Vec<IpNet>,
+    /// Policies deny nothing: what they would have denied is told.
+    pub is_audited: bool,
+}
+
+/// What is around the agent, as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The node's own.
+    pub addresses: BTreeSet<IpAddr>,
+    /// That are in use.
+    pub name_servers: BTreeSet<IpAddr>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,4 +50,7 @@ pub struct Snapshot {
     pub vips: VipTable,
     pub vip_ranges: VipRanges,
     pub vitals: Vitals,
+    /// By path, which starts with `/` at the root of the hierarchy: the kernel's id of the cgroup.
+    pub cgroups: OrdMap<Arc<str>, u64>,
+    pub surroundings: Surroundings,
 }

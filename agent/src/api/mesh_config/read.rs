@@ -12,6 +12,7 @@ use super::super::diagnostic::{Diagnostic, Severity};
 use super::super::document::{self, Document};
 use super::super::findings::Findings;
 use super::super::host::is_dns_label;
+use super::super::outbound_policy;
 use super::super::rules::{self, Exports};
 use super::super::schema;
 use super::super::tree::{Cursor, Node, Path, Spot, Value};
@@ -232,6 +233,9 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
         mesh.dns_refresh_rate = rate;
     }
     read_connections(config, mesh, findings);
+    if let Some(policy) = outbound_policy::read(config) {
+        mesh.outbound = policy;
+    }
     let root = config.text("rootNamespace");
     if is_dns_label(root) {
         root.clone_into(&mut mesh.root_namespace);

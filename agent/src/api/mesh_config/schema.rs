@@ -3,6 +3,7 @@
 use super::super::destination_rule::{
     CONNECTION_POOL, LOCALITY_SETTING, OUTLIER_DETECTION, TCP_KEEPALIVE,
 };
+use super::super::outbound_policy;
 use super::super::schema::{Field, Message, Type, field, ignored};
 
 /// A field that is known but has no effect here.
@@ -18,6 +19,10 @@ pub(super) static MESH_CONFIG: Message = Message {
         field("defaultDestinationRuleExportTo", Type::List(&Type::Text)),
         field("defaultVirtualServiceExportTo", Type::List(&Type::Text)),
         field("rootNamespace", Type::Text),
+        field(
+            "outboundTrafficPolicy",
+            Type::Message(&outbound_policy::OF_MESH),
+        ),
         field("connectTimeout", Type::Duration),
         field("tcpKeepalive", Type::Message(&TCP_KEEPALIVE)),
         field(
@@ -51,7 +56,6 @@ pub(super) static MESH_CONFIG: Message = Message {
         unused("ingressService"),
         unused("meshMTLS"),
         unused("outboundClusterStatName"),
-        unused("outboundTrafficPolicy"),
         unused("pathNormalization"),
         unused("protocolDetectionTimeout"),
         unused("proxyHttpPort"),

@@ -248,7 +248,7 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         cgroups: vec![cgroup.to_owned()],
         node: Node {
             locality: Locality::parse(scene::LOCALITY),
-            network: String::new(),
+            ..Node::default()
         },
         resolvers: vec![resolver],
         state_dir: PathBuf::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
+use ipnet::IpNet;
 
 use crate::api::Locality;
 use crate::observe::explain::MAX_DRAWS;
@@ -54,6 +55,12 @@ pub(super) fn locality(text: &str) -> Result<Locality, String> {
     } else {
         Err("a locality is region, region/zone or region/zone/subzone, such as eu-west-1/eu-west-1a".to_owned())
     }
+}
+
+pub(super) fn cidr(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let net = text.parse().or_else(|_| address());
+    net.map_err(|_| "write an address or a CIDR, such as 10.0.0.0/8".to_owned())
 }
 
 pub(super) fn resolver(text: &str) -> Result<SocketAddr, String> {

@@ -34,6 +34,7 @@ fn node(locality: &str) -> Node {
     Node {
         locality: Locality::parse(locality),
         network: String::new(),
+        ..Node::default()
     }
 }
 
@@ -176,6 +177,7 @@ fn endpoints_of_another_network_come_last_but_in_order() {
     let client = Node {
         locality: Locality::parse("r1/z1"),
         network: "n1".to_owned(),
+        ..Node::default()
     };
     let sites = [
         site("r2/z1", 1).network("n2"),
@@ -383,7 +385,7 @@ proptest! {
         localities in proptest::collection::vec(locality(), 1..12),
     ) {
         let sites: Vec<Site> = localities.iter().map(|l| site(&l.to_string(), 1)).collect();
-        let client = Node { locality: client, network: String::new() };
+        let client = Node { locality: client, ..Node::default() };
         let found = priorities(&sites, |_| {}, &client);
         let distinct: BTreeSet<u32> = found.iter().copied().collect();
         prop_assert_eq!(distinct.len(), *distinct.last().unwrap() as usize + 1);

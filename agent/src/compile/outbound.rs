@@ -1,0 +1,54 @@
+//! What becomes of connects to what nothing claims, and what is exempt from that.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use crate::api::OutboundPolicy;
+use crate::model::Snapshot;
+
+use super::clients::{Exemption, Outbound, Scope};
+use super::destinations::canonical;
+
+/// For clients for which nothing else is said than for all.
+pub(super) fn of(snapshot: &Snapshot) -> Outbound {
+    match snapshot.mesh.outbound {
+        OutboundPolicy::AllowAny => Outbound::AllowAny,
+        OutboundPolicy::RegistryOnly if snapshot.node.is_audited => Outbound::Audited,
+        OutboundPolicy::RegistryOnly => Outbound::RegistryOnly,
+    }
+}
+
+/// What clients reach though nothing claims it: the node itself, its name servers and what is internal. Nothing, where all
+/// reach everything.
+pub(super) fn exempt(
+    scopes: &BTreeMap<u32, Scope>,
+    snapshot: &Snapshot,
+) -> BTreeMap<IpNet, Exemption> {
+    let mut scopes = scopes.values();
+    if scopes.all(|scope| scope.outbound == Outbound::AllowAny) {
+        return BTreeMap::new();
+    }
+    let surroundings = &snapshot.surroundings;
+    let net = |address| canonical(IpNet::from(address));
+    let servers = surroundings.name_servers.iter().copied().map(net);
+    let servers = servers.map(|net| (net, Exemption::NameServer));
+    let own = surroundings.addresses.iter().copied().map(net);
+    let internal = snapshot.node.internal.iter();
+    let internal = internal.map(|net| canonical(net.trunc()));
+    let whole = own.chain(internal).map(|net| (net, Exemption::Destination));
+    // What is exempt on every port is so on that of name servers.
+    let mut all: BTreeMap<IpNet, Exemption> = servers.chain(whole).collect();
+    let wide: Vec<IpNet> = all
+        .iter()
+        .filter(|(_, exemption)| **exemption == Exemption::Destination)
+        .map(|(net, _)| *net)
+        .collect();
+    // The kernel asks for the longest prefix alone.
+    for (net, exemption) in &mut all {
+        if wide.iter().any(|wide| wide.contains(net)) {
+            *exemption = Exemption::Destination;
+        }
+    }
+    all
+}
