@@ -13,6 +13,18 @@ pub enum Denied {
     Policy,
 }
 
+impl Denied {
+    /// As [`Denial::code`] has it.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::NotRegistered => NOT_REGISTERED,
+            Self::Audited => AUDITED,
+            Self::Policy => POLICY,
+        }
+    }
+}
+
 const NOT_REGISTERED: u8 = 1;
 const AUDITED: u8 = 2;
 const POLICY: u8 = 3;
@@ -36,8 +48,9 @@ pub struct Denial {
     pub port: Port,
     /// [`super::TCP`] or [`super::UDP`], or another of IP.
     pub protocol: u8,
-    denied: u8,
-    reserved: u32,
+    /// Why; see [`Denial::denied`].
+    pub code: u8,
+    pub reserved: u32,
 }
 
 /// Bytes of a record.
@@ -47,21 +60,9 @@ pub const DENIAL_SIZE: usize = size_of::<Denial>();
 pub const DENIAL_BYTES: u32 = 1 << 16;
 
 impl Denial {
-    #[must_use]
-    pub const fn because(self, denied: Denied) -> Self {
-        Self {
-            denied: match denied {
-                Denied::NotRegistered => NOT_REGISTERED,
-                Denied::Audited => AUDITED,
-                Denied::Policy => POLICY,
-            },
-            ..self
-        }
-    }
-
     /// `None` for what no program has written.
     pub const fn denied(&self) -> Option<Denied> {
-        match self.denied {
+        match self.code {
             NOT_REGISTERED => Some(Denied::NotRegistered),
             AUDITED => Some(Denied::Audited),
             POLICY => Some(Denied::Policy),
@@ -75,7 +76,7 @@ impl Denial {
         let [cgroup, high, low, service, scope, rest] = *words;
         let [s0, s1, s2, s3, e0, e1, e2, e3] = service;
         let [c0, c1, c2, c3, p0, p1, p2, p3] = scope;
-        let [port0, port1, protocol, denied, ..] = rest;
+        let [port0, port1, protocol, code, ..] = rest;
         Self {
             cgroup: u64::from_ne_bytes(cgroup),
             address: Address([u64::from_ne_bytes(high), u64::from_ne_bytes(low)]),
@@ -85,7 +86,7 @@ impl Denial {
             process: u32::from_ne_bytes([p0, p1, p2, p3]),
             port: Port::from_word(u16::from_ne_bytes([port0, port1])),
             protocol,
-            denied,
+            code,
             reserved: 0,
         }
     }
