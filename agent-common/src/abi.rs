@@ -5,7 +5,9 @@
 
 mod address;
 mod capture;
+mod client;
 mod counter;
+mod denial;
 mod event;
 mod flow;
 mod frontend;
@@ -13,7 +15,9 @@ mod group;
 
 pub use address::{Address, Port, Range};
 pub use capture::{CAPTURE_WORDS, Capture, LISTENERS, NAME_PORT, NameServer};
+pub use client::{ClientWord, Exemption, LEVELS, Outbound};
 pub use counter::{Counter, TOTALS, Total};
+pub use denial::{DENIAL_BYTES, DENIAL_SIZE, Denial, Denied};
 pub use event::{EVENT_BYTES, Event};
 pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue, TIMED};
 pub use frontend::{FrontendKey, FrontendWord};
@@ -23,12 +27,16 @@ pub use group::{
 };
 
 /// Names the layout of everything in this module; part of the pin directory, so that two layouts never meet.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;
 /// `IPPROTO_UDP`.
 pub const UDP: u8 = 17;
+/// `IPPROTO_ICMP`.
+pub const ICMP: u8 = 1;
+/// `IPPROTO_ICMPV6`.
+pub const ICMPV6: u8 = 58;
 
 /// The scope of clients that no workload claims.
 pub const DEFAULT_SCOPE: u32 = 0;
@@ -49,7 +57,12 @@ pub struct Config {
     pub has_prefixes: u32,
     /// Whether connections are followed, so that what was set for the connect alone can be taken back.
     pub is_following: u32,
-    pub reserved: [u32; 4],
+    /// How deep in the hierarchy the cgroups of workloads are, the deepest first; 0 for none. Where there is none at all, every
+    /// client is the default one.
+    pub levels: [u8; LEVELS],
+    pub reserved: u32,
+    /// The client that no workload claims.
+    pub client: ClientWord,
     /// Where automatic VIPs are taken from: an address in it that no service declares is refused.
     pub vip_v4: Range,
     pub vip_v6: Range,
@@ -62,5 +75,6 @@ const _: () = assert!(size_of::<Cell>() == 32 && size_of::<Flow>() == 64);
 const _: () = assert!(size_of::<Config>() == 96 && size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<PairKey>() == 32 && size_of::<PairValue>() == 24);
 const _: () = assert!(size_of::<Event>() == 16);
+const _: () = assert!(size_of::<ClientWord>() == 8 && size_of::<Denial>() == 48);
 const _: () = assert!(size_of::<EndpointState>() == 32 && size_of::<Extra>() == 32);
 const _: () = assert!(size_of::<Capture>() == 8 * CAPTURE_WORDS && size_of::<NameServer>() == 24);

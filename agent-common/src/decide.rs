@@ -2,8 +2,8 @@
 //! tests and `shunt explain` all run this code and no other.
 
 use crate::abi::{
-    Action, Address, Cell, Config, Extra, FrontendKey, FrontendWord, GroupHeader, NAME_PORT, Port,
-    Slot, TCP, UDP,
+    Action, Address, Cell, Config, Exemption, Extra, FrontendKey, FrontendWord, GroupHeader, ICMP,
+    ICMPV6, NAME_PORT, Outbound, Port, Slot, TCP, UDP, UNCOUNTED,
 };
 use crate::pick;
 
@@ -14,6 +14,8 @@ pub trait Tables {
     fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord>;
     /// The id of the longest CIDR of PREFIXES that holds `address`.
     fn prefix(&self, address: Address) -> Option<u32>;
+    /// What the longest CIDR of EXEMPT that holds `address` says. Asked for only where a connect would else be denied.
+    fn exemption(&self, address: Address) -> Option<Exemption>;
     fn cell(&self, cell: u32) -> Option<&Cell>;
     /// Records that count as open at an endpoint or a service: an element of ENDPOINTS.
     fn open(&self, index: u32) -> u32;
@@ -107,7 +109,12 @@ pub struct Connect {
     pub port: Port,
     /// [`crate::abi::TCP`] or [`crate::abi::UDP`].
     pub protocol: u8,
+    /// Who asks: clients of one scope have the same frontends.
     pub scope: u32,
+    /// Clients of the same number are told the same of names.
+    pub names: u16,
+    /// What becomes of it where nothing claims the destination.
+    pub outbound: Outbound,
 }
 
 /// Why a connect is failed.
@@ -123,6 +130,10 @@ pub enum Reason {
     Overflow,
     /// The tables changed twice under the reader: EHOSTUNREACH, and the next try succeeds.
     Torn,
+    /// Nothing claims the destination, and the client may reach only what is registered: EPERM.
+    NotRegistered,
+    /// Policies deny the service, or the endpoint that was picked: EPERM.
+    Policy,
 }
 
 /// What becomes of a connect.
@@ -130,6 +141,8 @@ pub enum Reason {
 pub enum Verdict {
     /// Not ours.
     Pass,
+    /// Not ours, and told of: who may reach only what is registered would be denied it.
+    PassUnregistered,
     /// Ours, and it keeps its address (resolution NONE).
     Original {
         service: u32,
@@ -148,9 +161,11 @@ pub enum Verdict {
     },
     /// A query to a name server, which goes to a listener of the agent.
     Ask { address: Address, port: Port },
-    /// Failed; `service` is `None` where no service claims the destination.
+    /// Failed; `service` is `None` where no service claims the destination. `endpoint` is the one that policies deny, or
+    /// [`UNCOUNTED`].
     Deny {
         service: Option<u32>,
+        endpoint: u32,
         reason: Reason,
     },
 }
@@ -170,22 +185,52 @@ pub fn decide(tables: &impl Tables, connect: &Connect, client: &mut impl Client)
     };
     match found {
         Found::Group(group, header) => balance(tables, connect, group, header, client),
-        Found::Torn => Verdict::Deny {
-            service: None,
-            reason: Reason::Torn,
-        },
-        Found::Nothing if is_undeclared(tables, connect) => Verdict::Deny {
-            service: None,
-            reason: Reason::PortNotDeclared,
-        },
-        Found::Nothing if connect.port == NAME_PORT && matches!(connect.protocol, TCP | UDP) => {
-            match tables.name_server(connect) {
-                Some((address, port)) => Verdict::Ask { address, port },
-                None => Verdict::Pass,
-            }
-        }
-        Found::Nothing => Verdict::Pass,
+        Found::Torn => deny(Reason::Torn),
+        Found::Nothing if is_undeclared(tables, connect) => deny(Reason::PortNotDeclared),
+        Found::Nothing => pass(tables, connect),
     }
+}
+
+#[inline(always)]
+const fn deny(reason: Reason) -> Verdict {
+    Verdict::Deny {
+        service: None,
+        endpoint: UNCOUNTED,
+        reason,
+    }
+}
+
+/// Nothing claims the destination.
+#[inline(always)]
+fn pass(tables: &impl Tables, connect: &Connect) -> Verdict {
+    if connect.port == NAME_PORT
+        && matches!(connect.protocol, TCP | UDP)
+        && let Some((address, port)) = tables.name_server(connect)
+    {
+        return Verdict::Ask { address, port };
+    }
+    if connect.outbound == Outbound::AllowAny || is_exempt(tables, connect) {
+        return Verdict::Pass;
+    }
+    if connect.outbound == Outbound::Audited {
+        Verdict::PassUnregistered
+    } else {
+        deny(Reason::NotRegistered)
+    }
+}
+
+/// Whether the destination may be reached though nothing claims it: what stays on the link, what is no destination but a
+/// question about routes, and what tells of errors on the way.
+#[inline(always)]
+fn is_exempt(tables: &impl Tables, connect: &Connect) -> bool {
+    connect.address.is_of_link()
+        || connect.port == Port::new(0)
+        || matches!(connect.protocol, ICMP | ICMPV6)
+        || match tables.exemption(connect.address) {
+            Some(Exemption::Destination) => true,
+            Some(Exemption::NameServer) => connect.port == NAME_PORT,
+            None => false,
+        }
 }
 
 /// The destination is no exact frontend, but a CIDR may hold it. It does not hold what stands for no single host.
@@ -253,6 +298,7 @@ fn balance(
     let service = header.service();
     let deny = |reason| Verdict::Deny {
         service: Some(service),
+        endpoint: UNCOUNTED,
         reason,
     };
     let Some(action) = header.action() else {
@@ -262,6 +308,7 @@ fn balance(
         Action::Balance => table(tables, connect, group, header, client),
         Action::Original => Place::Header(group, header),
         Action::Refuse => return deny(Reason::Unsupported),
+        Action::Deny => return deny(Reason::Policy),
     };
     let (cell, header) = match place {
         Place::Header(cell, header) => (cell, header),
@@ -292,6 +339,11 @@ fn balance(
             port: slot.port(),
             slot: cell,
             extra: of_tcp,
+        },
+        Some((_, slot)) if slot.is_denied() => Verdict::Deny {
+            service: Some(service),
+            endpoint: slot.endpoint(),
+            reason: Reason::Policy,
         },
         Some(_) => deny(Reason::NoEndpoint),
         None => deny(Reason::Torn),

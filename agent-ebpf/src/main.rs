@@ -9,7 +9,9 @@
     reason = "the BPF target has compare-and-swap, but core's atomics do not offer it there"
 )]
 
+mod clients;
 mod connect;
+mod denials;
 mod flows;
 mod holder;
 mod maps;

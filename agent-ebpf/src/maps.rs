@@ -7,8 +7,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
 use agent_common::abi::{
-    Address, Capture, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord,
-    LISTENERS, NameServer, PairKey, PairValue, Port, TOTALS, Total,
+    Address, Capture, Cell, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
+    FrontendWord, LISTENERS, NameServer, PairKey, PairValue, Port, TOTALS, Total,
 };
 use agent_common::{Connect, Tables};
 use aya_ebpf::Global;
@@ -34,6 +34,9 @@ static FRONTENDS: HashMap<FrontendKey, FrontendWord, 1, { NO_PREALLOC | READ_ONL
 
 #[btf_map]
 static PREFIXES: LpmTrie<[u32; 4], u32, 1, { NO_PREALLOC | READ_ONLY }> = LpmTrie::new();
+
+#[btf_map]
+static EXEMPT: LpmTrie<[u32; 4], u32, 1, { NO_PREALLOC | READ_ONLY }> = LpmTrie::new();
 
 #[btf_map]
 static ARENA: Array<Cell, 1, MMAPABLE> = Array::new();
@@ -248,8 +251,8 @@ pub fn count_connect(index: u32) {
 }
 
 #[inline(always)]
-pub fn count_denied(service: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(service) {
+pub fn count_denied(index: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
         // SAFETY: this CPU's own element.
         unsafe { (*counter).denied += 1 };
     }
@@ -290,6 +293,12 @@ impl Tables for Live<'_> {
     #[inline(always)]
     fn prefix(&self, address: Address) -> Option<u32> {
         PREFIXES.get(&Key::new(128, address.words())).copied()
+    }
+
+    #[inline(always)]
+    fn exemption(&self, address: Address) -> Option<Exemption> {
+        let value = EXEMPT.get(&Key::new(128, address.words())).copied()?;
+        Exemption::from_value(value)
     }
 
     #[inline(always)]

@@ -32,7 +32,7 @@ pub fn listener(socket: &SockAddr<'_>, asked: &Connect) -> Option<At> {
         return None;
     }
     let address = capture.address_for(asked.address, asked.port)?;
-    let server = NameServer::new(asked.address, asked.scope);
+    let server = NameServer::new(asked.address, u32::from(asked.names));
     let claimed = find(&server);
     // The listeners come and go together: the first tells whether there are any, before one is claimed.
     let port = capture.port(claimed.unwrap_or(FIRST))?;

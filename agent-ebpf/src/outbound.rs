@@ -1,10 +1,12 @@
 //! Where a socket is sent, by connecting or by a datagram: decides, and carries the verdict out.
 
-use agent_common::abi::{Address, COUNTED, DEFAULT_SCOPE, Extra, Flow, Port, Total, UNCOUNTED};
+use agent_common::abi::{Address, COUNTED, Denied, Extra, Flow, Port, Total, UNCOUNTED};
 use agent_common::{Client, Connect, Reason, Tables, Verdict, decide};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval};
 use core::hint::black_box;
 
+use crate::clients;
+use crate::denials;
 use crate::flows::Recorded;
 use crate::maps::{self, Live};
 use crate::sockaddr::SockAddr;
@@ -12,6 +14,7 @@ use crate::sockaddr::SockAddr;
 const ALLOW: i32 = 1;
 const DENY: i32 = 0;
 
+const EPERM: i32 = 1;
 const ECONNREFUSED: i32 = 111;
 const EHOSTUNREACH: i32 = 113;
 
@@ -37,12 +40,15 @@ pub trait Way: Client {
 
 #[inline(always)]
 pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
+    let client = clients::current();
     let asked = Connect {
         family: socket.family,
         address: socket.address(),
         port: socket.port(),
         protocol: socket.protocol() as u8,
-        scope: DEFAULT_SCOPE,
+        scope: client.scope(),
+        names: client.names(),
+        outbound: client.outbound(),
     };
     let live = Live { socket };
     // Kept in memory: in registers the compiler computes with fields that only some of the verdicts have, ahead of the
@@ -52,7 +58,17 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
     // frame, verifiers before Linux 6.8 lose track of what depends on it, and remove branches that are taken.
     black_box(&mut verdict);
     way.show(&asked, &verdict);
-    if verdict == Verdict::Pass || is_own() {
+    let passes = match verdict {
+        Verdict::Pass => true,
+        _ if is_own() => true,
+        Verdict::PassUnregistered => {
+            maps::count_total(Total::NotRegisteredAudited);
+            denials::tell(&asked, UNCOUNTED, UNCOUNTED, Denied::Audited);
+            true
+        }
+        _ => false,
+    };
+    if passes {
         way.forget();
         return ALLOW;
     }
@@ -65,12 +81,20 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
         ..Flow::default()
     };
     let wanted = match verdict {
-        Verdict::Pass => return ALLOW,
-        Verdict::Deny { service, reason } => {
-            if let Some(service) = service {
-                maps::count_denied(service);
-            }
-            return deny(reason);
+        Verdict::Pass | Verdict::PassUnregistered => return ALLOW,
+        Verdict::Deny {
+            service,
+            endpoint,
+            reason,
+        } => {
+            let service = match service {
+                Some(service) => {
+                    maps::count_denied(service);
+                    service
+                }
+                None => UNCOUNTED,
+            };
+            return deny(&asked, service, endpoint, reason);
         }
         Verdict::Original {
             service,
@@ -129,7 +153,7 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
 
 /// Fails the connect. Before Linux 6.1 the client sees EPERM, whatever the reason.
 #[inline(always)]
-fn deny(reason: Reason) -> i32 {
+fn deny(asked: &Connect, service: u32, endpoint: u32, reason: Reason) -> i32 {
     let errno = match reason {
         Reason::PortNotDeclared => {
             maps::count_total(Total::PortNotDeclared);
@@ -144,6 +168,18 @@ fn deny(reason: Reason) -> i32 {
             ECONNREFUSED
         }
         Reason::NoEndpoint | Reason::Unsupported => EHOSTUNREACH,
+        Reason::NotRegistered => {
+            maps::count_total(Total::NotRegistered);
+            denials::tell(asked, UNCOUNTED, UNCOUNTED, Denied::NotRegistered);
+            EPERM
+        }
+        Reason::Policy => {
+            if endpoint != UNCOUNTED {
+                maps::count_denied(endpoint);
+            }
+            denials::tell(asked, service, endpoint, Denied::Policy);
+            EPERM
+        }
     };
     if maps::can_set_errno() {
         // SAFETY: a helper without preconditions.

@@ -16,6 +16,10 @@ pub fn trace(ctx: &SockAddrContext, asked: &Connect, verdict: &Verdict) {
     let (from, from_port) = (asked.address.octets(), asked.port.get());
     match *verdict {
         Verdict::Pass => debug!(ctx, "{:i} port {}: pass", from, from_port),
+        Verdict::PassUnregistered => debug!(
+            ctx,
+            "{:i} port {}: pass, though not registered", from, from_port
+        ),
         Verdict::Original { service, port, .. } => debug!(
             ctx,
             "{:i} port {}: service {} keeps the address, port {}",
@@ -50,12 +54,17 @@ pub fn trace(ctx: &SockAddrContext, asked: &Connect, verdict: &Verdict) {
             address.octets(),
             port.get()
         ),
-        Verdict::Deny { service, reason } => debug!(
+        Verdict::Deny {
+            service,
+            endpoint,
+            reason,
+        } => debug!(
             ctx,
-            "{:i} port {}: deny, service {}, reason {}",
+            "{:i} port {}: deny, service {}, endpoint {}, reason {}",
             from,
             from_port,
             service.unwrap_or(u32::MAX),
+            endpoint,
             reason as u8
         ),
     }

@@ -230,6 +230,8 @@ pub fn limits() -> Limits {
         endpoints: 4096,
         flows: 32_768,
         replies: 1_024,
+        cgroups: 64,
+        exempt: 16,
     }
 }
 

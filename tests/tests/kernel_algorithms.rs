@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use agent::api::{Algorithm, HashTable};
 use agent::compile::{Policy, Program};
 use agent::dataplane::{LoadOptions, abi_address};
-use agent_common::abi::{DEFAULT_SCOPE, Port, UDP};
+use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, UDP};
 use agent_common::{Client as Numbers, Connect, Family, Verdict, decide, source};
 use anyhow::Result;
 use tests::cgroup::TemporaryCgroup;
@@ -133,6 +133,8 @@ fn expected(lab: &Lab, source: u32) -> IpAddr {
         port: Port::new(at(VIP).port()),
         protocol: UDP,
         scope: DEFAULT_SCOPE,
+        names: 0,
+        outbound: Outbound::AllowAny,
     };
     match decide(lab.dataplane.tables(), &connect, &mut Source(source)) {
         Verdict::Rewrite { address, .. } => IpAddr::from(address.octets()).to_canonical(),

@@ -11,7 +11,7 @@ use agent::compile::{
     Action, Destination, Endpoint, Frontend, Policy, Program, RefuseReason, Service,
 };
 use agent::dataplane::{MemoryDataplane, abi_address};
-use agent_common::abi::{Address, DEFAULT_SCOPE, Port, TCP, UDP};
+use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP, UDP};
 use agent_common::{Client, Connect, Family, Reason, Tables, Verdict, decide, source};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -68,6 +68,8 @@ fn frontend() -> impl Strategy<Value = Frontend> {
             port,
             transport,
             scope: DEFAULT_SCOPE,
+            names: 0,
+            outbound: Outbound::AllowAny,
         })
 }
 

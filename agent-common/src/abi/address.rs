@@ -85,6 +85,22 @@ impl Address {
         }
         high >> 54 == 0xfe80 >> 6 || high >> 56 == 0xff || high | low == 0
     }
+
+    /// Whether nothing beyond the link is meant: loopback, the unspecified address, link-local ones (`169.254.0.0/16`,
+    /// `fe80::/10`), multicast that no router passes on (`224.0.0.0/24`, `ff01::/16`, `ff02::/16`), and broadcast.
+    pub const fn is_of_link(self) -> bool {
+        let [high, low] = [u64::from_be(self.0[0]), u64::from_be(self.0[1])];
+        if self.is_v4() {
+            let v4 = low as u32;
+            return v4 >> 24 == 127
+                || v4 >> 16 == 0xa9fe
+                || v4 >> 8 == 0xe0_0000
+                || v4 == 0
+                || v4 == u32::MAX;
+        }
+        let first = high >> 48;
+        (high == 0 && low <= 1) || first >> 6 == 0xfe80 >> 6 || first == 0xff01 || first == 0xff02
+    }
 }
 
 impl Ord for Address {
@@ -230,6 +246,41 @@ mod tests {
             "::ffff:240.240.0.1",
         ] {
             assert!(!v6(other).is_relative(), "{other}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_the_link_are_told_apart() {
+        let of_link = |text: &str| {
+            let address: Ipv6Addr = text.parse().expect("a valid address");
+            Address::from_octets(address.octets()).is_of_link()
+        };
+        for address in [
+            "::",
+            "::1",
+            "fe80::1",
+            "febf::1",
+            "ff01::1",
+            "ff02::fb",
+            "::ffff:0.0.0.0",
+            "::ffff:127.0.0.53",
+            "::ffff:169.254.169.254",
+            "::ffff:224.0.0.251",
+            "::ffff:255.255.255.255",
+        ] {
+            assert!(of_link(address), "{address}");
+        }
+        for address in [
+            "::2",
+            "fec0::1",
+            "ff05::1",
+            "2001:db8::1",
+            "::ffff:126.0.0.1",
+            "::ffff:169.253.0.1",
+            "::ffff:224.0.1.1",
+            "::ffff:239.1.2.3",
+        ] {
+            assert!(!of_link(address), "{address}");
         }
     }
 

@@ -88,20 +88,22 @@ impl Capture {
     }
 }
 
-/// Value of `NAME_SERVERS`, whose keys are the numbers of listeners from 1 on: the name server that clients of a scope ask.
+/// Value of `NAME_SERVERS`, whose keys are the numbers of listeners from 1 on: the name server that clients ask who are
+/// told the same of names.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameServer {
     pub address: Address,
-    pub scope: u32,
+    /// [`super::ClientWord::names`] of those clients.
+    pub names: u32,
     reserved: u32,
 }
 
 impl NameServer {
-    pub const fn new(address: Address, scope: u32) -> Self {
+    pub const fn new(address: Address, names: u32) -> Self {
         Self {
             address,
-            scope,
+            names,
             reserved: 0,
         }
     }

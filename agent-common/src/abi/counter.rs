@@ -7,7 +7,7 @@ pub struct Counter {
     /// Connects sent on: to this endpoint, or past this service to their original address. An unconnected socket counts
     /// once for each endpoint that it is given, and with each datagram where the service keeps addresses.
     pub connects: u64,
-    /// Connects that were failed on purpose (services only).
+    /// Connects that were failed on purpose. Of an endpoint: because policies deny it.
     pub denied: u64,
 }
 
@@ -30,7 +30,13 @@ pub enum Total {
     Overflow = 5,
     /// Events that found no room: what they tell of is in ENDPOINTS.
     EventsLost = 6,
+    /// Connects to what nothing claims, of clients that may reach only what is registered.
+    NotRegistered = 7,
+    /// The same of clients that are let pass.
+    NotRegisteredAudited = 8,
+    /// Denials that found no room in DENIALS; all the same they are counted.
+    DenialsLost = 9,
 }
 
 /// Elements of TOTALS.
-pub const TOTALS: u32 = 7;
+pub const TOTALS: u32 = 10;

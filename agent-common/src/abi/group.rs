@@ -11,11 +11,14 @@ pub enum Action {
     Original,
     /// Nothing can carry this out; connects fail closed.
     Refuse,
+    /// Policies deny it to these clients.
+    Deny,
 }
 
 const ACTION_BALANCE: u8 = 1;
 const ACTION_ORIGINAL: u8 = 2;
 const ACTION_REFUSE: u8 = 3;
+const ACTION_DENY: u8 = 4;
 
 /// How one of several slots is picked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +94,7 @@ impl GroupHeader {
                 Action::Balance => ACTION_BALANCE,
                 Action::Original => ACTION_ORIGINAL,
                 Action::Refuse => ACTION_REFUSE,
+                Action::Deny => ACTION_DENY,
             },
             algorithm: match shape.algorithm {
                 Algorithm::Random => 0,
@@ -117,6 +121,7 @@ impl GroupHeader {
             ACTION_BALANCE => Some(Action::Balance),
             ACTION_ORIGINAL => Some(Action::Original),
             ACTION_REFUSE => Some(Action::Refuse),
+            ACTION_DENY => Some(Action::Deny),
             _ => None,
         }
     }
@@ -195,7 +200,8 @@ pub struct Extra {
 /// Indexes in one cell of an index table.
 pub const INDEXES: u32 = 16;
 
-/// A run of slots that are an alias table. Slots are in the order of their address and port.
+/// A run of slots that are an alias table. Slots are in the order of their address and port, as they
+/// stand there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Cell of the first.
@@ -211,7 +217,8 @@ pub struct Table {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     address: Address,
-    /// 0 in the place of clusters that have no endpoint: a connect that draws it fails.
+    /// 0 where a connect that draws it fails: in the place of clusters that have no endpoint, whose address is 0 too, and of
+    /// endpoints that policies deny.
     port: Port,
     /// Share among those of the table, of which the largest is at most 65535.
     weight: u16,
@@ -277,9 +284,14 @@ impl Slot {
         self.weight
     }
 
-    /// Whether there is an endpoint at all.
+    /// Whether a connect can be sent there.
     pub fn is_served(&self) -> bool {
         self.port != Port::new(0)
+    }
+
+    /// Whether there is an endpoint, but one that policies deny.
+    pub fn is_denied(&self) -> bool {
+        !self.is_served() && self.address != Address::default()
     }
 }
 

@@ -96,6 +96,8 @@ impl Limits {
             endpoints: max_endpoints.unwrap_or(self.endpoints),
             flows,
             replies: max_replies.unwrap_or(self.replies),
+            cgroups: self.cgroups,
+            exempt: self.exempt,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses as the standard library has them, and as the kernel tables do.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use agent_common::abi::{Address, Range};
 use ipnet::IpNet;
@@ -28,6 +28,15 @@ pub(super) fn from_net(net: IpNet) -> (Address, u8) {
         IpNet::V6(_) => net.prefix_len(),
     };
     (from_ip(net.network()), bits)
+}
+
+/// Whether the CIDR is one of IPv6 that holds all v4-mapped addresses.
+pub(super) fn covers_mapped(net: IpNet) -> bool {
+    let (base, bits) = from_net(net);
+    let any_v4 = from_ip(Ipv4Addr::UNSPECIFIED.into());
+    matches!(net, IpNet::V6(_))
+        && bits <= MAPPED_BITS
+        && (bits == 0 || Range::new(base, bits).contains(any_v4))
 }
 
 pub(super) fn range(net: IpNet) -> Range {

@@ -1,5 +1,7 @@
 //! The engine: plans against what is live, carries the plan out on a store, and remembers what came of it.
 
+mod clients;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,8 +49,9 @@ pub struct Engine<S> {
     replaced: Vec<u32>,
 }
 
-/// What went wrong with one service.
-pub(super) type Failures = BTreeSet<(ServiceKey, Cause)>;
+/// What went wrong with one service; without one, with what is known of the clients.
+pub(super) type Failure = (Option<ServiceKey>, Cause);
+pub(super) type Failures = BTreeSet<Failure>;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
@@ -190,15 +193,18 @@ impl<S: Store> Engine<S> {
         failures.extend(
             refused
                 .into_iter()
-                .map(|(service, limit)| (service, Cause::Limit(limit))),
+                .map(|(service, limit)| (Some(service), Cause::Limit(limit))),
         );
         let mut done = 0;
         for step in steps {
             match self.execute(step) {
                 Ok(changes) => done += changes,
                 Err(Halt::Skip(failed)) => failures.extend(failed),
-                // Without a grace period nothing may be reused; the next update plans the releases again.
-                Err(Halt::Stop) => break,
+                // Nothing may be removed or reused; the next update plans that again.
+                Err(Halt::Stop(failed)) => {
+                    failures.extend(failed);
+                    break;
+                }
             }
         }
         done
@@ -233,8 +239,11 @@ impl<S: Store> Engine<S> {
             }
             Step::SetConfig(config) => {
                 self.store.set_config(&config);
+                let clients = |config: &Config| (config.levels, config.client);
+                self.live.is_settling |= clients(&config) != clients(&self.live.config);
                 self.live.config = config;
             }
+            Step::Client(step) => self.execute_client(step)?,
             Step::RemovePrefix { net, key } => {
                 if let Err(failure) = self.store.prefixes().remove(&key) {
                     return Err(self.failed_prefix(net, &failure));
@@ -250,9 +259,10 @@ impl<S: Store> Engine<S> {
             }
             Step::Grace => {
                 if let Err(error) = self.store.wait_for_readers() {
-                    tracing::warn!(%error, "no grace period: replaced groups keep their cells");
-                    return Err(Halt::Stop);
+                    tracing::warn!(%error, "no grace period: what was replaced stays");
+                    return Err(Halt::Stop(Vec::new()));
                 }
+                self.live.is_settling = false;
                 return Ok(0);
             }
             Step::ReleaseGroup(first) => {
@@ -339,7 +349,7 @@ impl<S: Store> Engine<S> {
             MapFailure::Full => Cause::Limit(Limit::Frontends),
             MapFailure::Io(error) => Cause::Refused(error.to_string()),
         };
-        Halt::Skip(vec![(service, cause)])
+        Halt::Skip(vec![(Some(service), cause)])
     }
 
     /// Every service that has a frontend in the CIDR is concerned.
@@ -352,14 +362,18 @@ impl<S: Store> Engine<S> {
             matches!(frontend.destination, Destination::Prefix(other) if other == net)
         });
         let services = of_net.map(|(_, group)| self.live.groups[group].service.clone());
-        Halt::Skip(services.map(|service| (service, cause.clone())).collect())
+        Halt::Skip(
+            services
+                .map(|service| (Some(service), cause.clone()))
+                .collect(),
+        )
     }
 }
 
 /// Why a step was not carried out.
 pub(super) enum Halt {
     /// It stays pending; the others go on.
-    Skip(Vec<(ServiceKey, Cause)>),
+    Skip(Vec<Failure>),
     /// What follows depends on it.
-    Stop,
+    Stop(Vec<Failure>),
 }

@@ -7,13 +7,16 @@ use crate::dataplane::Limits;
 use super::engine::{Cause, Failures};
 use super::plan::Limit;
 
-/// One finding for each service and cause, in the order of the services.
+/// One finding for each service and cause, in the order of the services; what is of none comes first.
 pub(super) fn describe(program: &Program, limits: &Limits, failures: &Failures) -> Vec<Diagnostic> {
     failures
         .iter()
         .filter_map(|(key, cause)| {
-            let service = program.services.get(key)?;
             let (severity, code, what, hint) = wording(cause, limits);
+            let Some(key) = key else {
+                return Some(of_clients(severity, code, what).hint(hint));
+            };
+            let service = program.services.get(key)?;
             let host = &key.host;
             let message = format!("{host} port {}: {what}", key.port);
             Some(
@@ -22,6 +25,22 @@ pub(super) fn describe(program: &Program, limits: &Limits, failures: &Failures) 
             )
         })
         .collect()
+}
+
+/// A finding that is about no object.
+fn of_clients(severity: Severity, code: &str, message: String) -> Diagnostic {
+    Diagnostic {
+        file: String::new(),
+        line: 0,
+        severity,
+        code: code.to_owned(),
+        message,
+        hint: String::new(),
+        kind: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+        field: String::new(),
+    }
 }
 
 fn wording(cause: &Cause, limits: &Limits) -> (Severity, &'static str, String, String) {
@@ -71,6 +90,24 @@ fn wording(cause: &Cause, limits: &Limits) -> (Severity, &'static str, String, S
                 limits.endpoints
             ),
             raise("the limit of endpoints"),
+        ),
+        Cause::Limit(Limit::Cgroups) => (
+            Severity::Error,
+            "SH4007",
+            format!(
+                "not every cgroup has its scope, and those without are taken for the default client: there is room for {}",
+                limits.cgroups
+            ),
+            raise("the limit of cgroups"),
+        ),
+        Cause::Limit(Limit::Exempt) => (
+            Severity::Error,
+            "SH4008",
+            format!(
+                "not all that is exempt from REGISTRY_ONLY can be reached: there is room for {} CIDRs",
+                limits.exempt
+            ),
+            raise("the limit of exemptions"),
         ),
         Cause::Refused(error) => (
             Severity::Error,

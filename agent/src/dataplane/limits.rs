@@ -19,6 +19,10 @@ pub struct Limits {
     pub flows: u32,
     /// Further destinations of unconnected sockets that talk to many; two for each, of about 110 bytes.
     pub replies: u32,
+    /// Cgroups whose clients are told apart; about 70 bytes each, allocated as used.
+    pub cgroups: u32,
+    /// CIDRs that may be reached though nothing claims them; about 60 bytes each, allocated as used.
+    pub exempt: u32,
 }
 
 impl Limits {
@@ -33,6 +37,8 @@ impl Limits {
             endpoints: 16_384,
             flows: 4_096,
             replies: 1_024,
+            cgroups: 1_024,
+            exempt: 256,
         }
     }
 }
@@ -54,6 +60,8 @@ impl Default for Limits {
             endpoints: 262_144,
             flows: 65_536,
             replies: 16_384,
+            cgroups: 65_536,
+            exempt: 4_096,
         }
     }
 }

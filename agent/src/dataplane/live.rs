@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agent_common::abi::Config;
+use agent_common::abi::{ClientWord, Config};
 use ipnet::IpNet;
 
 use crate::compile::{Frontend, Service, ServiceKey};
@@ -37,7 +37,12 @@ pub(super) struct Live {
     /// The group that each frontend points at.
     pub frontends: BTreeMap<Frontend, u32>,
     pub prefixes: BTreeMap<IpNet, u32>,
+    pub exempt: BTreeMap<IpNet, u32>,
+    /// Who is in each cgroup.
+    pub clients: BTreeMap<u64, ClientWord>,
     pub config: Config,
+    /// Whether readers may take clients for whom they were before the last change to any: what those had must stay.
+    pub is_settling: bool,
 }
 
 impl Live {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use agent_common::abi::{Address, Cell, Config, Counter, FrontendKey, FrontendWord, Port, Range};
+use agent_common::abi::{
+    Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Port, Range,
+};
 use agent_common::{Connect, Tables};
 
 use crate::dataplane::Limits;
@@ -65,6 +67,8 @@ impl<K: Ord + Copy, V: Copy> Map<K, V> for MemoryMap<K, V> {
 pub struct MemoryTables {
     pub frontends: MemoryMap<FrontendKey, FrontendWord>,
     pub prefixes: MemoryMap<PrefixKey, u32>,
+    pub exempt: MemoryMap<PrefixKey, u32>,
+    pub scopes: MemoryMap<u64, ClientWord>,
     cells: Vec<Cell>,
     config: Config,
     /// Records that count as open at an endpoint or a service, as a test has it.
@@ -78,12 +82,34 @@ impl MemoryTables {
         Self {
             frontends: MemoryMap::new(limits.frontends),
             prefixes: MemoryMap::new(limits.prefixes),
+            exempt: MemoryMap::new(limits.exempt),
+            scopes: MemoryMap::new(limits.cgroups),
             cells: Vec::new(),
             config: Config::default(),
             open: BTreeMap::new(),
             name_servers: BTreeMap::new(),
         }
     }
+
+    /// Who a process is, as the kernel programs tell: `cgroups` are its own and those around it, by their depth.
+    pub fn client(&self, cgroups: &[u64]) -> ClientWord {
+        let levels = self.config.levels.into_iter().filter(|&level| level != 0);
+        let around = levels.filter_map(|level| cgroups.get(usize::from(level)));
+        let mut looked_up = cgroups.last().into_iter().chain(around);
+        let known = looked_up.find_map(|cgroup| self.scopes.get(cgroup));
+        match known {
+            Some(client) if self.config.levels[0] != 0 => client,
+            _ => self.config.client,
+        }
+    }
+}
+
+/// The value of the longest CIDR that holds the address.
+fn longest(map: &MemoryMap<PrefixKey, u32>, address: Address) -> Option<u32> {
+    map.iter()
+        .filter(|(key, _)| key.bits == 0 || Range::new(key.base, key.bits).contains(address))
+        .max_by_key(|(key, _)| key.bits)
+        .map(|(_, &value)| value)
 }
 
 impl Tables for MemoryTables {
@@ -96,11 +122,11 @@ impl Tables for MemoryTables {
     }
 
     fn prefix(&self, address: Address) -> Option<u32> {
-        self.prefixes
-            .iter()
-            .filter(|(key, _)| key.bits == 0 || Range::new(key.base, key.bits).contains(address))
-            .max_by_key(|(key, _)| key.bits)
-            .map(|(_, &id)| id)
+        longest(&self.prefixes, address)
+    }
+
+    fn exemption(&self, address: Address) -> Option<Exemption> {
+        Exemption::from_value(longest(&self.exempt, address)?)
     }
 
     fn cell(&self, cell: u32) -> Option<&Cell> {
@@ -120,6 +146,8 @@ impl Tables for MemoryTables {
 impl Store for MemoryTables {
     type Frontends = MemoryMap<FrontendKey, FrontendWord>;
     type Prefixes = MemoryMap<PrefixKey, u32>;
+    type Exempt = MemoryMap<PrefixKey, u32>;
+    type Scopes = MemoryMap<u64, ClientWord>;
 
     fn frontends(&mut self) -> &mut Self::Frontends {
         &mut self.frontends
@@ -127,6 +155,14 @@ impl Store for MemoryTables {
 
     fn prefixes(&mut self) -> &mut Self::Prefixes {
         &mut self.prefixes
+    }
+
+    fn exempt(&mut self) -> &mut Self::Exempt {
+        &mut self.exempt
+    }
+
+    fn scopes(&mut self) -> &mut Self::Scopes {
+        &mut self.scopes
     }
 
     fn write_cells(&mut self, first: u32, cells: &[Cell]) {

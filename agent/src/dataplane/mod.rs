@@ -8,6 +8,7 @@ mod alias;
 mod bpf;
 pub mod checks;
 mod cleanup;
+mod clients;
 pub mod closing;
 mod engine;
 mod findings;
@@ -30,13 +31,14 @@ mod tests;
 
 pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
+pub use clients::client_word;
 pub use engine::{Applied, Engine};
 pub use kernel::{
-    AttachError, Counts, Dataplane, EndpointCounts, Events, Fill, Heart, KernelTables, LISTENERS,
-    Listeners, LoadError, LoadOptions, Origins, Outcomes, ProgramFigures, ServiceCounts,
+    AttachError, Counts, Dataplane, Denials, EndpointCounts, Events, Fill, Heart, KernelTables,
+    LISTENERS, Listeners, LoadError, LoadOptions, Origins, Outcomes, ProgramFigures, ServiceCounts,
 };
 pub use limits::Limits;
-pub use memory::{MemoryDataplane, MemoryTables};
+pub use memory::{MemoryDataplane, MemoryMap, MemoryTables};
 pub use names::Names;
 pub use neighbours::{Neighbour, Running, running_at_connect};
 pub use store::{Map, MapFailure, PrefixKey, Store};

@@ -1,8 +1,10 @@
 //! The plan: what must change so that the tables hold what is wanted, in an order in which every prefix of it leaves
 //! each frontend with a whole group, old or new.
 //!
-//! Adding goes from the bottom up (groups, frontends, prefixes, configuration), removing from the top down, and cells and
-//! ids are reused only after a grace period. This file decides; it changes nothing but the allocators.
+//! Adding goes from the bottom up (groups, frontends, prefixes, exemptions, clients, configuration), removing from the top
+//! down, and cells and ids are reused only after a grace period. This file decides; it changes nothing but the allocators.
+
+mod clients;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use super::names::{Names, UNCOUNTED};
 use super::space::Space;
 use super::store::PrefixKey;
 use super::wanted::Wanted;
+
+pub(super) use clients::ClientStep;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -37,6 +41,7 @@ pub(super) enum Step {
         id: u32,
     },
     SetConfig(Config),
+    Client(ClientStep),
     RemovePrefix {
         net: IpNet,
         key: PrefixKey,
@@ -45,7 +50,7 @@ pub(super) enum Step {
         frontend: Frontend,
         key: FrontendKey,
     },
-    /// Wait until no reader can hold what was replaced or removed.
+    /// Wait until no reader can hold what was replaced or removed, or take a client for whom it was before.
     Grace,
     /// Free the group at this cell, unless a frontend still points at it because a step failed.
     ReleaseGroup(u32),
@@ -53,7 +58,7 @@ pub(super) enum Step {
     ReleasePrefix(IpNet),
 }
 
-/// A limit that keeps something of a service out of the tables.
+/// A limit that keeps something of a service, or of the clients, out of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Limit {
     Cells,
@@ -61,6 +66,8 @@ pub(super) enum Limit {
     Prefixes,
     Services,
     Endpoints,
+    Cgroups,
+    Exempt,
 }
 
 #[derive(Debug, Default)]
@@ -89,11 +96,9 @@ pub(super) fn plan(
     let prefixes = name_prefixes(wanted, alloc.names);
     plan.set_frontends(live, wanted, &current, &prefixes);
     plan.set_prefixes(live, &prefixes);
-    let config = wanted.config(base);
-    if config != live.config {
-        plan.steps.push(Step::SetConfig(config));
-    }
-    plan.remove(live, wanted, alloc.names);
+    plan.widen_exempt(live, wanted);
+    let standing = plan.move_clients(live, wanted, base);
+    plan.remove(live, wanted, alloc.names, standing);
     plan.release(live, wanted, &current, alloc.names);
     plan
 }
@@ -238,7 +243,14 @@ impl Plan {
         }
     }
 
-    fn remove(&mut self, live: &Live, wanted: &Wanted<'_>, names: &Names) {
+    fn remove(
+        &mut self,
+        live: &Live,
+        wanted: &Wanted<'_>,
+        names: &Names,
+        clients: clients::Standing,
+    ) {
+        let first = self.steps.len();
         for &net in live
             .prefixes
             .keys()
@@ -247,11 +259,16 @@ impl Plan {
             let key = prefix_key(net);
             self.steps.push(Step::RemovePrefix { net, key });
         }
-        let wanted = &wanted.program.frontends;
-        for &frontend in live.frontends.keys().filter(|f| !wanted.contains_key(*f)) {
+        let frontends = &wanted.program.frontends;
+        let gone = |frontend: &&Frontend| !frontends.contains_key(*frontend);
+        for &frontend in live.frontends.keys().filter(gone) {
             let key = frontend_key(&frontend, |net| names.prefixes.get(&net))
                 .expect("a CIDR keeps its id while a frontend of it is in place");
             self.steps.push(Step::RemoveFrontend { frontend, key });
+        }
+        self.narrow_exempt(live, wanted);
+        if clients == clients::Standing::Moving && self.steps.len() > first {
+            self.steps.insert(first, Step::Grace);
         }
     }
 

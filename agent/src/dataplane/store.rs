@@ -3,9 +3,9 @@
 use std::io;
 
 use agent_common::Tables;
-use agent_common::abi::{Address, Cell, Config, Counter, FrontendKey, FrontendWord};
+use agent_common::abi::{Address, Cell, ClientWord, Config, Counter, FrontendKey, FrontendWord};
 
-/// Key of PREFIXES.
+/// Key of PREFIXES and EXEMPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PrefixKey {
     pub base: Address,
@@ -35,9 +35,14 @@ pub trait Map<K, V> {
 pub trait Store: Tables {
     type Frontends: Map<FrontendKey, FrontendWord>;
     type Prefixes: Map<PrefixKey, u32>;
+    type Exempt: Map<PrefixKey, u32>;
+    type Scopes: Map<u64, ClientWord>;
 
     fn frontends(&mut self) -> &mut Self::Frontends;
     fn prefixes(&mut self) -> &mut Self::Prefixes;
+    /// Values are those of [`agent_common::abi::Exemption::value`].
+    fn exempt(&mut self) -> &mut Self::Exempt;
+    fn scopes(&mut self) -> &mut Self::Scopes;
     /// Writes cells that no reader can reach yet. They must lie within the arena.
     fn write_cells(&mut self, first: u32, cells: &[Cell]);
     fn set_config(&mut self, config: &Config);

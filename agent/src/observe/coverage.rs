@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use agent_common::abi::{DEFAULT_SCOPE, Port, UDP};
+use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, UDP, UNCOUNTED};
 use agent_common::{Connect, Family, Reason, Tables, Verdict, decide};
 use serde::{Deserialize, Serialize};
 
@@ -59,9 +59,12 @@ fn refused_at(tables: &impl Tables, address: IpAddr) -> Option<SocketAddr> {
             port: Port::new(*port),
             protocol: UDP,
             scope: DEFAULT_SCOPE,
+            names: 0,
+            outbound: Outbound::AllowAny,
         };
         let refused = Verdict::Deny {
             service: None,
+            endpoint: UNCOUNTED,
             reason: Reason::PortNotDeclared,
         };
         decide(tables, &connect, &mut || 0) == refused

@@ -150,7 +150,10 @@ fn connect_view<T: Tables>(
     count: u32,
     random: &mut impl FnMut() -> u32,
 ) -> ConnectView {
-    let connect = target::connect(to, transport);
+    let mut connect = target::connect(to, transport);
+    if let Some(config) = sight.tables.config() {
+        connect.outbound = config.client.outbound();
+    }
     let verdict = decide(sight.tables, &connect, &mut *random);
     let place = lookup::matched(sight, &connect, to);
     let key = service_id(verdict)
@@ -190,7 +193,7 @@ fn name(key: &ServiceKey) -> ServiceName {
 
 const fn service_id(verdict: Verdict) -> Option<u32> {
     match verdict {
-        Verdict::Pass | Verdict::Ask { .. } => None,
+        Verdict::Pass | Verdict::PassUnregistered | Verdict::Ask { .. } => None,
         Verdict::Original { service, .. } | Verdict::Rewrite { service, .. } => Some(service),
         Verdict::Deny { service, .. } => service,
     }

@@ -108,6 +108,7 @@ fn describe(tables: &MemoryTables, group: u32) -> Result<String> {
     let header = tables.header(group).context("the group has no header")?;
     Ok(match header.action().context("the group has no action")? {
         Action::Refuse => "refuse".to_owned(),
+        Action::Deny => "deny".to_owned(),
         Action::Original => header.port_override().map_or_else(
             || "original".to_owned(),
             |port| format!("original, port {}", port.get()),

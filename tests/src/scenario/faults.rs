@@ -4,8 +4,12 @@ use std::cell::Cell as Mutable;
 use std::io;
 
 use agent::dataplane::Limits;
-use agent::dataplane::{Engine, Map, MapFailure, MemoryDataplane, MemoryTables, PrefixKey, Store};
-use agent_common::abi::{Address, Cell, Config, Counter, FrontendKey, FrontendWord, Port};
+use agent::dataplane::{
+    Engine, Map, MapFailure, MemoryDataplane, MemoryMap, MemoryTables, PrefixKey, Store,
+};
+use agent_common::abi::{
+    Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Port,
+};
 use agent_common::{Connect, Tables};
 
 /// A data plane over faulty tables.
@@ -61,6 +65,10 @@ impl Tables for FaultyTables {
         self.sound.prefix(address)
     }
 
+    fn exemption(&self, address: Address) -> Option<Exemption> {
+        self.sound.exemption(address)
+    }
+
     fn cell(&self, cell: u32) -> Option<&Cell> {
         self.sound.cell(cell)
     }
@@ -106,15 +114,42 @@ impl Map<PrefixKey, u32> for FaultyTables {
     }
 }
 
+impl Map<u64, ClientWord> for FaultyTables {
+    fn get(&self, key: &u64) -> Option<ClientWord> {
+        self.sound.scopes.get(key)
+    }
+
+    fn set(&mut self, key: &u64, value: ClientWord) -> Result<(), MapFailure> {
+        self.strike()?;
+        self.sound.scopes.set(key, value)
+    }
+
+    fn remove(&mut self, key: &u64) -> Result<(), MapFailure> {
+        self.strike()?;
+        self.sound.scopes.remove(key)
+    }
+}
+
 impl Store for FaultyTables {
     type Frontends = Self;
     type Prefixes = Self;
+    /// No scenario has any.
+    type Exempt = MemoryMap<PrefixKey, u32>;
+    type Scopes = Self;
 
     fn frontends(&mut self) -> &mut Self {
         self
     }
 
     fn prefixes(&mut self) -> &mut Self {
+        self
+    }
+
+    fn exempt(&mut self) -> &mut Self::Exempt {
+        &mut self.sound.exempt
+    }
+
+    fn scopes(&mut self) -> &mut Self {
         self
     }
 

@@ -11,7 +11,7 @@ use agent::dataplane::abi_address;
 use agent::model::{
     Answer, Fact, FileFact, Node, Registry, Snapshot, SourceId, UnixTime, VipRanges, VipTable,
 };
-use agent_common::abi::{DEFAULT_SCOPE, Port};
+use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port};
 use agent_common::{Connect, Family};
 use anyhow::{Context, Result, anyhow};
 
@@ -188,6 +188,8 @@ impl Moment {
             port: Port::new(to.port()),
             protocol: target.protocol,
             scope: DEFAULT_SCOPE,
+            names: 0,
+            outbound: Outbound::AllowAny,
         })
     }
 }

@@ -85,6 +85,8 @@ mod tests {
         endpoints: 4,
         flows: 1024,
         replies: 1,
+        cgroups: 64,
+        exempt: 16,
     };
 
     fn key(host: &str) -> ServiceKey {

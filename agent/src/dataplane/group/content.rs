@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_common::abi::{self, Address, Extra, Port};
 
 use crate::api::{Algorithm, ConnectionPool, Keepalive};
-use crate::compile::{Action, Endpoint, Service};
+use crate::compile::{Action, Endpoint, RefuseReason, Service};
 
 use super::super::address;
 
@@ -17,7 +17,7 @@ pub(in crate::dataplane) struct Content {
     pub(super) algorithm: Algorithm,
     /// Limits and options, but no index.
     pub(super) extra: Extra,
-    /// In the order of address and port; those of one address and port are one member.
+    /// In the order in which their slots stand; those of one address and port are one member.
     pub(in crate::dataplane) members: Vec<Member>,
     /// Part of the connects that fail, in units of the members' shares.
     pub(super) unserved: u64,
@@ -31,6 +31,20 @@ pub(in crate::dataplane) struct Member {
     pub(super) share: u64,
     /// Members of one pool may take connects of each other; 0 is none's.
     pub(super) pool: u8,
+    /// Connects that draw it fail.
+    pub(super) is_denied: bool,
+}
+
+impl Member {
+    /// What its slot says: port 0 for one that policies deny, as nothing is sent there and nothing is kept there.
+    pub(super) fn place(&self) -> (Address, Port) {
+        let port = if self.is_denied {
+            Port::new(0)
+        } else {
+            self.port
+        };
+        (self.address, port)
+    }
 }
 
 impl Content {
@@ -38,6 +52,7 @@ impl Content {
         let (action, port) = match service.action {
             Action::Balance => (abi::Action::Balance, None),
             Action::Original { port } => (abi::Action::Original, port),
+            Action::Refuse(RefuseReason::Denied) => (abi::Action::Deny, None),
             Action::Refuse(_) => (abi::Action::Refuse, None),
         };
         let policy = service.clusters.first().map(|cluster| &cluster.policy);
@@ -50,31 +65,43 @@ impl Content {
             Algorithm::LeastRequest => pools(service),
             _ => BTreeMap::new(),
         };
-        let mut members: BTreeMap<(Address, Port), Member> = BTreeMap::new();
-        for endpoint in &service.endpoints {
-            let (address, port) = (address::from_ip(endpoint.address), Port::new(endpoint.port));
-            let pool = pools.get(&pool(service, endpoint)).copied().unwrap_or(0);
-            let member = members.entry((address, port)).or_insert(Member {
-                address,
-                port,
-                share: 0,
-                pool,
-            });
-            member.share = member.share.saturating_add(endpoint.share);
-            // What is in two pools would carry the connects of one into the other.
-            if member.pool != pool {
-                member.pool = 0;
-            }
-        }
         Self {
             action,
             port,
             algorithm,
             extra: policy.map_or_else(Extra::default, |policy| extra(&policy.connection_pool)),
-            members: members.into_values().collect(),
+            members: members(service, &pools),
             unserved: service.unserved,
         }
     }
+}
+
+fn members(service: &Service, pools: &BTreeMap<Pool, u8>) -> Vec<Member> {
+    let mut members: BTreeMap<(Address, Port), Member> = BTreeMap::new();
+    for endpoint in &service.endpoints {
+        let (address, port) = (address::from_ip(endpoint.address), Port::new(endpoint.port));
+        let pool = pools.get(&pool(service, endpoint)).copied().unwrap_or(0);
+        let member = members.entry((address, port)).or_insert(Member {
+            address,
+            port,
+            share: 0,
+            pool,
+            is_denied: true,
+        });
+        member.share = member.share.saturating_add(endpoint.share);
+        member.is_denied &= endpoint.is_denied;
+        // What is in two pools would carry the connects of one into the other.
+        if member.pool != pool {
+            member.pool = 0;
+        }
+    }
+    let mut members: Vec<Member> = members.into_values().collect();
+    for member in members.iter_mut().filter(|member| member.is_denied) {
+        // It never has anything open, and would be preferred for that.
+        member.pool = 0;
+    }
+    members.sort_by_key(|member| (member.place(), member.port));
+    members
 }
 
 /// What has a share of its own, whatever is open: the endpoints of a cluster, a priority and a weighted locality.

@@ -72,7 +72,7 @@ impl<'a> Section<'a> {
         columns.map(|(column, &weight)| {
             let member = self.member(column);
             let place = member.map_or((Address::default(), Port::new(0)), |(_, member)| {
-                (member.address, member.port)
+                member.place()
             });
             let id = member.and_then(|(index, _)| endpoints.get(index));
             let slot = Column {

@@ -62,17 +62,17 @@ pub struct Origins(Arc<Mutex<NameServers>>);
 type NameServers = HashMap<MapData, u32, Plain<NameServer>>;
 
 impl Origins {
-    /// The name server that clients of a scope asked when their query came to the listener.
+    /// The name server that clients asked who are told the same of names, and their number when their query came to the listener.
     pub fn of(&self, listener: usize) -> Option<(SocketAddr, u32)> {
         let server = get(&self.lock(), u32::try_from(listener).ok()?)?;
         let ip = address::to_ip(server.address);
-        Some((SocketAddr::new(ip, NAME_PORT.get()), server.scope))
+        Some((SocketAddr::new(ip, NAME_PORT.get()), server.names))
     }
 
     /// The listener that stands for this name server from now on, if it does not do so already. `None` where none is left.
-    pub fn claim(&self, address: IpAddr, scope: u32) -> io::Result<Option<usize>> {
+    pub fn claim(&self, address: IpAddr, names: u32) -> io::Result<Option<usize>> {
         const BPF_NOEXIST: u64 = 1;
-        let server = NameServer::new(address::from_ip(address), scope);
+        let server = NameServer::new(address::from_ip(address), names);
         let mut servers = self.lock();
         while let Some(place) = find(&servers, &server) {
             let listener = match place {
@@ -134,7 +134,7 @@ impl Names {
             return None;
         }
         let address = capture.address_for(asked.address, asked.port)?;
-        let server = NameServer::new(asked.address, asked.scope);
+        let server = NameServer::new(asked.address, u32::from(asked.names));
         let (Place::Claimed(listener) | Place::Free(listener)) =
             find(&self.origins.lock(), &server)?;
         Some((address, capture.port(listener)?))

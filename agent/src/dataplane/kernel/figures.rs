@@ -32,6 +32,12 @@ pub struct Counts {
     pub torn: u64,
     /// Failed connects that could not be told of, as the agent read too slowly.
     pub events_lost: u64,
+    /// Connects to what nothing claims that were failed, as their clients may reach only what is registered.
+    pub not_registered: u64,
+    /// The same of clients that are let pass.
+    pub not_registered_audited: u64,
+    /// Denials that could not be told of, as the agent read too slowly.
+    pub denials_lost: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub struct ServiceCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointCounts {
     pub connects: u64,
+    /// Connects that it was picked for and that policies denied.
+    pub denied: u64,
     /// Sockets that were sent there and have not been closed or sent elsewhere since; with `sock_ops`, TCP sockets only until
     /// their connection ends.
     pub open: u64,
@@ -115,8 +123,10 @@ impl Dataplane {
                 && let Some(counts) = services.get_mut(service)
             {
                 let state = tables.endpoint(id).unwrap_or_default();
+                let counter = tables.counter(id);
                 let of_endpoint = EndpointCounts {
-                    connects: tables.counter(id).connects,
+                    connects: counter.connects,
+                    denied: counter.denied,
                     open: u64::from(state.open),
                     outcomes: state.into(),
                 };
@@ -133,6 +143,9 @@ impl Dataplane {
             overflows: tables.total(Total::Overflow),
             torn: tables.total(Total::Torn),
             events_lost: tables.total(Total::EventsLost),
+            not_registered: tables.total(Total::NotRegistered),
+            not_registered_audited: tables.total(Total::NotRegisteredAudited),
+            denials_lost: tables.total(Total::DenialsLost),
         }
     }
 
@@ -185,6 +198,8 @@ impl Dataplane {
         vec![
             fill("frontends", engine.live.frontends.len(), limits.frontends),
             fill("prefixes", engine.live.prefixes.len(), limits.prefixes),
+            fill("exempt", engine.live.exempt.len(), limits.exempt),
+            fill("cgroups", engine.live.clients.len(), limits.cgroups),
             fill(
                 "cells",
                 engine.space.used() as usize,

@@ -98,6 +98,8 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("FRONTENDS", limits.frontends)
         .map_max_entries("PREFIXES", limits.prefixes)
+        .map_max_entries("EXEMPT", limits.exempt)
+        .map_max_entries("SCOPES", limits.cgroups)
         .map_max_entries("ARENA", limits.cells)
         .map_max_entries("FLOWS", limits.flows)
         .map_max_entries("REPLIES", limits.replies)

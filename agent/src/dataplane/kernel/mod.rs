@@ -3,6 +3,7 @@
 mod btf;
 mod capture;
 mod closing;
+mod denials;
 mod detach;
 mod error;
 mod events;
@@ -18,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_common::abi::Event;
+use agent_common::abi::{ClientWord, Denial, Event};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
@@ -31,6 +32,7 @@ use super::names::Names;
 use super::own_cgroup::OwnCgroup;
 
 pub use capture::{Heart, LISTENERS, Listeners, Origins};
+pub use denials::Denials;
 pub use error::{AttachError, LoadError};
 pub use events::Events;
 pub(super) use features::Features;
@@ -163,6 +165,16 @@ impl Dataplane {
         events::place(self.engine.names(), event)
     }
 
+    /// Where denied connects are told; once.
+    pub fn denials(&mut self) -> Result<Denials, LoadError> {
+        Denials::take(&mut self.ebpf)
+    }
+
+    /// The service and the endpoint that a denial is about, as far as they are still there.
+    pub fn denied(&self, denial: &Denial) -> (Option<&ServiceKey>, Option<SocketAddr>) {
+        denials::place(self.engine.names(), denial)
+    }
+
     /// Makes the maps hold what `program` says.
     pub fn apply(&mut self, program: &Program) -> Applied {
         self.engine.apply(program)
@@ -171,6 +183,11 @@ impl Dataplane {
     /// Points further addresses at services that are in the maps; see [`Engine::extend`].
     pub fn extend(&mut self, frontends: &[(Frontend, ServiceKey)]) -> bool {
         self.engine.extend(frontends)
+    }
+
+    /// Says who is in single cgroups; see [`Engine::place`].
+    pub fn place_clients(&mut self, changes: &[(u64, Option<ClientWord>)]) -> bool {
+        self.engine.place(changes)
     }
 
     /// Publishes one service anew; see [`Engine::replace`].

@@ -7,8 +7,8 @@
 use std::io;
 
 use agent_common::abi::{
-    Address, Cell, Config, Counter, EndpointState, Flow, FrontendKey, FrontendWord, NameServer,
-    Port, Total,
+    Address, Cell, ClientWord, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
+    FrontendWord, NameServer, Port, Total,
 };
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -36,17 +36,24 @@ unsafe impl Pod for Plain<FrontendWord> {}
 unsafe impl Pod for Plain<Counter> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<NameServer> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<ClientWord> {}
 
 /// FRONTENDS.
 pub struct Frontends(HashMap<MapData, Plain<FrontendKey>, Plain<FrontendWord>>);
 
-/// PREFIXES.
+/// PREFIXES, or EXEMPT.
 pub struct Prefixes(LpmTrie<MapData, [u8; 16], u32>);
+
+/// SCOPES.
+pub struct Scopes(HashMap<MapData, u64, Plain<ClientWord>>);
 
 /// Every map.
 pub struct KernelTables {
     frontends: Frontends,
     prefixes: Prefixes,
+    exempt: Prefixes,
+    scopes: Scopes,
     counters: PerCpuArray<MapData, Plain<Counter>>,
     totals: PerCpuArray<MapData, u64>,
     arena: Mapping<Cell>,
@@ -63,6 +70,8 @@ impl KernelTables {
         Ok(Self {
             frontends: Frontends(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
             prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
+            exempt: Prefixes(LpmTrie::try_from(take(ebpf, "EXEMPT")?)?),
+            scopes: Scopes(HashMap::try_from(take(ebpf, "SCOPES")?)?),
             counters: PerCpuArray::try_from(take(ebpf, "COUNTERS")?)?,
             totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
             arena: map(ebpf, "ARENA", limits.cells)?,
@@ -123,6 +132,16 @@ impl Map<FrontendKey, FrontendWord> for Frontends {
     }
 }
 
+impl Prefixes {
+    /// The value of the longest CIDR that holds the address.
+    fn longest(&self, address: Address) -> Option<u32> {
+        self.get(&PrefixKey {
+            base: address,
+            bits: 128,
+        })
+    }
+}
+
 impl Map<PrefixKey, u32> for Prefixes {
     fn get(&self, key: &PrefixKey) -> Option<u32> {
         self.0.get(&lpm_key(key), 0).ok()
@@ -134,6 +153,20 @@ impl Map<PrefixKey, u32> for Prefixes {
 
     fn remove(&mut self, key: &PrefixKey) -> Result<(), MapFailure> {
         removed(self.0.remove(&lpm_key(key)))
+    }
+}
+
+impl Map<u64, ClientWord> for Scopes {
+    fn get(&self, key: &u64) -> Option<ClientWord> {
+        self.0.get(key, 0).ok().map(|word| word.0)
+    }
+
+    fn set(&mut self, key: &u64, value: ClientWord) -> Result<(), MapFailure> {
+        self.0.insert(key, Plain(value), 0).map_err(failure)
+    }
+
+    fn remove(&mut self, key: &u64) -> Result<(), MapFailure> {
+        removed(self.0.remove(key))
     }
 }
 
@@ -174,10 +207,11 @@ impl Tables for KernelTables {
     }
 
     fn prefix(&self, address: Address) -> Option<u32> {
-        self.prefixes.get(&PrefixKey {
-            base: address,
-            bits: 128,
-        })
+        self.prefixes.longest(address)
+    }
+
+    fn exemption(&self, address: Address) -> Option<Exemption> {
+        Exemption::from_value(self.exempt.longest(address)?)
     }
 
     fn cell(&self, cell: u32) -> Option<&Cell> {
@@ -196,6 +230,8 @@ impl Tables for KernelTables {
 impl Store for KernelTables {
     type Frontends = Frontends;
     type Prefixes = Prefixes;
+    type Exempt = Prefixes;
+    type Scopes = Scopes;
 
     fn frontends(&mut self) -> &mut Frontends {
         &mut self.frontends
@@ -203,6 +239,14 @@ impl Store for KernelTables {
 
     fn prefixes(&mut self) -> &mut Prefixes {
         &mut self.prefixes
+    }
+
+    fn exempt(&mut self) -> &mut Prefixes {
+        &mut self.exempt
+    }
+
+    fn scopes(&mut self) -> &mut Scopes {
+        &mut self.scopes
     }
 
     fn write_cells(&mut self, first: u32, cells: &[Cell]) {

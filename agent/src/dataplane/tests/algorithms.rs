@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use agent_common::abi::{Address, DEFAULT_SCOPE, Port, TCP};
+use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP, UNCOUNTED};
 use agent_common::{Client, Connect, Family, Reason, Verdict, decide};
 use proptest::prelude::*;
 
@@ -80,6 +80,8 @@ fn asked() -> Connect {
         port: Port::new(80),
         protocol: TCP,
         scope: DEFAULT_SCOPE,
+        names: 0,
+        outbound: Outbound::AllowAny,
     }
 }
 
@@ -224,6 +226,7 @@ fn connects_to_clusters_without_an_endpoint_fail() {
         }
         let failed = counts.remove(&reached(Verdict::Deny {
             service: Some(0),
+            endpoint: UNCOUNTED,
             reason: Reason::NoEndpoint,
         }));
         let near = |count: u32, expected: u32| count.abs_diff(expected) <= 3;
@@ -255,6 +258,7 @@ fn a_service_has_no_more_connections_than_it_may() {
     dataplane.store.open.insert(service, 2);
     let overflow = Verdict::Deny {
         service: Some(service),
+        endpoint: UNCOUNTED,
         reason: Reason::Overflow,
     };
     assert_eq!(connect(&dataplane, Numbers::default()), overflow);

@@ -14,6 +14,8 @@ const LIMITS: Limits = Limits {
     endpoints: 8,
     flows: 8,
     replies: 8,
+    cgroups: 64,
+    exempt: 16,
 };
 
 /// Three services with an address and an endpoint each.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use agent_common::abi::{Address, DEFAULT_SCOPE, Port, TCP, UDP};
+use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP, UDP, UNCOUNTED};
 use agent_common::{Connect, Family, Reason, Verdict, decide};
 
 use crate::compile::{Frontend, Program};
@@ -22,6 +22,8 @@ fn verdict(dataplane: &MemoryDataplane, to: &str, protocol: u8) -> Verdict {
         port: Port::new(to.port()),
         protocol,
         scope: DEFAULT_SCOPE,
+        names: 0,
+        outbound: Outbound::AllowAny,
     };
     decide(dataplane.tables(), &connect, &mut || 0)
 }
@@ -56,6 +58,7 @@ fn a_query_is_what_goes_to_port_53_and_is_claimed_by_nothing_else() {
     }
     let refused = Verdict::Deny {
         service: None,
+        endpoint: UNCOUNTED,
         reason: Reason::PortNotDeclared,
     };
     assert_eq!(verdict(&dataplane, "240.240.0.1:53", UDP), refused);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use agent_common::abi::{Address, Config, DEFAULT_SCOPE, Port, TCP};
+use agent_common::abi::{Address, Config, DEFAULT_SCOPE, Outbound, Port, TCP};
 use agent_common::{Connect, Family, Verdict, decide};
 use proptest::prelude::*;
 
@@ -25,6 +25,8 @@ const LIMITS: Limits = Limits {
     endpoints: 64,
     flows: 16,
     replies: 16,
+    cgroups: 64,
+    exempt: 16,
 };
 
 /// Where a connect may end: an endpoint, its own address, or a refusal.
@@ -43,6 +45,8 @@ fn fates(tables: &MemoryTables, family: Family, to: &str) -> BTreeSet<Fate> {
         port: Port::new(80),
         protocol: TCP,
         scope: DEFAULT_SCOPE,
+        names: 0,
+        outbound: Outbound::AllowAny,
     };
     let draws = (0..64).map(|step| step << 26);
     draws
@@ -50,7 +54,7 @@ fn fates(tables: &MemoryTables, family: Family, to: &str) -> BTreeSet<Fate> {
             Verdict::Pass => Fate::Pass,
             Verdict::Rewrite { address, port, .. } => Fate::Endpoint(address, port.get()),
             Verdict::Deny { .. } => Fate::Refused,
-            Verdict::Original { .. } | Verdict::Ask { .. } => {
+            Verdict::Original { .. } | Verdict::Ask { .. } | Verdict::PassUnregistered => {
                 panic!("no program here has such a service")
             }
         })

@@ -148,6 +148,8 @@ pub(super) fn connect(to: SocketAddr, transport: Transport) -> Connect {
         port: Port::new(to.port()),
         protocol: transport.number(),
         scope: abi::DEFAULT_SCOPE,
+        names: 0,
+        outbound: abi::Outbound::AllowAny,
     }
 }
 

@@ -88,6 +88,9 @@ pub(super) fn service_steps(service: &Service) -> Vec<String> {
 pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr) -> String {
     match verdict {
         Verdict::Pass => format!("not redirected: the connect goes to {to}"),
+        Verdict::PassUnregistered => format!(
+            "not redirected: the connect goes to {to}, which nothing registers: outboundTrafficPolicy REGISTRY_ONLY would deny it"
+        ),
         Verdict::Original { port: None, .. } => format!("the connect goes to {to}, and is counted"),
         Verdict::Original {
             port: Some(port), ..
@@ -113,7 +116,7 @@ pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr) -> String {
 
 pub(super) fn verdict_view(verdict: Verdict) -> VerdictView {
     match verdict {
-        Verdict::Pass => VerdictView::Pass,
+        Verdict::Pass | Verdict::PassUnregistered => VerdictView::Pass,
         Verdict::Original { port, .. } => VerdictView::Original {
             original_port: port.map(agent_common::abi::Port::get),
         },
@@ -131,6 +134,7 @@ const fn errno(reason: Reason) -> &'static str {
     match reason {
         Reason::PortNotDeclared | Reason::Overflow => "ECONNREFUSED",
         Reason::NoEndpoint | Reason::Unsupported | Reason::Torn => "EHOSTUNREACH",
+        Reason::NotRegistered | Reason::Policy => "EPERM",
     }
 }
 
@@ -142,6 +146,10 @@ const fn why(reason: Reason) -> &'static str {
         }
         Reason::Unsupported => "what the service asks for cannot be done at this layer",
         Reason::Overflow => "the service has as many connections as its policy lets it have",
+        Reason::NotRegistered => {
+            "nothing registers the destination, and clients may reach only what is registered"
+        }
+        Reason::Policy => "policies deny it to these clients",
         Reason::Torn => "the tables were being changed; the next try succeeds",
     }
 }

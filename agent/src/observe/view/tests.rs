@@ -37,6 +37,7 @@ fn counts(state: &State) -> Counts {
     let (key, service) = state.compiled.program.services.iter().next().unwrap();
     let endpoint = &service.endpoints[0];
     let of_endpoint = EndpointCounts {
+        denied: 0,
         connects: 5,
         open: 2,
         outcomes: Outcomes {
