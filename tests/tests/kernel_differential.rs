@@ -68,8 +68,6 @@ fn frontend() -> impl Strategy<Value = Frontend> {
             port,
             transport,
             scope: DEFAULT_SCOPE,
-            names: 0,
-            outbound: Outbound::AllowAny,
         })
 }
 
@@ -184,6 +182,8 @@ fn fates(tables: &impl Tables, to: SocketAddr, cgroup: u64) -> BTreeSet<Fate> {
         port: Port::new(to.port()),
         protocol: UDP,
         scope: DEFAULT_SCOPE,
+        names: 0,
+        outbound: Outbound::AllowAny,
     };
     let source = source::of_cgroup(cgroup);
     (0..STEPS)
@@ -193,7 +193,7 @@ fn fates(tables: &impl Tables, to: SocketAddr, cgroup: u64) -> BTreeSet<Fate> {
 
 fn fate(verdict: Verdict) -> Fate {
     match verdict {
-        Verdict::Pass | Verdict::Ask { .. } => Fate::Pass,
+        Verdict::Pass | Verdict::PassUnregistered | Verdict::Ask { .. } => Fate::Pass,
         Verdict::Original { port, .. } => Fate::Original(port.map(Port::get)),
         Verdict::Rewrite { address, port, .. } => Fate::Rewrite(address, port.get()),
         Verdict::Deny {
