@@ -16,6 +16,7 @@ use crate::settings::Settings;
 use crate::sources::dns::{Timing, Upstream};
 use crate::sources::{Directory, Refresher, RefresherSettings, directory};
 
+use super::clients::Tenants;
 use super::closing::Closing;
 use super::control::Control;
 use super::core::{Core, Startup};
@@ -127,6 +128,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
             ..Timing::default()
         },
     };
+    let tenants = Tenants::new(&facts_sender);
     let refresher = Arc::new(Refresher::start(resolver, facts_sender));
 
     let watch = Watch::new();
@@ -170,6 +172,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         waiting: Waiting::default(),
         unsaved: false,
         closing,
+        tenants,
     };
     let (stop, stopped) = oneshot::channel();
     let mut running = Running {

@@ -24,6 +24,7 @@ use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::{Directory, Refresher};
 
+use super::clients::Tenants;
 use super::closing::Closing;
 use super::control::lock;
 use super::health::{self, Watch};
@@ -37,6 +38,8 @@ pub(super) use super::startup::Startup;
 const TICK: Duration = Duration::from_millis(500);
 /// Ticks between two tries.
 const RETRY_TICKS: u32 = 10;
+/// Ticks between two looks at what is around the agent.
+const LOOK_TICKS: u32 = 4;
 
 pub(super) struct Core {
     pub(super) settings: Settings,
@@ -57,6 +60,7 @@ pub(super) struct Core {
     pub(super) probes: Probes,
     /// Failed connects; `None` where the kernel cannot tell of them.
     pub(super) events: Option<Events>,
+    pub(super) tenants: Tenants,
 }
 
 impl Core {
@@ -71,6 +75,7 @@ impl Core {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = 0u32;
+        self.look_around();
         loop {
             let deadline = self.startup.deadline().unwrap_or_else(far_away);
             let is_dirty = tokio::select! {
@@ -93,8 +98,9 @@ impl Core {
                     self.save_vips();
                     self.go_on_closing();
                     let is_behind = block_in_place(|| self.watch_on());
+                    let is_elsewhere = ticks.is_multiple_of(LOOK_TICKS) && self.look_around();
                     let is_retry = ticks.is_multiple_of(RETRY_TICKS);
-                    is_behind || is_retry && (self.expire() | self.has_pending())
+                    is_behind || is_elsewhere || is_retry && (self.expire() | self.has_pending())
                 }
                 name = ended(&mut self.directories) => bail!("the source {name} has ended"),
             };
@@ -113,14 +119,22 @@ impl Core {
     fn fold(&mut self, fact: Option<Fact>, facts: &mut mpsc::Receiver<Fact>) -> Result<bool> {
         let mut next = fact.context("every source has ended")?;
         let mut is_dirty = false;
+        let mut is_moved = false;
         loop {
             let is_sync = matches!(next, Fact::Synced(_));
-            is_dirty |= self.registry.apply(next) || is_sync;
+            let of_cgroups = matches!(next, Fact::Cgroups(_));
+            let is_new = self.registry.apply(next) || is_sync;
+            *(if of_cgroups {
+                &mut is_moved
+            } else {
+                &mut is_dirty
+            }) |= is_new;
             match facts.try_recv() {
                 Ok(fact) => next = fact,
-                Err(_) => return Ok(is_dirty),
+                Err(_) => break,
             }
         }
+        Ok(is_dirty || is_moved && block_in_place(|| self.settle_cgroups()))
     }
 
     fn publish(&mut self) {
@@ -132,11 +146,12 @@ impl Core {
         {
             return;
         }
+        self.know_cgroups();
         self.registry.set_time(self.clock.now());
         let snapshot = Arc::new(self.registry.snapshot());
         let compiled = Arc::new(self.watch(compile(&snapshot)));
         self.registry.retain_answers(&compiled.demand);
-        lessons::retain(&mut self.registry, &compiled.names);
+        lessons::retain(&mut self.registry, &compiled.all_names);
         self.refresher.set_demand(&compiled.demand);
         let applied = self.lock().apply(&compiled.program);
         let before = Arc::clone(&self.publisher.borrow());

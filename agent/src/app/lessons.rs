@@ -132,10 +132,11 @@ impl Core {
     }
 }
 
-/// Gives up names that no host covers any more.
-pub(super) fn retain(registry: &mut Registry, names: &Names) {
+/// Gives up names that no host covers any more, whoever sees it.
+pub(super) fn retain(registry: &mut Registry, all: &[Arc<Names>]) {
+    let is = |what: &dyn Fn(&Names) -> bool| all.iter().any(|names| what(names));
     registry.retain_learned(
-        |name| matches!(names.find(name), Some(Saying::Learned)),
-        |name| names.is_on_demand(name),
+        |name| is(&|names| matches!(names.find(name), Some(Saying::Learned))),
+        |name| is(&|names| names.is_on_demand(name)),
     );
 }

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod canary;
 mod child_cgroup;
+mod clients;
 pub mod closing;
 mod control;
 mod core;

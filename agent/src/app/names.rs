@@ -22,7 +22,7 @@ use super::ports::bind;
 const PORT: u16 = 15053;
 /// How many ports are tried for one that is free at both addresses.
 const PORT_ATTEMPTS: usize = 32;
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Starts the name server. Clients come to it once the programs are attached, if capture is on.
 pub(super) fn start(
@@ -46,11 +46,11 @@ pub(super) fn start(
     let of_listener = origins.clone();
     let (server, ended) = NameServer::start(Setup {
         listeners: sockets,
-        names: Arc::new(move || Arc::clone(&state.borrow().compiled.names)),
+        names: Arc::new(move |number| state.borrow().compiled.names_of(number)),
         lessons,
         origin: Arc::new(move |listener| {
-            let (server, scope) = of_listener.of(listener)?;
-            Some(Asked { server, scope })
+            let (server, names) = of_listener.of(listener)?;
+            Some(Asked { server, names })
         }),
         upstreams: settings.upstreams.clone(),
         resolv_conf: PathBuf::from(RESOLV_CONF),

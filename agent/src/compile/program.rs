@@ -142,6 +142,12 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// What clients with names of this number are told; those that nobody has are the default scope's.
+    pub fn names_of(&self, number: u32) -> Arc<Names> {
+        let found = self.all_names.get(number as usize);
+        Arc::clone(found.unwrap_or(&self.names))
+    }
+
     /// The same with what is known of the health of one service's endpoints, and that service; `None` where there is none.
     /// This is what compiling everything anew gives.
     #[must_use]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::api::{Diagnostic, MeshConfig, Object, ObjectId, Severity};
+use crate::api::{Diagnostic, MeshConfig, Object, ObjectId, Severity, Spec};
 
 use super::codes;
 use super::fact::{Answer, Fact, FileFact, SourceId};
@@ -228,6 +228,20 @@ impl Registry {
             cgroups: self.cgroups.clone(),
             surroundings: self.surroundings.clone(),
         }
+    }
+
+    /// Whether there is a workload that cgroups are to be known for.
+    pub fn has_workloads(&self) -> bool {
+        let mut objects = self.files.values().flat_map(|file| &file.objects);
+        objects.any(|object| matches!(object.spec, Spec::LocalWorkload(_)))
+    }
+
+    pub fn cgroups(&self) -> &OrdMap<Arc<str>, u64> {
+        &self.cgroups
+    }
+
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// What is wrong with the files, and with objects as parts of the whole (duplicates).

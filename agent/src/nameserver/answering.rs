@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::compile::{Names, may_stand};
 use crate::model::{Answer, Fact};
 
+use super::Asked;
 use super::forward::Forwarder;
 use super::lesson::Lesson;
 use super::plan::{Plan, Use, plan};
@@ -27,6 +28,8 @@ use super::stats::{Counters, bump};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the core is not told the same again. Well below the least time for which it remembers.
 const TAUGHT: Duration = Duration::from_secs(10);
+/// What is known of names to those who ask us.
+const DEFAULT_NAMES: u32 = 0;
 /// Names that are remembered as told.
 const PUPILS: u64 = 65_536;
 
@@ -56,23 +59,23 @@ impl Answering {
         }
     }
 
-    /// What a client is told that asked the server `asked`; `None` is ourselves.
+    /// What a client is told that asked there; `None` is ourselves.
     pub(super) async fn answer(
         &self,
         question: &Question,
-        asked: Option<SocketAddr>,
+        asked: Option<Asked>,
     ) -> (Reply, Source) {
-        match self.plan(question) {
+        match self.plan(question, asked) {
             Plan::Answer(reply) => {
                 bump(&self.counters.own);
-                self.renew(question);
+                self.renew(question, asked);
                 (reply, Source::Own)
             }
             Plan::Forward(purpose) => {
-                let (mut reply, source) = self.forwarder.ask(question, asked).await;
+                let (mut reply, source) = self.forwarder.ask(question, server(asked)).await;
                 match purpose {
                     Use::PassOn => {}
-                    Use::OfOurs => records::keep_to_ours(&self.names(), &mut reply),
+                    Use::OfOurs => records::keep_to_ours(&self.names(asked), &mut reply),
                     Use::Learn => self.learn(question, &mut reply).await,
                     Use::Ask => {
                         if let Some(own) = self.give_address(question, &reply, asked).await {
@@ -85,13 +88,13 @@ impl Answering {
         }
     }
 
-    fn plan(&self, question: &Question) -> Plan {
+    fn plan(&self, question: &Question, asked: Option<Asked>) -> Plan {
         let search = self.forwarder.upstreams.search();
-        plan(&self.names(), &search, question, random())
+        plan(&self.names(asked), &search, question, random())
     }
 
-    fn names(&self) -> Arc<Names> {
-        (self.known)()
+    fn names(&self, asked: Option<Asked>) -> Arc<Names> {
+        (self.known)(asked.map_or(DEFAULT_NAMES, |asked| asked.names))
     }
 
     /// Has the addresses recognised before the client can connect to them.
@@ -124,7 +127,7 @@ impl Answering {
         &self,
         question: &Question,
         reply: &Reply,
-        asked: Option<SocketAddr>,
+        asked: Option<Asked>,
     ) -> Option<Reply> {
         if reply.code != ResponseCode::NoError {
             return None;
@@ -134,7 +137,7 @@ impl Answering {
                 kind,
                 ..question.clone()
             };
-            let (mut reply, _) = self.forwarder.ask(&question, asked).await;
+            let (mut reply, _) = self.forwarder.ask(&question, server(asked)).await;
             records::follow(&question, &mut reply).addresses
         };
         let (mut addresses, v6) = tokio::join!(of(RecordType::A), of(RecordType::AAAA));
@@ -151,16 +154,16 @@ impl Answering {
             answer,
         })
         .await;
-        match self.plan(question) {
+        match self.plan(question, asked) {
             Plan::Answer(reply) => Some(reply),
             Plan::Forward(_) => None,
         }
     }
 
     /// A name that has its addresses for as long as it is asked for is asked for. Nobody waits for that to be noted.
-    fn renew(&self, question: &Question) {
+    fn renew(&self, question: &Question, asked: Option<Asked>) {
         let key = (Arc::clone(&question.name), RecordType::ANY);
-        if !self.names().is_on_demand(&question.name) || self.taught.contains_key(&key) {
+        if !self.names(asked).is_on_demand(&question.name) || self.taught.contains_key(&key) {
             return;
         }
         let fact = Fact::Asked {
@@ -184,6 +187,10 @@ impl Answering {
         }
         is_taken
     }
+}
+
+fn server(asked: Option<Asked>) -> Option<SocketAddr> {
+    asked.map(|asked| asked.server)
 }
 
 /// From the seeds that the standard library draws for its hash maps: good enough to spread load.

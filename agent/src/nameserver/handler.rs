@@ -45,7 +45,7 @@ impl RequestHandler for Listener {
         });
         let reply = match question(request) {
             Ok(question) => {
-                let asked = (self.origin)(self.number).map(|asked| asked.server);
+                let asked = (self.origin)(self.number);
                 self.answering.answer(&question, asked).await.0
             }
             Err(code) => {

@@ -27,9 +27,10 @@ pub use stats::Stats;
 
 use std::net::SocketAddr;
 
-/// What a listener stands for: the server that a client asked, and the scope that it is in.
+/// What a listener stands for: the server that a client asked, and which names the client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     pub server: SocketAddr,
-    pub scope: u32,
+    /// The number of those names, as [`crate::compile::Scope`] has it.
+    pub names: u32,
 }

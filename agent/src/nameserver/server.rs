@@ -44,8 +44,8 @@ pub struct Sockets {
     pub tcp: Vec<TcpListener>,
 }
 
-/// Gives what is known of hosts now.
-pub type Known = Arc<dyn Fn() -> Arc<Names> + Send + Sync>;
+/// Gives what clients with names of this number know of hosts now.
+pub type Known = Arc<dyn Fn(u32) -> Arc<Names> + Send + Sync>;
 
 /// What the name server works with.
 pub struct Setup {

@@ -1,10 +1,12 @@
-//! Where facts come from: directories of YAML, and the resolver. Sources know objects and facts, and nothing of what
+//! Where facts come from: directories of YAML, the resolver, the cgroups and what else is around the agent. Sources know objects and facts, and nothing of what
 //! becomes of them.
 
+pub mod cgroups;
 pub mod directory;
 pub mod dns;
 mod file;
 pub mod input;
+pub mod surroundings;
 
 pub use directory::{Directory, DirectoryStatus};
 pub use dns::{NameStatus, Refresher, RefresherSettings, Timing, Upstream};

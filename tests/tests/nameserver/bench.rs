@@ -47,10 +47,10 @@ impl Bench {
         let (told, lessons) = mpsc::channel(16);
         let (server, ended) = NameServer::start(Setup {
             listeners: vec![first, second],
-            names: Arc::new(move || Arc::clone(&known.lock().unwrap())),
+            names: Arc::new(move |_| Arc::clone(&known.lock().unwrap())),
             lessons: told,
             origin: Arc::new(move |number| {
-                origins[number].map(|server| Asked { server, scope: 0 })
+                origins[number].map(|server| Asked { server, names: 0 })
             }),
             upstreams,
             resolv_conf: "/dev/null".into(),
