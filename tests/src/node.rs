@@ -46,7 +46,8 @@ pub struct Node {
     pub cgroup: TemporaryCgroup,
     bpffs: TemporaryBpffs,
     folder: TempDir,
-    place: Place,
+    pub place: Place,
+    pub mesh: MeshConfig,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -79,6 +80,7 @@ impl Node {
             bpffs: TemporaryBpffs::new()?,
             folder,
             place: Place::default(),
+            mesh: MeshConfig::default(),
             _turn: turn,
         }))
     }
@@ -127,7 +129,7 @@ impl Node {
     pub fn start_with(&mut self, close_removed: CloseRemoved) -> Result<()> {
         let settings = Settings {
             config_dirs: vec![self.config_dir()],
-            mesh: MeshConfig::default(),
+            mesh: self.mesh.clone(),
             cgroups: vec![self.cgroup.path().to_owned()],
             node: self.place.clone(),
             resolvers: vec![self.dns.address()],

@@ -42,6 +42,7 @@ pub fn key(host: &str, port: u16, transport: u8) -> ServiceKey {
         port,
         transport,
         route: None,
+        clients: None,
     }
 }
 
