@@ -2,7 +2,7 @@
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
 //! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`,
-//! `SH20xx` about `LocalWorkload`.
+//! `SH16xx` about `Sidecar`, `SH20xx` about `LocalWorkload`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,12 @@ codes! {
     HTTP_MATCH = "SH1511", "A match of an HTTP route is not valid.";
     OTHER_GATEWAYS = "SH1512", "The routes are for gateways only, not for this node.";
     SNI_BY_ADDRESS = "SH1514", "SNI hosts are compared with the host that the client's address stands for.";
+
+    SIDECAR_EMPTY = "SH1601", "The Sidecar says nothing.";
+    SIDECAR_LISTENER = "SH1602", "A listener of the Sidecar contradicts itself or has a value that is not valid.";
+    SIDECAR_OUTBOUND = "SH1603", "The outbound policy of the Sidecar contradicts itself or is for the mesh only.";
+    SIDECAR_HOST = "SH1604", "A host of an egress listener is not NAMESPACE/HOST.";
+    SIDECAR_HOST_TWICE = "SH1605", "A host of an egress listener is imported already.";
 
     CGROUP = "SH2001", "The cgroup of a LocalWorkload is neither a path below the root nor the name of a systemd unit.";
     WORKLOAD_ADDRESS = "SH2002", "An address of a LocalWorkload is not an IP address.";

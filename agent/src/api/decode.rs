@@ -12,6 +12,7 @@ use super::local_workload;
 use super::object::{Kind, Object, ObjectId, Spec};
 use super::schema;
 use super::service_entry;
+use super::sidecar;
 use super::tree::{Cursor, Node, Path, Spot, Value};
 use super::virtual_service;
 use super::workload_entry;
@@ -287,6 +288,7 @@ fn read_spec(
         Kind::DestinationRule => &destination_rule::SCHEMA,
         Kind::VirtualService => &virtual_service::SCHEMA,
         Kind::LocalWorkload => &local_workload::SCHEMA,
+        Kind::Sidecar => &sidecar::SCHEMA,
     };
     schema::conform(&mut spec, message, &path, findings);
     if findings.has_errors() {
@@ -308,6 +310,7 @@ fn read_spec(
             let service = virtual_service::read(&spec, meta, findings);
             Some(Spec::VirtualService(service))
         }
+        Kind::Sidecar => Some(Spec::Sidecar(sidecar::read(&spec, meta, findings))),
         Kind::LocalWorkload => local_workload::read(&spec, findings).map(Spec::LocalWorkload),
     }
 }
@@ -359,7 +362,7 @@ fn report_class(
         }
         Class::NotCarriedOut => {
             let message = format!("{kind} is not carried out, so the object has no effect");
-            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService and its own LocalWorkload";
+            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Sidecar and its own LocalWorkload";
             findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
             None
         }

@@ -36,26 +36,29 @@ static INTERNAL: Group = Group {
     versions: &["v1alpha1"],
 };
 
-const CARRIED_OUT: [(&str, Kind); 5] = [
+const CARRIED_OUT: [(&str, Kind); 6] = [
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
     ("VirtualService", Kind::VirtualService),
+    ("Sidecar", Kind::Sidecar),
     ("LocalWorkload", Kind::LocalWorkload),
 ];
 
 /// The group that the kind is of.
 pub(super) fn group_of(kind: Kind) -> &'static Group {
     match kind {
-        Kind::DestinationRule | Kind::ServiceEntry | Kind::VirtualService | Kind::WorkloadEntry => {
-            &NETWORKING
-        }
+        Kind::DestinationRule
+        | Kind::ServiceEntry
+        | Kind::Sidecar
+        | Kind::VirtualService
+        | Kind::WorkloadEntry => &NETWORKING,
         Kind::LocalWorkload => &INTERNAL,
     }
 }
 
 /// Istio's other kinds.
-const NOT_CARRIED_OUT: [&str; 12] = [
+const NOT_CARRIED_OUT: [&str; 11] = [
     "AuthorizationPolicy",
     "EnvoyFilter",
     "Gateway",
@@ -63,7 +66,6 @@ const NOT_CARRIED_OUT: [&str; 12] = [
     "PeerAuthentication",
     "ProxyConfig",
     "RequestAuthentication",
-    "Sidecar",
     "Telemetry",
     "TrafficExtension",
     "WasmPlugin",

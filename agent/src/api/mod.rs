@@ -20,6 +20,7 @@ mod outbound_policy;
 mod rules;
 mod schema;
 pub mod service_entry;
+pub mod sidecar;
 #[cfg(test)]
 mod specimen;
 mod tree;
@@ -39,5 +40,6 @@ pub use object::{Kind, Meta, Object, ObjectId, Origin, Spec};
 pub use outbound_policy::OutboundPolicy;
 pub(crate) use schema::duration;
 pub use service_entry::{Location, Protocol, Resolution, ServiceEntry, ServicePort};
+pub use sidecar::Sidecar;
 pub use virtual_service::VirtualService;
 pub use workload_entry::{EndpointAddress, WorkloadEntry};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::destination_rule::DestinationRule;
 use super::local_workload::LocalWorkload;
 use super::service_entry::ServiceEntry;
+use super::sidecar::Sidecar;
 use super::virtual_service::VirtualService;
 use super::workload_entry::WorkloadEntry;
 
@@ -16,6 +17,7 @@ pub enum Kind {
     DestinationRule,
     LocalWorkload,
     ServiceEntry,
+    Sidecar,
     VirtualService,
     WorkloadEntry,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Kind {
             Self::DestinationRule => "DestinationRule",
             Self::LocalWorkload => "LocalWorkload",
             Self::ServiceEntry => "ServiceEntry",
+            Self::Sidecar => "Sidecar",
             Self::VirtualService => "VirtualService",
             Self::WorkloadEntry => "WorkloadEntry",
         })
@@ -83,6 +86,7 @@ pub enum Spec {
     DestinationRule(DestinationRule),
     VirtualService(VirtualService),
     LocalWorkload(LocalWorkload),
+    Sidecar(Sidecar),
 }
 
 /// A valid object.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::api::Diagnostic;
+use crate::api::{Diagnostic, Meta, Sidecar};
 use crate::model::{ServiceVitals, Snapshot};
 
 use super::catalog::Catalog;
@@ -24,6 +24,7 @@ use super::routed::Places;
 use super::routes::Routes;
 use super::scopes::Behaviour;
 use super::services::{self, Built, Declaration, Routing};
+use super::sidecars;
 use super::views::View;
 use super::visibility::Seen;
 
@@ -49,6 +50,7 @@ pub(super) struct Builder<'h, 'a> {
     destinations: &'h [Destinations],
     sources: &'h [Sources<'a>],
     snapshot: &'a Snapshot,
+    sidecars: Vec<(&'a Meta, &'a Sidecar)>,
     viewpoints: Vec<Viewpoint<'h, 'a>>,
     built: HashMap<At, Vec<Led>>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
@@ -71,9 +73,16 @@ impl<'h, 'a> Builder<'h, 'a> {
         for class in &classes.all {
             if class.viewpoint == viewpoints.len() {
                 let mesh = &snapshot.mesh;
+                let sidecar = class.sidecar.map(|place| catalog.sidecars[place]);
+                let imported = catalog.routes.iter().copied().filter(|(meta, routes)| {
+                    sidecar.is_none_or(|sidecar| {
+                        sidecars::imports_routes(sidecar, &meta.id.namespace, &routes.hosts)
+                    })
+                });
+                let imported: Vec<_> = imported.collect();
                 viewpoints.push(Viewpoint {
                     policies: Policies::new(&catalog.rules, mesh, class.client),
-                    routes: Routes::new(&catalog.routes, mesh, class.client),
+                    routes: Routes::new(&imported, mesh, class.client),
                     places: Places::new(hosts, class.client, mesh),
                 });
             }
@@ -83,6 +92,7 @@ impl<'h, 'a> Builder<'h, 'a> {
             destinations,
             sources,
             snapshot,
+            sidecars: catalog.sidecars.clone(),
             viewpoints,
             built: HashMap::new(),
             variants: (classes.all.len() > 1).then(HashMap::new),
@@ -120,11 +130,12 @@ impl<'h, 'a> Builder<'h, 'a> {
                 }
             }
         }
+        let sidecar = class.sidecar.map(|place| self.sidecars[place]);
         let ranges = &self.snapshot.vip_ranges;
         learners.claim(&self.snapshot.learned, ranges, &mut claims);
         Behaviour {
             won: claims.settle(&self.claimants, diagnostics),
-            outbound: outbound::of(self.snapshot),
+            outbound: outbound::of(sidecar.map(|(_, sidecar)| sidecar), self.snapshot),
             names: view.names,
             learners,
         }

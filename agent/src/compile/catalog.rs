@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::api::{
-    DestinationRule, LocalWorkload, Meta, ObjectId, ServiceEntry, Spec, VirtualService,
+    DestinationRule, LocalWorkload, Meta, ObjectId, ServiceEntry, Sidecar, Spec, VirtualService,
     WorkloadEntry,
 };
 use crate::model::Snapshot;
@@ -35,6 +35,8 @@ pub(super) struct Catalog<'a> {
     pub(super) routes: Vec<(&'a Meta, &'a VirtualService)>,
     /// Oldest first.
     pub(super) locals: Vec<(&'a Meta, &'a LocalWorkload)>,
+    /// Oldest first.
+    pub(super) sidecars: Vec<(&'a Meta, &'a Sidecar)>,
 }
 
 impl<'a> Catalog<'a> {
@@ -45,6 +47,7 @@ impl<'a> Catalog<'a> {
         let mut rules = Vec::new();
         let mut routes = Vec::new();
         let mut locals = Vec::new();
+        let mut sidecars = Vec::new();
         for object in &snapshot.objects {
             let meta = &object.meta;
             match &object.spec {
@@ -65,6 +68,7 @@ impl<'a> Catalog<'a> {
                 Spec::DestinationRule(spec) => rules.push((meta, spec)),
                 Spec::VirtualService(spec) => routes.push((meta, spec)),
                 Spec::LocalWorkload(spec) => locals.push((meta, spec)),
+                Spec::Sidecar(spec) => sidecars.push((meta, spec)),
             }
         }
         Self {
@@ -73,6 +77,7 @@ impl<'a> Catalog<'a> {
             rules,
             routes,
             locals,
+            sidecars,
         }
     }
 }

@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::api::virtual_service::Match;
-use crate::api::{Diagnostic, MeshConfig, Meta, Severity};
+use crate::api::{Diagnostic, MeshConfig, Meta, Severity, Sidecar};
 
 use super::catalog::Catalog;
 use super::client::Client;
 use super::codes;
 use super::policy;
 use super::routes;
+use super::sidecars;
 use super::visibility::export_to;
 
 /// Clients of which no object tells one from another.
@@ -23,6 +24,8 @@ pub(super) struct Class<'a> {
     pub(super) client: Client<'a>,
     /// Classes of the same number see the same rules and routes.
     pub(super) viewpoint: usize,
+    /// What it imports, by the place among all sidecars.
+    pub(super) sidecar: Option<usize>,
 }
 
 pub(super) struct Classes<'a> {
@@ -56,10 +59,12 @@ impl<'a> Classes<'a> {
                 0 => String::new(),
                 _ => criteria.label(&traits),
             };
+            let sidecar = traits.sidecar;
             all.push(Class {
                 label: label.into(),
                 client,
                 viewpoint,
+                sidecar,
             });
             known.insert(traits, all.len() - 1);
             all.len() - 1
@@ -83,6 +88,9 @@ struct Criteria<'a> {
     of_views: HashSet<&'a str>,
     /// Namespaces and labels of rules that are for some clients alone.
     rules: Vec<(&'a Meta, &'a BTreeMap<String, String>)>,
+    sidecars: Vec<(&'a Meta, &'a Sidecar)>,
+    mesh: &'a MeshConfig,
+    has_routes: bool,
     /// Matches of routes that are for some clients alone, with their route's object.
     matches: Vec<(&'a Meta, String, &'a Match)>,
 }
@@ -93,12 +101,15 @@ struct Viewpoint<'a> {
     /// Into the rules and the matches.
     rules: Vec<usize>,
     matches: Vec<usize>,
+    /// Which routes are imported depends on it.
+    sidecar: Option<usize>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
 struct Traits<'a> {
     viewpoint: Viewpoint<'a>,
     namespace: Option<&'a str>,
+    sidecar: Option<usize>,
 }
 
 impl<'a> Criteria<'a> {
@@ -107,6 +118,9 @@ impl<'a> Criteria<'a> {
             of_viewpoints: HashSet::new(),
             of_views: HashSet::new(),
             rules: Vec::new(),
+            sidecars: catalog.sidecars.clone(),
+            mesh,
+            has_routes: !catalog.routes.is_empty(),
             matches: Vec::new(),
         };
         criteria.add_entries(catalog, mesh);
@@ -167,13 +181,16 @@ impl<'a> Criteria<'a> {
         let matches = self.matches.iter().enumerate();
         let matches = matches.filter(|(_, (.., item))| routes::is_for(item, client));
         let namespace = |of: &HashSet<&str>| of.contains(client.namespace);
+        let sidecar = sidecars::find(&self.sidecars, self.mesh, client);
         Traits {
             viewpoint: Viewpoint {
                 namespace: namespace(&self.of_viewpoints).then_some(client.namespace),
                 rules: rules.map(|(place, _)| place).collect(),
                 matches: matches.map(|(place, _)| place).collect(),
+                sidecar: sidecar.filter(|_| self.has_routes),
             },
             namespace: namespace(&self.of_views).then_some(client.namespace),
+            sidecar,
         }
     }
 
@@ -186,7 +203,9 @@ impl<'a> Criteria<'a> {
         let rules = rules.map(|place| self.rules[*place].0.id.to_string());
         let matches = viewpoint.matches.iter();
         let matches = matches.map(|place| self.matches[*place].1.clone());
-        let objects: BTreeSet<String> = rules.chain(matches).collect();
+        let sidecar = traits.sidecar;
+        let sidecar = sidecar.map(|place| self.sidecars[place].0.id.to_string());
+        let objects: BTreeSet<String> = rules.chain(matches).chain(sidecar).collect();
         for object in objects {
             write!(label, ", {object}").expect("text takes what is written");
         }

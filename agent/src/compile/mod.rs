@@ -30,6 +30,7 @@ mod scopes;
 mod services;
 mod setting;
 mod shares;
+mod sidecars;
 mod spread;
 mod standing;
 mod views;
@@ -78,7 +79,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
     diagnostics.extend(catalog.entries.iter().filter_map(probing::undone));
 
-    let views = Views::new(&mut hosts, &classes, snapshot);
+    let views = Views::new(&mut hosts, &classes, &catalog, snapshot);
     let seen = views.places();
     let found = hosts.iter().zip(&views.destinations).enumerate();
     let found = found.filter(|(place, _)| seen.contains(place));

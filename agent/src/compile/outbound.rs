@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use crate::api::OutboundPolicy;
+use crate::api::{OutboundPolicy, Sidecar};
 use crate::model::Snapshot;
 
 use super::clients::{Exemption, Outbound, Scope};
 use super::destinations::canonical;
 
-/// For clients for which nothing else is said than for all.
-pub(super) fn of(snapshot: &Snapshot) -> Outbound {
-    match snapshot.mesh.outbound {
+/// For clients of that sidecar.
+pub(super) fn of(sidecar: Option<&Sidecar>, snapshot: &Snapshot) -> Outbound {
+    let written = sidecar.and_then(|sidecar| sidecar.outbound);
+    match written.unwrap_or(snapshot.mesh.outbound) {
         OutboundPolicy::AllowAny => Outbound::AllowAny,
         OutboundPolicy::RegistryOnly if snapshot.node.is_audited => Outbound::Audited,
         OutboundPolicy::RegistryOnly => Outbound::RegistryOnly,

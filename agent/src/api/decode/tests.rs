@@ -162,7 +162,7 @@ fn other_kinds_are_named_and_left_alone() {
     let cases = [
         (
             "networking.istio.io/v1",
-            "Sidecar",
+            "Telemetry",
             "2 Warning SH1006 kind",
             0,
         ),

@@ -163,7 +163,10 @@ fn shadow(
             })?;
             Some(format!("{} ({})", older.meta.id, older.meta.origin))
         }
-        Spec::LocalWorkload(_) | Spec::VirtualService(_) | Spec::WorkloadEntry(_) => None,
+        Spec::LocalWorkload(_)
+        | Spec::Sidecar(_)
+        | Spec::VirtualService(_)
+        | Spec::WorkloadEntry(_) => None,
     }
 }
 
