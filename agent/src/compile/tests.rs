@@ -14,6 +14,7 @@ use agent_common::abi::{TCP, UDP};
 
 use super::*;
 
+mod clients;
 mod clusters;
 mod destinations;
 mod health;
