@@ -15,7 +15,7 @@ use super::super::store::PrefixKey;
 use super::super::wanted::Wanted;
 use super::{Plan, Step, prefix_key};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in super::super) enum ClientStep {
     SetExempt {
         net: IpNet,
