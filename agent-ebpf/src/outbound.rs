@@ -58,17 +58,7 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
     // frame, verifiers before Linux 6.8 lose track of what depends on it, and remove branches that are taken.
     black_box(&mut verdict);
     way.show(&asked, &verdict);
-    let passes = match verdict {
-        Verdict::Pass => true,
-        _ if is_own() => true,
-        Verdict::PassUnregistered => {
-            maps::count_total(Total::NotRegisteredAudited);
-            denials::tell(&asked, UNCOUNTED, UNCOUNTED, Denied::Audited);
-            true
-        }
-        _ => false,
-    };
-    if passes {
+    if passes(&asked, &verdict) {
         way.forget();
         return ALLOW;
     }
@@ -149,6 +139,21 @@ pub fn send_on<W: Way>(socket: &SockAddr<'_>, way: &mut W) -> i32 {
     }
     socket.set_port(flow.rewritten_port);
     ALLOW
+}
+
+/// Whether the socket goes where it asked to, told of or not.
+#[inline(always)]
+fn passes(asked: &Connect, verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Pass => true,
+        _ if is_own() => true,
+        Verdict::PassUnregistered => {
+            maps::count_total(Total::NotRegisteredAudited);
+            denials::tell(asked, UNCOUNTED, UNCOUNTED, Denied::Audited);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Fails the connect. Before Linux 6.1 the client sees EPERM, whatever the reason.

@@ -386,9 +386,6 @@ fn an_endpoint_that_is_denied_keeps_its_share_which_fails() -> Result<()> {
 
 #[test]
 fn a_socket_does_not_keep_an_endpoint_that_is_denied_by_now() -> Result<()> {
-    let Some(mut lab) = Lab::new(CLIENT)? else {
-        return Ok(());
-    };
     let with = |is_denied| {
         let mut program = Program::default();
         let mut endpoint = endpoint(at(ENDPOINTS[0]), 1);
@@ -401,15 +398,17 @@ fn a_socket_does_not_keep_an_endpoint_that_is_denied_by_now() -> Result<()> {
         );
         program
     };
-    lab.apply(&with(false));
-    serve(&mut lab, &ENDPOINTS[..1])?;
-    let socket = lab.client.open_udp(false)?;
-    assert!(lab.client.exchange(socket, VIP)?.is_ok());
-    lab.apply(&with(true));
-    assert_eq!(lab.client.exchange(socket, VIP)?, Err(EPERM));
-    lab.apply(&with(false));
-    assert!(lab.client.exchange(socket, VIP)?.is_ok());
-    Ok(())
+    Lab::with_records_anywhere(CLIENT, |lab| {
+        lab.apply(&with(false));
+        serve(lab, &ENDPOINTS[..1])?;
+        let socket = lab.client.open_udp(false)?;
+        assert!(lab.client.exchange(socket, VIP)?.is_ok());
+        lab.apply(&with(true));
+        assert_eq!(lab.client.exchange(socket, VIP)?, Err(EPERM));
+        lab.apply(&with(false));
+        assert!(lab.client.exchange(socket, VIP)?.is_ok());
+        Ok(())
+    })
 }
 
 #[test]

@@ -251,6 +251,8 @@ impl Plan {
         clients: clients::Standing,
     ) {
         let first = self.steps.len();
+        // Before the frontends, or what was one would for a moment be exempt.
+        self.narrow_exempt(live, wanted);
         for &net in live
             .prefixes
             .keys()
@@ -266,7 +268,6 @@ impl Plan {
                 .expect("a CIDR keeps its id while a frontend of it is in place");
             self.steps.push(Step::RemoveFrontend { frontend, key });
         }
-        self.narrow_exempt(live, wanted);
         if clients == clients::Standing::Moving && self.steps.len() > first {
             self.steps.insert(first, Step::Grace);
         }

@@ -4,7 +4,9 @@
 //! gets. Cgroups are named before the levels change at which the kernel looks for them, and forgotten after: in between, who is
 //! known by a cgroup around its own is still known by it.
 
-use agent_common::abi::{ClientWord, Config};
+use std::collections::BTreeMap;
+
+use agent_common::abi::{ClientWord, Config, Exemption};
 use ipnet::IpNet;
 
 use super::super::clients::is_wider;
@@ -13,7 +15,7 @@ use super::super::store::PrefixKey;
 use super::super::wanted::Wanted;
 use super::{Plan, Step, prefix_key};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in super::super) enum ClientStep {
     SetExempt {
         net: IpNet,
@@ -45,17 +47,38 @@ pub(super) enum Standing {
 }
 
 impl Plan {
-    /// Adds what is exempt, or is so on more ports.
+    /// Changes what is exempt where more may be reached then.
     pub(super) fn widen_exempt(&mut self, live: &Live, wanted: &Wanted<'_>) {
+        self.change_exempt(live, wanted, false);
+    }
+
+    /// Changes it where less may be reached then.
+    pub(super) fn narrow_exempt(&mut self, live: &Live, wanted: &Wanted<'_>) {
+        self.change_exempt(live, wanted, true);
+    }
+
+    /// Changes those elements for which it is so of what holds within them, before and after. First come those that are set, as
+    /// another of them may take the place of one that is removed.
+    fn change_exempt(&mut self, live: &Live, wanted: &Wanted<'_>, narrows: bool) {
+        let is_due = |net| {
+            let (old, new) = (effect(&live.exempt, net), effect(&wanted.exempt, net));
+            is_wider(old, new) == narrows
+        };
         for (&net, &value) in &wanted.exempt {
-            if live
-                .exempt
-                .get(&net)
-                .is_none_or(|&old| is_wider(value, old))
-            {
+            if live.exempt.get(&net) != Some(&value) && is_due(net) {
                 let key = prefix_key(net);
                 self.steps
                     .push(ClientStep::SetExempt { net, key, value }.into());
+            }
+        }
+        // What keeps IPv4 destinations from an IPv6 CIDR of everything goes last.
+        for (&net, &value) in live.exempt.iter().rev() {
+            let is_last = value == Exemption::value(None);
+            let is_due = if is_last { narrows } else { is_due(net) };
+            if !wanted.exempt.contains_key(&net) && is_due {
+                let key = prefix_key(net);
+                self.steps
+                    .push(ClientStep::RemoveExempt { net, key }.into());
             }
         }
     }
@@ -68,7 +91,8 @@ impl Plan {
         base: &Config,
     ) -> Standing {
         let first = self.steps.len();
-        for (&cgroup, &client) in &wanted.clients {
+        // The kernel numbers cgroups in the order of their making: what is in another is named before that, and forgotten after it.
+        for (&cgroup, &client) in wanted.clients.iter().rev() {
             if live.clients.get(&cgroup) != Some(&client) {
                 self.steps.push(ClientStep::Set { cgroup, client }.into());
             }
@@ -96,22 +120,16 @@ impl Plan {
             Standing::Settled
         }
     }
+}
 
-    /// Removes what is exempt no more, or is so on fewer ports. What is in an IPv6 CIDR of everything but is not exempt with it
-    /// comes last.
-    pub(super) fn narrow_exempt(&mut self, live: &Live, wanted: &Wanted<'_>) {
-        for (&net, &old) in live.exempt.iter().rev() {
-            let key = prefix_key(net);
-            match wanted.exempt.get(&net) {
-                None => self
-                    .steps
-                    .push(ClientStep::RemoveExempt { net, key }.into()),
-                Some(&value) if is_wider(old, value) => {
-                    self.steps
-                        .push(ClientStep::SetExempt { net, key, value }.into());
-                }
-                Some(_) => {}
-            }
+/// What holds for the addresses of the CIDR, but for those of narrower ones.
+fn effect(exempt: &BTreeMap<IpNet, u32>, net: IpNet) -> u32 {
+    let mut around = Some(net);
+    while let Some(net) = around {
+        if let Some(&value) = exempt.get(&net) {
+            return value;
         }
+        around = net.supernet();
     }
+    Exemption::value(None)
 }

@@ -1,6 +1,8 @@
 //! The engine over tables in memory: plans, limits, and what decisions find at every moment of an update.
 
 mod algorithms;
+mod clients;
+mod denied;
 mod learned;
 mod limits;
 mod name_servers;
