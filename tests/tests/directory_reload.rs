@@ -111,7 +111,9 @@ impl Bench {
             | Fact::Vitals { .. }
             | Fact::Mesh(_)
             | Fact::Learned { .. }
-            | Fact::Asked { .. } => {
+            | Fact::Asked { .. }
+            | Fact::Cgroups(_)
+            | Fact::Surroundings(_) => {
                 panic!("not a directory's to tell")
             }
         }

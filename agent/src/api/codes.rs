@@ -2,7 +2,7 @@
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
 //! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`,
-//! `SH16xx` about `Sidecar`, `SH20xx` about `LocalWorkload`.
+//! `SH16xx` about `Sidecar`, `SH201x` about `LocalWorkload`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +106,9 @@ codes! {
     SIDECAR_HOST = "SH1604", "A host of an egress listener is not NAMESPACE/HOST.";
     SIDECAR_HOST_TWICE = "SH1605", "A host of an egress listener is imported already.";
 
-    CGROUP = "SH2001", "The cgroup of a LocalWorkload is neither a path below the root nor the name of a systemd unit.";
-    WORKLOAD_ADDRESS = "SH2002", "An address of a LocalWorkload is not an IP address.";
-    SERVICE_ACCOUNT = "SH2003", "The service account is not a DNS name.";
+    CGROUP = "SH2011", "The cgroup of a LocalWorkload is neither a path below the root nor the name of a systemd unit.";
+    WORKLOAD_ADDRESS = "SH2012", "An address of a LocalWorkload is not an IP address.";
+    SERVICE_ACCOUNT = "SH2013", "The service account is not a DNS name.";
 }
 
 #[cfg(test)]

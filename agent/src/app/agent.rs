@@ -20,6 +20,7 @@ use super::clients::Tenants;
 use super::closing::Closing;
 use super::control::Control;
 use super::core::{Core, Startup};
+use super::denials::Ledger;
 use super::health::Watch;
 use super::lessons::{Clock, Waiting};
 use super::names;
@@ -112,6 +113,8 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let events = events
         .transpose()
         .context("reading what the kernel tells")?;
+    let denials = dataplane.denials();
+    let denials = denials.context("reading what the kernel tells of denials")?;
     let dataplane = Arc::new(Mutex::new(dataplane));
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
@@ -144,8 +147,10 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     )?;
     let names = Arc::new(names);
     let closing = Closing::new(settings.close_removed, settings.cgroups.clone());
+    let ledger = Arc::new(Ledger::default());
     let control = Control {
         closed: closing.tally(),
+        denials: Arc::clone(&ledger),
         names: Arc::clone(&names),
         state: state.clone(),
         dataplane: Arc::downgrade(&dataplane),
@@ -173,6 +178,8 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         unsaved: false,
         closing,
         tenants,
+        denials,
+        ledger,
     };
     let (stop, stopped) = oneshot::channel();
     let mut running = Running {

@@ -18,6 +18,7 @@ use crate::observe::{Listening, Request, Response, State, control, coverage};
 use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 
 use super::closing::Tally;
+use super::denials::Ledger;
 
 /// Where answers come from.
 pub(super) struct Control {
@@ -29,6 +30,7 @@ pub(super) struct Control {
     pub(super) vip_ranges: VipRanges,
     pub(super) names: Arc<NameServer>,
     pub(super) closed: Arc<Tally>,
+    pub(super) denials: Arc<Ledger>,
 }
 
 impl Control {
@@ -53,6 +55,8 @@ impl Control {
                 ))
             }
             Request::Objects => Response::Objects(view::objects(&state)),
+            Request::Workloads => Response::Workloads(view::workloads(&state)),
+            Request::Denials => Response::Denials(self.denials.view(&state)),
             Request::Status => self.status(&state, &dataplane),
             Request::Explain(question) => explain_live(&state, &dataplane, &question),
             Request::Lookup { name, kind } => {

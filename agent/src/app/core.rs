@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::{Diagnostic, Severity};
 use crate::compile::compile;
-use crate::dataplane::{Dataplane, Events};
+use crate::dataplane::{Dataplane, Denials, Events};
 use crate::model::{Fact, Registry};
 use crate::nameserver::Lesson;
 use crate::observe::State;
@@ -27,6 +27,7 @@ use crate::sources::{Directory, Refresher};
 use super::clients::Tenants;
 use super::closing::Closing;
 use super::control::lock;
+use super::denials::Ledger;
 use super::health::{self, Watch};
 use super::lessons::{self, Clock, Waiting};
 use super::probes::Probes;
@@ -61,6 +62,8 @@ pub(super) struct Core {
     /// Failed connects; `None` where the kernel cannot tell of them.
     pub(super) events: Option<Events>,
     pub(super) tenants: Tenants,
+    pub(super) denials: Denials,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 impl Core {
@@ -95,6 +98,7 @@ impl Core {
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.lock().flush_traces();
+                    self.note_denials();
                     self.save_vips();
                     self.go_on_closing();
                     let is_behind = block_in_place(|| self.watch_on());
@@ -230,6 +234,14 @@ impl Core {
             directory.rescan();
         }
         self.refresher.refresh();
+    }
+
+    fn note_denials(&mut self) {
+        let denials = self.denials.drain();
+        if !denials.is_empty() {
+            let state = Arc::clone(&self.publisher.borrow());
+            self.ledger.note(&denials, &state, &self.lock());
+        }
     }
 
     fn has_pending(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod closing;
 mod control;
 mod core;
 pub mod demo;
+mod denials;
 pub mod exec;
 mod health;
 mod lessons;

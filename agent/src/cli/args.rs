@@ -258,6 +258,14 @@ pub enum Listing {
     /// Where connects go, with share, health and count
     #[value(aliases = ["endpoint", "ep"])]
     Endpoints,
+    /// Who clients are: workloads with their cgroups, and what they may reach
+    #[value(aliases = ["workload", "wl"])]
+    Workloads,
+    /// Connects that policies denied, or would have (--policy-mode=audit), the last first
+    #[value(aliases = ["denial"])]
+    Denials,
+    #[value(name = "sidecar", aliases = ["sidecars", "sc"])]
+    Sidecars,
     /// Objects of every kind, with what became of them
     #[value(aliases = ["object", "obj"])]
     Objects,

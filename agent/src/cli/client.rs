@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::nameserver::{Cached, RecordKind};
 use crate::observe::{
-    EndpointView, Explanation, LookupView, ObjectView, Question, Request, Response, ServiceView,
-    StatusView, ask,
+    DenialView, EndpointView, Explanation, LookupView, ObjectView, Question, Request, Response,
+    ServiceView, StatusView, WorkloadView, ask,
 };
 
 pub(super) fn services(socket: &Path) -> Result<Vec<ServiceView>> {
@@ -27,6 +27,20 @@ pub(super) fn endpoints(socket: &Path) -> Result<Vec<EndpointView>> {
 pub(super) fn objects(socket: &Path) -> Result<Vec<ObjectView>> {
     match ask(socket, &Request::Objects)? {
         Response::Objects(views) => Ok(views),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn workloads(socket: &Path) -> Result<Vec<WorkloadView>> {
+    match ask(socket, &Request::Workloads)? {
+        Response::Workloads(views) => Ok(views),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn denials(socket: &Path) -> Result<Vec<DenialView>> {
+    match ask(socket, &Request::Denials)? {
+        Response::Denials(views) => Ok(views),
         other => mismatch(&other),
     }
 }

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use crate::api::Kind;
 use crate::observe::view::ActionView;
-use crate::observe::{EndpointView, ObjectStatus, ObjectView, ServiceView};
+use crate::observe::{
+    DenialView, EndpointView, ObjectStatus, ObjectView, ServiceView, WorkloadView,
+};
 
 use super::args::{GetArgs, ListFormat, Listing};
 use super::client;
@@ -21,6 +23,9 @@ pub(super) fn get(args: &GetArgs) -> Result<Exit> {
         Listing::Services => list(args, client::services(socket)?)?,
         Listing::Endpoints => list(args, client::endpoints(socket)?)?,
         Listing::Objects => list(args, client::objects(socket)?)?,
+        Listing::Workloads => list(args, client::workloads(socket)?)?,
+        Listing::Denials => list(args, client::denials(socket)?)?,
+        Listing::Sidecars => list(args, objects_of(Kind::Sidecar, socket)?)?,
         Listing::ServiceEntries => list(args, objects_of(Kind::ServiceEntry, socket)?)?,
         Listing::WorkloadEntries => list(args, objects_of(Kind::WorkloadEntry, socket)?)?,
         Listing::DestinationRules => list(args, objects_of(Kind::DestinationRule, socket)?)?,
@@ -261,6 +266,84 @@ impl Row for ObjectView {
             ObjectStatus::Shadowed { by } => format!("by {by}"),
             ObjectStatus::Rejected { reason } | ObjectStatus::LastGood { reason } => reason.clone(),
         }]
+    }
+}
+
+impl Row for WorkloadView {
+    const COLUMNS: &'static [&'static str] = &[
+        "NAMESPACE",
+        "NAME",
+        "CGROUP",
+        "FOUND",
+        "OUTBOUND",
+        "FRONTENDS",
+    ];
+    const WIDE_COLUMNS: &'static [&'static str] =
+        &["SCOPE", "SERVICE-ACCOUNT", "LABELS", "CGROUPS", "ORIGIN"];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.namespace.clone(),
+            self.name.clone(),
+            self.pattern.clone(),
+            self.cgroups.len().to_string(),
+            self.outbound.clone(),
+            self.frontends.to_string(),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        vec![
+            self.scope.clone(),
+            self.service_account.clone(),
+            labels.collect::<Vec<String>>().join(","),
+            joined(&self.cgroups),
+            format!("{}:{}", self.object.file, self.object.line),
+        ]
+    }
+}
+
+impl Row for DenialView {
+    const COLUMNS: &'static [&'static str] = &[
+        "WORKLOAD",
+        "DESTINATION",
+        "PROTOCOL",
+        "OUTCOME",
+        "COUNT",
+        "LAST",
+    ];
+    const WIDE_COLUMNS: &'static [&'static str] = &["CGROUP", "PROCESS", "REASON"];
+
+    fn namespace(&self) -> &str {
+        let workload = self.workload.as_deref().unwrap_or_default();
+        workload.split('/').next().unwrap_or_default()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.workload.clone().unwrap_or_else(|| "-".to_owned()),
+            self.destination.to_string(),
+            self.protocol.clone(),
+            self.outcome.clone(),
+            self.count.to_string(),
+            format!("{}s", self.age_seconds),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        vec![
+            self.cgroup.clone().unwrap_or_default(),
+            self.process.to_string(),
+            self.reason.clone(),
+        ]
     }
 }
 

@@ -150,6 +150,13 @@ fn figures(view: &StatusView) -> Table {
         format!("{} failed connects not heard of", totals.events_lost),
     );
     row("overflow", format!("{} connects refused", totals.overflows));
+    row(
+        "registry",
+        format!(
+            "{} connects denied, {} audited, {} not listed",
+            totals.not_registered, totals.not_registered_audited, totals.denials_lost
+        ),
+    );
     row("torn", format!("{} connects failed", totals.torn));
     row(
         "closed",

@@ -136,6 +136,7 @@ impl<'h, 'a> Builder<'h, 'a> {
         Behaviour {
             won: claims.settle(&self.claimants, diagnostics),
             outbound: outbound::of(sidecar.map(|(_, sidecar)| sidecar), self.snapshot),
+            policy: outbound::written_by(sidecar),
             names: view.names,
             learners,
         }

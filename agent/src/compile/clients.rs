@@ -25,6 +25,8 @@ pub struct Scope {
     /// Who they are, for people; empty for the default scope.
     pub name: Arc<str>,
     pub outbound: Outbound,
+    /// Which object says so, where it is not the mesh.
+    pub policy: Option<Arc<str>>,
     /// Scopes with the same number are told the same of names.
     pub names: u16,
 }

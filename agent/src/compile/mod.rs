@@ -129,6 +129,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         learned: learned.into_iter().collect(),
         learners: Arc::new(scopes.learners),
         residents,
+        cgroup_paths: snapshot.cgroups.clone(),
         diagnostics: diagnostics.into(),
     }
 }

@@ -1,10 +1,11 @@
 //! What becomes of connects to what nothing claims, and what is exempt from that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::api::{OutboundPolicy, Sidecar};
+use crate::api::{Meta, OutboundPolicy, Sidecar};
 use crate::model::Snapshot;
 
 use super::clients::{Exemption, Outbound, Scope};
@@ -18,6 +19,12 @@ pub(super) fn of(sidecar: Option<&Sidecar>, snapshot: &Snapshot) -> Outbound {
         OutboundPolicy::RegistryOnly if snapshot.node.is_audited => Outbound::Audited,
         OutboundPolicy::RegistryOnly => Outbound::RegistryOnly,
     }
+}
+
+/// The sidecar that has a policy of its own.
+pub(super) fn written_by(sidecar: Option<(&Meta, &Sidecar)>) -> Option<Arc<str>> {
+    let (meta, _) = sidecar.filter(|(_, sidecar)| sidecar.outbound.is_some())?;
+    Some(format!("outboundTrafficPolicy of {} ({})", meta.id, meta.origin).into())
 }
 
 /// What clients reach though nothing claims it: the node itself, its name servers and what is internal. Nothing, where all

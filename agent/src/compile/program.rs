@@ -138,6 +138,8 @@ pub struct Compiled {
     /// By scope.
     pub(super) learners: Arc<BTreeMap<u32, Learners>>,
     pub residents: Residents,
+    /// The cgroups that are known, by path.
+    pub cgroup_paths: OrdMap<Arc<str>, u64>,
     pub diagnostics: Arc<[Diagnostic]>,
 }
 

@@ -104,6 +104,7 @@ pub struct Moved {
 pub fn settle(compiled: &Compiled, cgroups: &OrdMap<Arc<str>, u64>) -> Moved {
     let settled = compiled.residents.settle(cgroups);
     let mut next = compiled.clone();
+    next.cgroup_paths = cgroups.clone();
     let clients = &mut next.program.clients;
     let before = std::mem::replace(&mut clients.cgroups, settled.cgroups);
     let levels = std::mem::replace(&mut clients.levels, settled.levels);

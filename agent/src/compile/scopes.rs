@@ -17,6 +17,8 @@ use super::program::{Frontend, ServiceKey};
 pub(super) struct Behaviour {
     pub(super) won: Won,
     pub(super) outbound: Outbound,
+    /// The object that says so.
+    pub(super) policy: Option<Arc<str>>,
     /// The number of what it is told of names.
     pub(super) names: u16,
     pub(super) learners: Learners,
@@ -42,15 +44,17 @@ impl Scopes {
             let Behaviour {
                 won,
                 outbound,
+                policy,
                 names,
                 learners,
             } = behaviour;
-            let hash = hasher.hash_one((&won, outbound, names));
+            let hash = hasher.hash_one((&won, outbound, &policy, names));
             let same = known.entry(hash).or_default();
             let is_same = |place: &&usize| {
                 let (id, other) = &scopes.won[**place];
                 let scope = &scopes.all[id];
-                (other, scope.outbound, scope.names) == (&won, outbound, names)
+                (other, scope.outbound, &scope.policy, scope.names)
+                    == (&won, outbound, &policy, names)
             };
             if let Some(place) = same.iter().find(is_same) {
                 scopes.of_classes.push(scopes.won[*place].0);
@@ -63,6 +67,7 @@ impl Scopes {
                 Scope {
                     name: Arc::clone(&class.label),
                     outbound,
+                    policy,
                     names,
                 },
             );

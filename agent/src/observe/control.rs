@@ -13,7 +13,9 @@ use crate::nameserver::{Cached, RecordKind};
 
 use super::coverage::CoverageView;
 use super::explain::{Explanation, Question};
-use super::view::{EndpointView, LookupView, ObjectView, ServiceView, StatusView};
+use super::view::{
+    DenialView, EndpointView, LookupView, ObjectView, ServiceView, StatusView, WorkloadView,
+};
 
 pub use client::{ClientError, ask};
 pub use server::{Handler, ListenError, Listening, serve};
@@ -24,6 +26,9 @@ pub enum Request {
     Services,
     Endpoints,
     Objects,
+    Workloads,
+    /// Connects that policies denied, or would have.
+    Denials,
     Status,
     Explain(Question),
     Coverage,
@@ -43,6 +48,8 @@ pub enum Response {
     Services(Vec<ServiceView>),
     Endpoints(Vec<EndpointView>),
     Objects(Vec<ObjectView>),
+    Workloads(Vec<WorkloadView>),
+    Denials(Vec<DenialView>),
     Status(Box<StatusView>),
     Explain(Box<Explanation>),
     Coverage(CoverageView),

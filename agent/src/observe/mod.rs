@@ -17,5 +17,6 @@ pub use coverage::{CoverageView, coverage};
 pub use explain::{Explanation, Question, Target, explain};
 pub use state::State;
 pub use view::{
-    AnswerView, EndpointView, LookupView, ObjectStatus, ObjectView, ServiceView, StatusView,
+    AnswerView, DenialView, EndpointView, LookupView, ObjectStatus, ObjectView, ServiceView,
+    StatusView, WorkloadView,
 };

@@ -52,13 +52,13 @@ fn what_is_no_cgroup_of_a_workload_is_refused_at_its_line() {
         "'/a/['",
     ] {
         let found = read(&format!("\n  cgroup: {cgroup}")).unwrap_err();
-        assert_eq!(found, ["SH2001 spec.cgroup:5"], "{cgroup}");
+        assert_eq!(found, ["SH2011 spec.cgroup:5"], "{cgroup}");
     }
     assert_eq!(read("{}").unwrap_err().len(), 1);
     let wrong = read("{cgroup: /a, serviceAccount: 'a b', addresses: [10.0.0.0/8]}").unwrap_err();
     assert_eq!(
         wrong,
-        ["SH2003 spec.serviceAccount:4", "SH2002 spec.addresses[0]:4"]
+        ["SH2013 spec.serviceAccount:4", "SH2012 spec.addresses[0]:4"]
     );
 }
 

@@ -40,7 +40,7 @@ fn view() -> StatusView {
 
 #[test]
 fn a_healthy_agent_takes_one_screen() {
-    expect![[r"
+    expect![[r#"
         shunt 1.2.3: ready, up 1h 2m 5s
 
         directory        /etc/shunt: 2 files
@@ -55,13 +55,14 @@ fn a_healthy_agent_takes_one_screen() {
         flows stored     0 connects remembered at their sockets
         events lost      0 failed connects not heard of
         overflow         0 connects refused
+        registry         0 connects denied, 0 audited, 0 not listed
         torn             0 connects failed
         closed           0 UDP sockets, 0 TCP connections
         queries          0 by datagram, 0 by connection, 0 malformed
         answered         0 from hosts of ours, 0 from the cache, 0 stale, 0 refused, 0 not at all
         other servers    0 questions, 0 failed, 0.0 ms on average, 0.0 ms at most, 0 not captured
         learned          0 answers, 0 of them late
-    "]]
+    "#]]
     .assert_eq(&render(&view(), Palette::PLAIN));
 }
 

@@ -71,10 +71,13 @@ impl Plan {
                     .push(ClientStep::SetExempt { net, key, value }.into());
             }
         }
-        // What keeps IPv4 destinations from an IPv6 CIDR of everything goes last.
-        for (&net, &value) in live.exempt.iter().rev() {
-            let is_last = value == Exemption::value(None);
-            let is_due = if is_last { narrows } else { is_due(net) };
+        // From the outside in: what is within a CIDR keeps what holds there until both are gone. Only what keeps IPv4 destinations
+        // from an IPv6 CIDR of everything goes last.
+        let is_last = |value: u32| value == Exemption::value(None);
+        let (last, first): (Vec<_>, Vec<_>) =
+            live.exempt.iter().partition(|(_, value)| is_last(**value));
+        for (&net, &value) in first.into_iter().chain(last) {
+            let is_due = if is_last(value) { narrows } else { is_due(net) };
             if !wanted.exempt.contains_key(&net) && is_due {
                 let key = prefix_key(net);
                 self.steps

@@ -2,6 +2,7 @@
 //!
 //! Views are made from a published state and from counts that somebody else read; nothing here waits or locks.
 
+pub mod client;
 mod ejection;
 pub mod endpoint;
 pub mod lookup;
@@ -13,6 +14,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
+pub use client::{DenialView, WorkloadView, workloads};
 pub use ejection::EjectionView;
 pub use endpoint::{EndpointView, Live, OutcomesView, endpoints};
 pub use lookup::{AnswerView, LookupView, lookup};

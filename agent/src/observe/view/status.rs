@@ -139,6 +139,12 @@ pub struct TotalsView {
     /// To services that had as many connections as they may: refused.
     #[serde(default)]
     pub overflows: u64,
+    /// Connects denied because nobody registered their destination.
+    pub not_registered: u64,
+    /// Those that an audit let through.
+    pub not_registered_audited: u64,
+    /// Denials that found no room, and are counted but not listed.
+    pub denials_lost: u64,
     /// Failed connects that the kernel could not tell of, so that outlier detection did not see them.
     #[serde(default)]
     pub events_lost: u64,
@@ -199,6 +205,9 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         torn: counts.torn,
         name_servers_full: counts.name_servers_full,
         overflows: counts.overflows,
+        not_registered: counts.not_registered,
+        not_registered_audited: counts.not_registered_audited,
+        denials_lost: counts.denials_lost,
         events_lost: counts.events_lost,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();

@@ -353,6 +353,9 @@ fn a_healthy_agent_is_not_degraded() {
             "torn": 0,
             "nameServersFull": 0,
             "overflows": 0,
+            "notRegistered": 0,
+            "notRegisteredAudited": 0,
+            "denialsLost": 0,
             "eventsLost": 0
           },
           "health": {

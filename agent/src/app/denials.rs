@@ -1,0 +1,177 @@
+//! What becomes of what the kernel tells of denied connects? Alike ones are counted together, told in the log once in a while,
+//! and kept for whoever asks.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use agent_common::abi::{Denial, Denied, TCP, UDP};
+
+use crate::dataplane::{Dataplane, ip_address};
+use crate::observe::State;
+use crate::observe::view::DenialView;
+
+/// Kinds of denials that are kept; of more, those that are longest past are forgotten.
+const MOST: usize = 1024;
+/// How often the same is told in the log.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Denied connects, alike ones together.
+#[derive(Debug, Default)]
+pub(super) struct Ledger(Mutex<HashMap<Key, Entry>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    cgroup: u64,
+    destination: SocketAddr,
+    protocol: u8,
+    denied: Denied,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    count: u64,
+    process: u32,
+    reason: String,
+    last: Instant,
+    /// When it was told last, and how many there were by then.
+    told: Option<(Instant, u64)>,
+}
+
+impl Ledger {
+    /// Takes in what the kernel told.
+    pub(super) fn note(&self, denials: &[Denial], state: &State, dataplane: &Dataplane) {
+        let now = Instant::now();
+        let mut entries = self.lock();
+        for denial in denials {
+            let Some(denied) = denial.denied() else {
+                continue;
+            };
+            let key = Key {
+                cgroup: denial.cgroup,
+                destination: SocketAddr::new(ip_address(denial.address), denial.port.get()),
+                protocol: denial.protocol,
+                denied,
+            };
+            let entry = entries.entry(key).or_insert_with(|| Entry {
+                count: 0,
+                process: denial.process,
+                reason: reason(denial, denied, state, dataplane),
+                last: now,
+                told: None,
+            });
+            entry.count += 1;
+            entry.process = denial.process;
+            entry.last = now;
+        }
+        for (key, entry) in entries.iter_mut() {
+            let is_due = entry
+                .told
+                .is_none_or(|(at, count)| now.duration_since(at) >= QUIET && entry.count > count);
+            if is_due {
+                tell(key, entry, state);
+                entry.told = Some((now, entry.count));
+            }
+        }
+        if entries.len() > MOST {
+            let mut times: Vec<Instant> = entries.values().map(|entry| entry.last).collect();
+            times.sort_unstable();
+            let oldest = times[entries.len() - MOST];
+            entries.retain(|_, entry| entry.last >= oldest);
+        }
+    }
+
+    /// All of them, the last first.
+    pub(super) fn view(&self, state: &State) -> Vec<DenialView> {
+        let now = Instant::now();
+        let entries = self.lock();
+        let mut all: Vec<(&Key, &Entry)> = entries.iter().collect();
+        all.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.last));
+        let view = |(key, entry): (&Key, &Entry)| {
+            let (workload, cgroup) = who(key, state);
+            DenialView {
+                workload,
+                cgroup,
+                process: entry.process,
+                destination: key.destination,
+                protocol: protocol(key.protocol),
+                outcome: outcome(key.denied).to_owned(),
+                reason: entry.reason.clone(),
+                count: entry.count,
+                age_seconds: now.duration_since(entry.last).as_secs(),
+            }
+        };
+        all.into_iter().map(view).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(key: &Key, entry: &Entry, state: &State) {
+    let (workload, cgroup) = who(key, state);
+    tracing::warn!(
+        workload = workload.as_deref().unwrap_or("-"),
+        cgroup = cgroup.as_deref().unwrap_or("-"),
+        process = entry.process,
+        destination = %key.destination,
+        protocol = %protocol(key.protocol),
+        count = entry.count,
+        reason = %entry.reason,
+        "{}",
+        match key.denied {
+            Denied::Audited => "a connect would be denied",
+            Denied::NotRegistered | Denied::Policy => "a connect is denied",
+        }
+    );
+}
+
+/// The workload and the path of the cgroup.
+fn who(key: &Key, state: &State) -> (Option<String>, Option<String>) {
+    let compiled = &state.compiled;
+    let owners = compiled.residents.owners(&compiled.cgroup_paths);
+    let workload = owners.get(&key.cgroup);
+    let mut paths = compiled.cgroup_paths.iter();
+    let path = paths.find(|(_, id)| **id == key.cgroup);
+    let workload = workload.map(|id| format!("{}/{}", id.namespace, id.name));
+    (workload, path.map(|(path, _)| path.to_string()))
+}
+
+const fn outcome(denied: Denied) -> &'static str {
+    match denied {
+        Denied::Audited => "AUDITED",
+        Denied::NotRegistered | Denied::Policy => "DENIED",
+    }
+}
+
+fn protocol(number: u8) -> String {
+    match number {
+        TCP => "TCP".to_owned(),
+        UDP => "UDP".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn reason(denial: &Denial, denied: Denied, state: &State, dataplane: &Dataplane) -> String {
+    match denied {
+        Denied::NotRegistered | Denied::Audited => {
+            let clients = &state.compiled.program.clients;
+            let scope = clients.scopes.get(&denial.scope);
+            let by = scope.and_then(|scope| scope.policy.as_deref());
+            let by = by.unwrap_or("outboundTrafficPolicy of the mesh");
+            format!(
+                "no ServiceEntry that the client sees has the destination, and {by} is REGISTRY_ONLY"
+            )
+        }
+        Denied::Policy => {
+            let (service, endpoint) = dataplane.denied(denial);
+            let service = service.map_or_else(|| "the service".to_owned(), ToString::to_string);
+            match endpoint {
+                Some(endpoint) => format!("policies deny {endpoint} of {service}"),
+                None => format!("policies deny {service}"),
+            }
+        }
+    }
+}
