@@ -320,11 +320,16 @@ pub struct StatusArgs {
 Examples:
   shunt explain api.example.com:443
   shunt explain 240.240.0.17:80 --count 1000
+  shunt explain api.example.com:443 --from shop/checkout
   shunt explain api.example.com --config-dir ./rules --resolve api.example.com=192.0.2.1")]
 pub struct ExplainArgs {
     /// What a client connects to: HOST, HOST:PORT or ADDR:PORT (IPv6 in brackets)
     #[arg(value_name = "HOST[:PORT]|ADDR:PORT")]
     pub target: Target,
+    /// Who connects: NAMESPACE/NAME of a LocalWorkload, the path of a cgroup, or the number of a process [default: a client
+    /// that no LocalWorkload claims]
+    #[arg(long, value_name = "WORKLOAD|CGROUP|PID")]
+    pub from: Option<String>,
     /// Ask for a UDP client [default: TCP for an address, what the ports are for a host]
     #[arg(long)]
     pub udp: bool,

@@ -1,17 +1,20 @@
 //! `shunt explain`: what happens to a connect and why, as the running agent or the files say.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::dataplane::Limits;
 use crate::dataplane::{Counts, MemoryDataplane};
 use crate::health::Records;
-use crate::observe::explain::{ConnectView, Sight, Transport, VerdictView, explain as explain_in};
+use crate::observe::explain::{
+    ClientName, ConnectView, Sight, Transport, VerdictView, explain as explain_in,
+};
 use crate::observe::view::Live;
 use crate::observe::{Explanation, Question};
 
@@ -26,6 +29,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit> {
     let question = Question {
         target: args.target.clone(),
         transport: args.udp.then_some(Transport::Udp),
+        from: args.from.as_deref().map(client_name).transpose()?,
         count: args.count,
     };
     let (explanation, exit) = if args.config_dir.is_empty() {
@@ -39,6 +43,18 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit> {
         ReportFormat::Json => output::json(&explanation)?,
     })?;
     Ok(exit)
+}
+
+/// A workload, a cgroup, or that of a process.
+fn client_name(text: &str) -> Result<ClientName> {
+    let Ok(process) = text.parse::<u32>() else {
+        return Ok(text.parse()?);
+    };
+    let file = format!("/proc/{process}/cgroup");
+    let lines = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+    let path = lines.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = path.with_context(|| format!("process {process} is in no cgroup v2"))?;
+    Ok(path.parse()?)
 }
 
 /// Decides over tables in memory, which are filled as the kernel's would be.

@@ -2,6 +2,7 @@
 //!
 //! It takes no lock and reads no clock; the random numbers are the caller's.
 
+mod client;
 mod lookup;
 mod target;
 mod text;
@@ -18,9 +19,12 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, Service, ServiceKey};
 use crate::dataplane::Names;
 
+use client::Known;
+
 use super::view::endpoint::{Live, endpoints_of, fraction};
 use super::view::{EndpointView, Place};
 
+pub use client::{ClientName, ClientNameError};
 pub use target::{Target, TargetError, Transport};
 
 /// Most draws for one question, so that the tables, which are locked meanwhile, are soon free again.
@@ -35,6 +39,9 @@ pub struct Question {
     pub target: Target,
     /// Absent: TCP for an address, and whatever its ports are for a host.
     pub transport: Option<Transport>,
+    /// Who connects. Absent: a client that no workload claims.
+    #[serde(default)]
+    pub from: Option<ClientName>,
     /// How many connects to draw for each destination, together up to [`MAX_DRAWS`].
     pub count: u32,
 }
@@ -122,8 +129,19 @@ pub fn explain<T: Tables>(
     question: &Question,
     mut random: impl FnMut() -> u32,
 ) -> Explanation {
-    let found = lookup::destinations(&sight.compiled.program, question);
-    let mut steps = found.steps;
+    let (client, mut steps) = match client::find(sight.compiled, question.from.as_ref()) {
+        Ok(found) => found,
+        Err(why) => {
+            return Explanation {
+                target: question.target.to_string(),
+                steps: vec![why],
+                connects: Vec::new(),
+                suggestion: None,
+            };
+        }
+    };
+    let found = lookup::destinations(&sight.compiled.program, question, client.scope);
+    steps.extend(found.steps);
     let all = found.destinations.len();
     if all > MAX_DESTINATIONS {
         steps.push(format!(
@@ -137,7 +155,7 @@ pub fn explain<T: Tables>(
         target: question.target.to_string(),
         steps,
         connects: shown
-            .map(|(to, transport)| connect_view(sight, to, transport, count, &mut random))
+            .map(|(to, transport)| connect_view(sight, client, (to, transport), count, &mut random))
             .collect(),
         suggestion: found.suggestion,
     }
@@ -145,15 +163,12 @@ pub fn explain<T: Tables>(
 
 fn connect_view<T: Tables>(
     sight: &Sight<'_, T>,
-    to: SocketAddr,
-    transport: Transport,
+    client: Known<'_>,
+    (to, transport): (SocketAddr, Transport),
     count: u32,
     random: &mut impl FnMut() -> u32,
 ) -> ConnectView {
-    let mut connect = target::connect(to, transport);
-    if let Some(config) = sight.tables.config() {
-        connect.outbound = config.client.outbound();
-    }
+    let connect = target::connect(to, transport, client);
     let verdict = decide(sight.tables, &connect, &mut *random);
     let place = lookup::matched(sight, &connect, to);
     let key = service_id(verdict)
@@ -164,7 +179,7 @@ fn connect_view<T: Tables>(
     if let Some((_, service)) = claimed {
         steps.extend(text::service_steps(service));
     }
-    steps.push(text::verdict_step(verdict, to));
+    steps.push(text::verdict_step(verdict, to, client.policy().as_deref()));
     ConnectView {
         address: to.ip(),
         port: to.port(),

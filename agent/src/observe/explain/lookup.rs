@@ -23,21 +23,21 @@ pub(super) struct Found {
     pub(super) suggestion: Option<String>,
 }
 
-pub(super) fn destinations(program: &Program, question: &Question) -> Found {
+pub(super) fn destinations(program: &Program, question: &Question, scope: u32) -> Found {
     match &question.target {
         Target::Address(to) => Found {
             destinations: [(*to, question.transport.unwrap_or(Transport::Tcp))].into(),
             ..Found::default()
         },
-        Target::Host { host, port } => of_host(program, host, *port, question.transport),
+        Target::Host { host, port } => of_host(program, host, (*port, question.transport), scope),
     }
 }
 
 fn of_host(
     program: &Program,
     host: &str,
-    port: Option<u16>,
-    transport: Option<Transport>,
+    (port, transport): (Option<u16>, Option<Transport>),
+    scope: u32,
 ) -> Found {
     let Some(pattern) = matching(program, host) else {
         return unknown(program, host);
@@ -51,7 +51,7 @@ fn of_host(
     let frontends: Vec<(&Frontend, &ServiceKey)> = program
         .frontends
         .iter()
-        .filter(|(_, key)| *key.host == *pattern)
+        .filter(|(frontend, key)| frontend.scope == scope && *key.host == *pattern)
         .collect();
     let declared: BTreeSet<u16> = frontends.iter().map(|(_, key)| key.port).collect();
     if frontends.is_empty() {

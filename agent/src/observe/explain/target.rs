@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use super::client::Known;
 use agent_common::abi::{self, Address, Port};
 use agent_common::{Connect, Family};
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,8 +138,8 @@ impl fmt::Display for Transport {
     }
 }
 
-/// The connect of a client that no workload claims, from a socket of the address's own family.
-pub(super) fn connect(to: SocketAddr, transport: Transport) -> Connect {
+/// The connect of the client, from a socket of the address's own family.
+pub(super) fn connect(to: SocketAddr, transport: Transport, client: Known<'_>) -> Connect {
     let (family, address) = match to.ip() {
         IpAddr::V4(v4) => (Family::V4, Address::from_v4_octets(v4.octets())),
         IpAddr::V6(v6) => (Family::V6, Address::from_octets(v6.octets())),
@@ -147,9 +149,9 @@ pub(super) fn connect(to: SocketAddr, transport: Transport) -> Connect {
         address,
         port: Port::new(to.port()),
         protocol: transport.number(),
-        scope: abi::DEFAULT_SCOPE,
-        names: 0,
-        outbound: abi::Outbound::AllowAny,
+        scope: client.scope,
+        names: client.names(),
+        outbound: client.outbound(),
     }
 }
 

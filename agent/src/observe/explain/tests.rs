@@ -40,6 +40,7 @@ fn explained(objects: &[Object], target: &str, count: u32) -> Explanation {
     let question = Question {
         target: target.parse().unwrap(),
         transport: None,
+        from: None,
         count,
     };
     explain(&sight, &question, random())
@@ -234,4 +235,75 @@ proptest! {
             prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target));
         }
     }
+}
+
+const CLIENTS: &str = "\
+apiVersion: shunt.internal/v1alpha1
+kind: LocalWorkload
+metadata: {name: s, namespace: shop}
+spec: {cgroup: /shop/s}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: closed, namespace: shop}
+spec: {outboundTrafficPolicy: {}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a, namespace: shop}
+spec:
+  hosts: [a.shop]
+  addresses: [10.5.0.1]
+  exportTo: ['.']
+  ports: [{number: 80, name: tcp, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 10.6.0.1}]
+";
+
+/// The last step, or the only one, for that client.
+fn explained_from(target: &str, from: Option<&str>) -> String {
+    let objects = crate::api::decode("a.yaml", CLIENTS).objects;
+    let mut state = state(&objects);
+    let snapshot = std::sync::Arc::make_mut(&mut state.snapshot);
+    for (path, id) in [("", 1), ("/shop", 2), ("/shop/s", 3)] {
+        snapshot.cgroups.insert(path.into(), id);
+    }
+    state.compiled = std::sync::Arc::new(crate::compile::compile(snapshot));
+    let dataplane = tables(&state);
+    let counts = Counts::default();
+    let sight = Sight {
+        tables: dataplane.tables(),
+        names: dataplane.names(),
+        compiled: &state.compiled,
+        live: Live::at(&state, &counts, state.updated),
+    };
+    let question = Question {
+        target: target.parse().unwrap(),
+        transport: None,
+        from: from.map(|from| from.parse().unwrap()),
+        count: 0,
+    };
+    let found = explain(&sight, &question, random());
+    let last = found
+        .connects
+        .last()
+        .and_then(|connect| connect.steps.last());
+    format!(
+        "{}; {}",
+        found.steps.join(" "),
+        last.cloned().unwrap_or_default()
+    )
+}
+
+#[test]
+fn each_client_has_an_explanation_of_its_own_which_names_what_denies() {
+    let of = |from| explained_from("10.5.0.1:80", from);
+    expect![[r"for clients that no LocalWorkload claims (see --from); not redirected: the connect goes to 10.5.0.1:80"]].assert_eq(&of(None));
+    expect![[r"for LocalWorkload shop/s (a.yaml:1), whose cgroup is `/shop/s`; an endpoint is drawn for each connect; this one goes to 10.6.0.1:80"]].assert_eq(&of(Some("shop/s")));
+    expect![[r"for the cgroup /shop/s/x, which is of LocalWorkload shop/s; an endpoint is drawn for each connect; this one goes to 10.6.0.1:80"]].assert_eq(&of(Some("/sys/fs/cgroup/shop/s/x")));
+    expect![[r"for the cgroup /shop, which no LocalWorkload claims; not redirected: the connect goes to 10.5.0.1:80"]].assert_eq(&of(Some("/shop")));
+    expect![[r"there is no LocalWorkload shop/t; known are: shop/s; "]]
+        .assert_eq(&of(Some("shop/t")));
+    expect![[r"for LocalWorkload shop/s (a.yaml:1), whose cgroup is `/shop/s`; the connect fails with EPERM: outboundTrafficPolicy of Sidecar shop/closed (a.yaml:6) is REGISTRY_ONLY"]]
+        .assert_eq(&explained_from("192.0.2.1:80", Some("shop/s")));
 }

@@ -85,11 +85,20 @@ pub(super) fn service_steps(service: &Service) -> Vec<String> {
 }
 
 /// What comes of it.
-pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr) -> String {
+/// `policy` is what denies the client what nobody registered, where that is not the mesh.
+pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr, policy: Option<&str>) -> String {
+    let policy = policy.unwrap_or("outboundTrafficPolicy of the mesh");
     match verdict {
         Verdict::Pass => format!("not redirected: the connect goes to {to}"),
         Verdict::PassUnregistered => format!(
-            "not redirected: the connect goes to {to}, which nothing registers: outboundTrafficPolicy REGISTRY_ONLY would deny it"
+            "not redirected: the connect goes to {to}; {policy}, REGISTRY_ONLY, would deny it, but for --policy-mode=audit"
+        ),
+        Verdict::Deny {
+            reason: reason @ Reason::NotRegistered,
+            ..
+        } => format!(
+            "the connect fails with {}: {policy} is REGISTRY_ONLY",
+            errno(reason)
         ),
         Verdict::Original { port: None, .. } => format!("the connect goes to {to}, and is counted"),
         Verdict::Original {
