@@ -125,7 +125,7 @@ fn naive(
         if !imported {
             continue;
         }
-        let addresses = entry.addresses.iter().map(|net| net.addr()).collect();
+        let addresses = entry.addresses.iter().map(ipnet::IpNet::addr).collect();
         if best.get(name).is_none_or(|(known, ..)| rank < *known) {
             best.insert(name, (rank, home, addresses));
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::dataplane::{Dataplane, LoadOptions, checks};
+use crate::dataplane::{Dataplane, Denials, Events, LoadOptions, checks};
 use crate::model::{Fact, Registry, VipTable};
 use crate::nameserver::{Ended, Lesson, NameServer};
 use crate::observe::State;
@@ -101,21 +101,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         warn_of_reach(&settings.cgroups);
     }
     let (vips, vip_file) = open_vips(&settings, role)?;
-    let mut dataplane = Dataplane::load(&LoadOptions {
-        limits: settings.limits,
-        bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
-        trace: settings.bpf_log,
-        sock_ops: settings.sock_ops,
-        ..LoadOptions::default()
-    })
-    .context("loading the kernel programs")?;
-    let events = dataplane.can_follow().then(|| dataplane.events());
-    let events = events
-        .transpose()
-        .context("reading what the kernel tells")?;
-    let denials = dataplane.denials();
-    let denials = denials.context("reading what the kernel tells of denials")?;
-    let dataplane = Arc::new(Mutex::new(dataplane));
+    let (dataplane, events, denials) = load(&settings, role)?;
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
@@ -199,6 +185,28 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         running.ended().await?;
     }
     Ok(running)
+}
+
+/// Loads the kernel programs, which attach to nothing yet; and what they tell.
+fn load(
+    settings: &Settings,
+    role: Role,
+) -> Result<(Arc<Mutex<Dataplane>>, Option<Events>, Denials)> {
+    let mut dataplane = Dataplane::load(&LoadOptions {
+        limits: settings.limits,
+        bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
+        trace: settings.bpf_log,
+        sock_ops: settings.sock_ops,
+        ..LoadOptions::default()
+    })
+    .context("loading the kernel programs")?;
+    let events = dataplane.can_follow().then(|| dataplane.events());
+    let events = events
+        .transpose()
+        .context("reading what the kernel tells")?;
+    let denials = dataplane.denials();
+    let denials = denials.context("reading what the kernel tells of denials")?;
+    Ok((Arc::new(Mutex::new(dataplane)), events, denials))
 }
 
 /// What keeps the programs from sockets that one would expect them to run for.

@@ -15,7 +15,7 @@ use crate::observe::view::DenialView;
 /// Kinds of denials that are kept; of more, those that are longest past are forgotten.
 const MOST: usize = 1024;
 /// How often the same is told in the log.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Denied connects, alike ones together.
 #[derive(Debug, Default)]

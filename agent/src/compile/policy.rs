@@ -177,16 +177,16 @@ impl<'a> Policies<'a> {
             self.is_exported(rule.1.oldest, level).then_some(rule.1)
         };
         let root = self.mesh.root_namespace.as_str();
-        match self.local(host) {
-            Some(local) => local,
-            None => exported(namespace).or_else(|| exported(root)),
+        match self.own(host) {
+            Own::Rule(rule) => Some(rule),
+            Own::OfOthers => None,
+            Own::Nothing => exported(namespace).or_else(|| exported(root)),
         }
     }
 
-    /// What the client's own namespace says of the host, where it says anything: of the rules for the most specific host one for
-    /// clients with such labels, or else the one for all. Where there are only some for others, none applies (Istio's
-    /// `SidecarScope.DestinationRule`).
-    fn local(&self, host: &str) -> Option<Option<&Rule<'a>>> {
+    /// What the client's own namespace says of the host: of the rules for the most specific host one for clients with such labels,
+    /// or else the one for all (Istio's `SidecarScope.DestinationRule`).
+    fn own(&self, host: &str) -> Own<'_, 'a> {
         let for_all = self.local.most_specific(host);
         let selected = self.selected.iter().filter_map(|(selector, rules)| {
             let (specificity, rule) = rules.most_specific(host)?;
@@ -195,15 +195,15 @@ impl<'a> Policies<'a> {
         let selected: Vec<_> = selected.collect();
         let of_all = for_all.map(|(specificity, _)| specificity);
         let best = selected.iter().map(|(specificity, ..)| *specificity);
-        let best = best.chain(of_all).max()?;
+        let Some(best) = best.chain(of_all).max() else {
+            return Own::Nothing;
+        };
         let mut selected = selected.into_iter();
         let of_client = selected.find(|(s, selector, _)| *s == best && self.client.has(selector));
         let for_all = for_all.filter(|(specificity, _)| *specificity == best);
-        Some(
-            of_client
-                .map(|(.., rule)| rule)
-                .or(for_all.map(|(_, rule)| rule)),
-        )
+        let rule = of_client.map(|(.., rule)| rule);
+        rule.or(for_all.map(|(_, rule)| rule))
+            .map_or(Own::OfOthers, Own::Rule)
     }
 
     fn export_to(&self, rule: &'a DestinationRule) -> &'a [String] {
@@ -229,6 +229,14 @@ impl<'a> Policies<'a> {
     fn is_exported(&self, rule: &'a DestinationRule, level: &str) -> bool {
         self.client.sees(self.export_to(rule), level).is_some()
     }
+}
+
+/// What the rules of the client's namespace come to for a host.
+enum Own<'r, 'a> {
+    Rule(&'r Rule<'a>),
+    /// There are only some for other clients: then none applies.
+    OfOthers,
+    Nothing,
 }
 
 /// The labels of the clients that a rule is for alone, where it is.

@@ -29,7 +29,7 @@ pub type Change = (Arc<str>, Option<u64>);
 pub struct Cgroups {
     /// Held so that the thread ends with it.
     _watcher: Option<RecommendedWatcher>,
-    _stop: blocking::Sender<Noted>,
+    stop: blocking::Sender<Noted>,
 }
 
 /// What was notified.
@@ -46,12 +46,12 @@ enum Noted {
 /// Starts to watch the cgroups at and below `roots`; returns those that there are now. Their paths are as seen from `mount`, where
 /// cgroup v2 is mounted: that of the root of the hierarchy is empty.
 pub fn watch(mount: &Path, roots: &[PathBuf], facts: mpsc::Sender<Fact>) -> (Cgroups, Vec<Change>) {
-    let (sender, noted) = blocking::channel();
-    let notes = sender.clone();
+    let (sender, receiver) = blocking::channel();
+    let teller = sender.clone();
     let note = move |event: notify::Result<Event>| {
         for noted in read(event) {
             // The thread that is told ends last.
-            let _ = notes.send(noted);
+            let _ = teller.send(noted);
         }
     };
     let watcher = notify::recommended_watcher(note).and_then(|mut watcher| {
@@ -69,21 +69,21 @@ pub fn watch(mount: &Path, roots: &[PathBuf], facts: mpsc::Sender<Fact>) -> (Cgr
         known: BTreeMap::new(),
     };
     let first = tree.look_at_all();
-    let run = move || tell(tree, &noted, &facts);
+    let run = move || tell(tree, &receiver, &facts);
     let thread = thread::Builder::new().name("cgroups".to_owned()).spawn(run);
     if let Err(error) = thread {
         tracing::error!(%error, "cgroups that come from now on are not known");
     }
     let cgroups = Cgroups {
         _watcher: watcher,
-        _stop: sender,
+        stop: sender,
     };
     (cgroups, first)
 }
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        let _ = self._stop.send(Noted::End);
+        let _ = self.stop.send(Noted::End);
     }
 }
 

@@ -40,7 +40,7 @@ fn view() -> StatusView {
 
 #[test]
 fn a_healthy_agent_takes_one_screen() {
-    expect![[r#"
+    expect![[r"
         shunt 1.2.3: ready, up 1h 2m 5s
 
         directory        /etc/shunt: 2 files
@@ -62,7 +62,7 @@ fn a_healthy_agent_takes_one_screen() {
         answered         0 from hosts of ours, 0 from the cache, 0 stale, 0 refused, 0 not at all
         other servers    0 questions, 0 failed, 0.0 ms on average, 0.0 ms at most, 0 not captured
         learned          0 answers, 0 of them late
-    "#]]
+    "]]
     .assert_eq(&render(&view(), Palette::PLAIN));
 }
 

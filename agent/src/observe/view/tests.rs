@@ -268,18 +268,19 @@ fn program() -> ProgramFigures {
     }
 }
 
+const FRONTENDS: Fill = Fill {
+    map: "frontends",
+    used: 2,
+    capacity: 10,
+};
+
 #[test]
 fn a_healthy_agent_is_not_degraded() {
     let state = state(&[weighted()]);
     let counts = counts(&state);
-    let fill = [Fill {
-        map: "frontends",
-        used: 2,
-        capacity: 10,
-    }];
     let view = status(StatusInput {
         programs: &[program()],
-        ..input(&state, &counts, &fill)
+        ..input(&state, &counts, &[FRONTENDS])
     });
     assert_round_trip(&view);
     expect![[r#"
