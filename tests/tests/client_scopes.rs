@@ -144,6 +144,25 @@ fn naive(
     first.map(|(name, (_, home, _))| format!("{home}/{name}:{port}"))
 }
 
+/// Where a connect of that scope is led.
+fn led(dataplane: &MemoryDataplane, scope: u32, address: IpAddr, port: u16) -> Option<String> {
+    let connect = Connect {
+        family: Family::V4,
+        address: abi_address(address),
+        port: Port::new(port),
+        protocol: TCP,
+        scope,
+        names: 0,
+        outbound: Outbound::AllowAny,
+    };
+    match decide(dataplane.tables(), &connect, &mut || 0) {
+        Verdict::Rewrite { service, .. } => {
+            dataplane.names().service(service).map(ToString::to_string)
+        }
+        _ => None,
+    }
+}
+
 proptest! {
     #[test]
     fn every_client_is_led_where_a_reader_of_the_objects_would_lead_it(
@@ -182,28 +201,62 @@ proptest! {
         for (scope, namespace, labels) in clients {
             for (last, port) in [(1u8, 80u16), (1, 81), (2, 80), (2, 81)] {
                 let address = IpAddr::from([10, 1, 0, last]);
-                let connect = Connect {
-                    family: Family::V4,
-                    address: abi_address(address),
-                    port: Port::new(port),
-                    protocol: TCP,
-                    scope,
-                    names: 0,
-                    outbound: Outbound::AllowAny,
-                };
-                let verdict = decide(dataplane.tables(), &connect, &mut || 0);
-                let found = match verdict {
-                    Verdict::Rewrite { service, .. } => {
-                        dataplane.names().service(service).map(ToString::to_string)
-                    }
-                    _ => None,
-                };
+                let found = led(&dataplane, scope, address, port);
                 prop_assert_eq!(
                     found,
                     naive(&snapshot, namespace, &labels, address, port),
                     "{} {:?} {}:{}\n{}", namespace, labels, address, port, texts.concat()
                 );
             }
+        }
+    }
+}
+
+/// Twenty namespaces with a twentieth of the workloads and of the entries each; every entry is for its own namespace.
+fn crowd(workloads: usize, entries: usize) -> Vec<String> {
+    let entries = (0..entries).map(|i| {
+        let more = format!(
+            "hosts: [h{i}.test], addresses: [10.{}.{}.1], exportTo: ['.']",
+            i / 256,
+            i % 256
+        );
+        seen(&format!("n{}", i % 20), &more).replace("name: a,", &format!("name: h{i},"))
+    });
+    let workloads = (0..workloads).map(|i| {
+        let namespace = format!("n{}", i % 20);
+        local(&namespace, &format!("w{i}"), &format!("app: a{i}"))
+    });
+    entries.chain(workloads).collect()
+}
+
+#[test]
+fn a_thousand_workloads_among_a_thousand_entries_see_what_is_theirs() {
+    let mut snapshot = read_all(&crowd(1000, 1000));
+    for i in 0..1000 {
+        let path = format!("/n{}/w{i}", i % 20);
+        snapshot.cgroups.insert(path.into(), 1 + i);
+    }
+    let start = std::time::Instant::now();
+    let compiled = compile(&snapshot);
+    println!("compiled in {:?}", start.elapsed());
+    let clients = &compiled.program.clients;
+    assert_eq!(
+        clients.scopes.len(),
+        21,
+        "one for each namespace, and the default one"
+    );
+    // Fifty entries of two ports for each.
+    assert_eq!(compiled.program.frontends.len(), 2000);
+    assert_eq!(compiled.program.services.len(), 2000);
+    let mut dataplane = MemoryDataplane::in_memory(&Limits::small());
+    assert!(dataplane.apply(&compiled.program).diagnostics.is_empty());
+    for i in (0..1000).step_by(37) {
+        let scope = clients.cgroups[&(1 + i)];
+        for j in (0..1000u64).step_by(41) {
+            let [.., high, low] = j.to_be_bytes();
+            let found = led(&dataplane, scope, IpAddr::from([10, high, low, 1]), 80);
+            let expected = (i % 20 == j % 20).then(|| format!("n{}/h{j}.test:80", j % 20));
+            assert_eq!(found, expected, "w{i} h{j}");
         }
     }
 }

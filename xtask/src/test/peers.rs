@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::{privilege, process, setup, tree};
 
 /// Each with its Debian package. None of the packages starts a service.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
+    ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
     ("dnsmasq", "dnsmasq-base"),
     ("musl-gcc", "musl-tools"),
