@@ -15,7 +15,7 @@ use crate::process;
 
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
-const MEMORY_MIB: &str = "2560";
+const MEMORY_MIB: &str = "4096";
 
 /// What the kernel says where it has no file system to start from, which is as far as [`Accelerator::find`] lets it come.
 const NOTHING_TO_START: &str = "Unable to mount root fs";
