@@ -4,6 +4,7 @@
 //! leaves the worker's network namespace, and everything that is made is removed at the end.
 
 mod algorithms;
+mod clients;
 mod connects;
 mod effect;
 mod ejection;
@@ -48,6 +49,8 @@ enum Section {
     Runs,
     /// What picking an endpoint takes, by algorithm
     Algorithms,
+    /// What knowing the client takes, with many workloads and under REGISTRY_ONLY
+    Clients,
     /// Datagrams, connection states, and what is left after many sockets
     Sockets,
     /// The name server beside another
@@ -104,6 +107,9 @@ fn measure(effort: Effort, only: &[Section]) -> Result<()> {
     }
     if is_wanted(Section::Algorithms) {
         algorithms::measure(&mut Setting::new()?, effort, &mut table)?;
+    }
+    if is_wanted(Section::Clients) {
+        clients::measure(&mut Setting::new()?, effort, &mut table)?;
     }
     if is_wanted(Section::Sockets) {
         sockets::measure(effort, &mut table)?;
