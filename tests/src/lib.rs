@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
 pub mod client;
+pub mod clients;
 pub mod lab;
 pub mod names;
 pub mod neighbour;

@@ -4,58 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use agent::api::sidecar::HostNamespace;
-use agent::api::{Severity, Spec, decode, host};
+use agent::api::{Spec, host};
 use agent::compile::compile;
 use agent::dataplane::{Limits, MemoryDataplane, abi_address};
-use agent::model::{Fact, FileFact, Registry, Snapshot, SourceId};
+use agent::model::Snapshot;
 use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, TCP};
 use agent_common::{Connect, Family, Verdict, decide};
 use proptest::prelude::*;
-
-/// An entry of the namespace for `a.test`, at 10.1.0.1 unless told otherwise.
-fn seen(namespace: &str, more: &str) -> String {
-    let addresses = if more.contains("addresses") {
-        ""
-    } else {
-        "addresses: [10.1.0.1], "
-    };
-    let hosts = if more.contains("hosts") {
-        ""
-    } else {
-        "hosts: [a.test], "
-    };
-    format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a, namespace: {namespace}}}\nspec: {{{hosts}{addresses}ports: [{{number: 80, name: http, protocol: HTTP}}, {{number: 81, name: more, protocol: HTTP}}], resolution: STATIC, endpoints: [{{address: 10.2.0.1}}], {more}}}\n"
-    )
-}
-
-fn local(namespace: &str, name: &str, labels: &str) -> String {
-    format!(
-        "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\nspec: {{cgroup: /{namespace}/{name}}}\n"
-    )
-}
-
-fn sidecar(namespace: &str, name: &str, spec: &str) -> String {
-    format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
-    )
-}
-
-fn read_all(texts: &[String]) -> Snapshot {
-    let decoded = decode("all.yaml", &texts.concat());
-    let errors = decoded
-        .diagnostics
-        .iter()
-        .filter(|d| d.severity == Severity::Error);
-    assert_eq!(errors.count(), 0, "{:?}", decoded.diagnostics);
-    let mut registry = Registry::default();
-    registry.apply(Fact::File {
-        source: SourceId("test".into()),
-        path: "all.yaml".into(),
-        fact: FileFact::Read(decoded),
-    });
-    registry.snapshot()
-}
+use tests::clients::{local, read_all, seen, sidecar};
 
 const NAMESPACES: [&str; 3] = ["n0", "n1", "default"];
 const EXPORTS: [&str; 5] = [

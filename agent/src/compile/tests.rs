@@ -14,7 +14,6 @@ use agent_common::abi::{TCP, UDP};
 
 use super::*;
 
-mod clients;
 mod clusters;
 mod destinations;
 mod health;

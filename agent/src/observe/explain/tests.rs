@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use crate::api::Object;
 use crate::dataplane::Counts;
+use crate::observe::State;
 use crate::observe::fixtures::{empty, passed, state, tables, weighted};
 use crate::observe::view::Live;
 
@@ -28,19 +29,22 @@ fn random() -> impl FnMut() -> u32 {
 }
 
 fn explained(objects: &[Object], target: &str, count: u32) -> Explanation {
-    let state = state(objects);
-    let dataplane = tables(&state);
+    explained_in(&state(objects), target, None, count)
+}
+
+fn explained_in(state: &State, target: &str, from: Option<&str>, count: u32) -> Explanation {
+    let dataplane = tables(state);
     let counts = Counts::default();
     let sight = Sight {
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &state.compiled,
-        live: Live::at(&state, &counts, state.updated),
+        live: Live::at(state, &counts, state.updated),
     };
     let question = Question {
         target: target.parse().unwrap(),
         transport: None,
-        from: None,
+        from: from.map(|from| from.parse().unwrap()),
         count,
     };
     explain(&sight, &question, random())
@@ -269,21 +273,7 @@ fn explained_from(target: &str, from: Option<&str>) -> String {
         snapshot.cgroups.insert(path.into(), id);
     }
     state.compiled = std::sync::Arc::new(crate::compile::compile(snapshot));
-    let dataplane = tables(&state);
-    let counts = Counts::default();
-    let sight = Sight {
-        tables: dataplane.tables(),
-        names: dataplane.names(),
-        compiled: &state.compiled,
-        live: Live::at(&state, &counts, state.updated),
-    };
-    let question = Question {
-        target: target.parse().unwrap(),
-        transport: None,
-        from: from.map(|from| from.parse().unwrap()),
-        count: 0,
-    };
-    let found = explain(&sight, &question, random());
+    let found = explained_in(&state, target, from, 0);
     let last = found
         .connects
         .last()

@@ -49,7 +49,7 @@ enum Section {
     Runs,
     /// What picking an endpoint takes, by algorithm
     Algorithms,
-    /// What knowing the client takes, with many workloads and under REGISTRY_ONLY
+    /// What knowing the client takes, with many workloads and under `REGISTRY_ONLY`
     Clients,
     /// Datagrams, connection states, and what is left after many sockets
     Sockets,

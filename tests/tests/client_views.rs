@@ -1,59 +1,13 @@
 //! What each workload sees, imports and may reach.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::api::{OutboundPolicy, decode};
-use crate::model::Snapshot;
+use agent::api::OutboundPolicy;
+use agent::compile::{Compiled, Exemption, Outbound, compile, settle};
 use agent_common::abi::DEFAULT_SCOPE;
-
-use super::super::clients::{Exemption, Outbound};
-use super::*;
-
-/// An entry of the namespace for `a.test`, at 10.1.0.1 unless told otherwise.
-fn seen(namespace: &str, more: &str) -> String {
-    let addresses = if more.contains("addresses") {
-        ""
-    } else {
-        "addresses: [10.1.0.1], "
-    };
-    let hosts = if more.contains("hosts") {
-        ""
-    } else {
-        "hosts: [a.test], "
-    };
-    format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a, namespace: {namespace}}}\nspec: {{{hosts}{addresses}ports: [{{number: 80, name: http, protocol: HTTP}}, {{number: 81, name: more, protocol: HTTP}}], resolution: STATIC, endpoints: [{{address: 10.2.0.1}}], {more}}}\n"
-    )
-}
-
-fn local(namespace: &str, name: &str, labels: &str) -> String {
-    format!(
-        "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\nspec: {{cgroup: /{namespace}/{name}}}\n"
-    )
-}
-
-fn sidecar(namespace: &str, name: &str, spec: &str) -> String {
-    format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
-    )
-}
-
-fn read_all(texts: &[String]) -> Snapshot {
-    let decoded = decode("all.yaml", &texts.concat());
-    let errors = decoded
-        .diagnostics
-        .iter()
-        .filter(|d| d.severity == crate::api::Severity::Error);
-    assert_eq!(errors.count(), 0, "{:?}", decoded.diagnostics);
-    snapshot(&decoded.objects)
-}
-
-/// The scope of the workload of this name.
-fn scope_of(compiled: &Compiled, name: &str) -> u32 {
-    let mut workloads = compiled.residents.iter();
-    let found = workloads.find(|(meta, ..)| meta.id.name == name);
-    found.unwrap_or_else(|| panic!("no workload {name}")).2
-}
+use imbl::OrdMap;
+use tests::clients::{local, read_all, scope_of, seen, sidecar};
 
 /// `destination -> service` of what the workload sees; the empty name stands for clients that no workload claims.
 fn sees(compiled: &Compiled, name: &str) -> Vec<String> {
@@ -249,8 +203,12 @@ fn an_outbound_policy_is_the_meshs_unless_the_sidecar_has_one_and_an_audit_denie
         snapshot.mesh.outbound = mesh;
         snapshot.node.is_audited = is_audited;
         snapshot.node.internal = vec!["10.0.0.0/8".parse().unwrap()];
-        snapshot.surroundings.addresses.insert(ip("192.0.2.1"));
-        snapshot.surroundings.name_servers = ["10.0.0.53", "192.0.2.53"].map(ip).into();
+        snapshot
+            .surroundings
+            .addresses
+            .insert(IpAddr::from([192, 0, 2, 1]));
+        snapshot.surroundings.name_servers =
+            [[10, 0, 0, 53], [192, 0, 2, 53]].map(IpAddr::from).into();
         let compiled = compile(&snapshot);
         let clients = &compiled.program.clients;
         let outbound =
@@ -289,7 +247,7 @@ fn cgroups_that_come_and_go_leave_what_compiling_anew_would() {
     ]);
     let cgroups = |paths: &[(&str, u64)]| {
         let paths = paths.iter().map(|(path, id)| (Arc::from(*path), *id));
-        paths.collect::<imbl::OrdMap<Arc<str>, u64>>()
+        paths.collect::<OrdMap<Arc<str>, u64>>()
     };
     snapshot.cgroups = cgroups(&[("", 1), ("/shop", 2), ("/shop/s", 3)]);
     let before = compile(&snapshot);
