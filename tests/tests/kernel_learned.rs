@@ -93,7 +93,7 @@ fn a_name_has_an_address_of_its_own_once_its_lesson_is_done() -> Result<()> {
         },
     })?;
     let state = node.state();
-    let said = state.compiled.names.find("a.dynamic.example");
+    let said = state.compiled.names[0].find("a.dynamic.example");
     let Some(Saying::Addresses(addresses)) = said else {
         panic!("{said:?}");
     };

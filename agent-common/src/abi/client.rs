@@ -1,7 +1,7 @@
 //! SCOPES and EXEMPT: who a client is, and what it may reach beyond what is registered.
 
 /// What becomes of a connect to a destination that nothing claims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outbound {
     /// It passes.
     #[default]
@@ -54,7 +54,7 @@ impl ClientWord {
 pub const LEVELS: usize = 4;
 
 /// What may be reached though nothing claims it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exemption {
     /// On every port.
     Destination,

@@ -11,7 +11,7 @@ use super::host::validate_fqdn;
 use super::schema::{Message, Type, field};
 use super::tree::Cursor;
 
-pub use pattern::CgroupPattern;
+pub use pattern::{CgroupPattern, without_mount};
 
 /// The service account of workloads that name none, as in Kubernetes.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use super::codes;
 use super::findings::Findings;
 use super::host::is_dns_label;
+use super::likely::suggest;
+use super::service_entry::Protocol;
 use super::tree::{Cursor, Spot};
 
 const MILLISECOND: i128 = 1_000_000;
@@ -26,6 +28,54 @@ pub(super) fn port(value: i128, spot: Spot, findings: &mut Findings) -> Option<u
         );
     }
     port
+}
+
+/// Reports a name of the port `item` that is none.
+pub(super) fn port_name(item: &Cursor<'_>, findings: &mut Findings) {
+    let name = item.text("name");
+    if !is_dns_label(name) {
+        let message = format!("`{name}` is not the name of a port");
+        findings.error(
+            codes::PORT_NAME,
+            item.spot_of("name"),
+            message,
+            "use letters, digits and hyphens, at most 63",
+        );
+    }
+}
+
+/// The protocol of the port `item`. What is none is reported.
+pub(super) fn protocol(item: &Cursor<'_>, findings: &mut Findings) -> Option<Protocol> {
+    let written = item.text("protocol");
+    let protocol = Protocol::parse(written);
+    if protocol.is_none() {
+        let known = [
+            "TCP",
+            "UDP",
+            "HTTP",
+            "HTTP2",
+            "HTTPS",
+            "TLS",
+            "GRPC",
+            "GRPC-Web",
+            "HTTP_PROXY",
+            "Mongo",
+            "Redis",
+            "MySQL",
+        ];
+        let hint = suggest(
+            written,
+            known,
+            &format!("write one of {}", known.join(", ")),
+        );
+        findings.error(
+            codes::PORT_PROTOCOL,
+            item.spot_of("protocol"),
+            format!("`{written}` is not a protocol"),
+            hint,
+        );
+    }
+    protocol
 }
 
 /// The IP address or CIDR prefix that `text` is, as Go reads it.

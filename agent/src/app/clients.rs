@@ -42,6 +42,12 @@ impl Core {
         self.registry.apply(Fact::Surroundings(found))
     }
 
+    /// Whether anything depends on what is around the agent. There is always loopback.
+    pub(super) fn has_exemptions(&self) -> bool {
+        let state = self.publisher.borrow();
+        !state.compiled.program.clients.exempt.is_empty()
+    }
+
     /// Knows the cgroups from now on, if there are workloads to look for.
     pub(super) fn know_cgroups(&mut self) {
         if self.tenants.watch.is_some() || !self.registry.has_workloads() {

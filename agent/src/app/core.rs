@@ -78,7 +78,6 @@ impl Core {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = 0u32;
-        self.look_around();
         loop {
             let deadline = self.startup.deadline().unwrap_or_else(far_away);
             let is_dirty = tokio::select! {
@@ -102,7 +101,8 @@ impl Core {
                     self.save_vips();
                     self.go_on_closing();
                     let is_behind = block_in_place(|| self.watch_on());
-                    let is_elsewhere = ticks.is_multiple_of(LOOK_TICKS) && self.look_around();
+                    let is_elsewhere =
+                        ticks.is_multiple_of(LOOK_TICKS) && self.has_exemptions() && self.look_around();
                     let is_retry = ticks.is_multiple_of(RETRY_TICKS);
                     is_behind || is_elsewhere || is_retry && (self.expire() | self.has_pending())
                 }
@@ -128,11 +128,8 @@ impl Core {
             let is_sync = matches!(next, Fact::Synced(_));
             let of_cgroups = matches!(next, Fact::Cgroups(_));
             let is_new = self.registry.apply(next) || is_sync;
-            *(if of_cgroups {
-                &mut is_moved
-            } else {
-                &mut is_dirty
-            }) |= is_new;
+            is_moved |= of_cgroups && is_new;
+            is_dirty |= !of_cgroups && is_new;
             match facts.try_recv() {
                 Ok(fact) => next = fact,
                 Err(_) => break,
@@ -150,12 +147,13 @@ impl Core {
         {
             return;
         }
+        self.look_around();
         self.know_cgroups();
         self.registry.set_time(self.clock.now());
         let snapshot = Arc::new(self.registry.snapshot());
         let compiled = Arc::new(self.watch(compile(&snapshot)));
         self.registry.retain_answers(&compiled.demand);
-        lessons::retain(&mut self.registry, &compiled.all_names);
+        lessons::retain(&mut self.registry, &compiled.names);
         self.refresher.set_demand(&compiled.demand);
         let applied = self.lock().apply(&compiled.program);
         let before = Arc::clone(&self.publisher.borrow());

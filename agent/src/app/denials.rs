@@ -7,7 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use agent_common::abi::{Denial, Denied, TCP, UDP};
+use imbl::OrdMap;
 
+use crate::api::ObjectId;
 use crate::dataplane::{Dataplane, ip_address};
 use crate::observe::State;
 use crate::observe::view::DenialView;
@@ -65,12 +67,15 @@ impl Ledger {
             entry.process = denial.process;
             entry.last = now;
         }
-        for (key, entry) in entries.iter_mut() {
-            let is_due = entry
+        let is_due = |entry: &Entry| {
+            entry
                 .told
-                .is_none_or(|(at, count)| now.duration_since(at) >= QUIET && entry.count > count);
-            if is_due {
-                tell(key, entry, state);
+                .is_none_or(|(at, count)| now.duration_since(at) >= QUIET && entry.count > count)
+        };
+        if entries.values().any(is_due) {
+            let directory = Directory::new(state);
+            for (key, entry) in entries.iter_mut().filter(|(_, entry)| is_due(entry)) {
+                tell(key, entry, &directory);
                 entry.told = Some((now, entry.count));
             }
         }
@@ -88,8 +93,9 @@ impl Ledger {
         let entries = self.lock();
         let mut all: Vec<(&Key, &Entry)> = entries.iter().collect();
         all.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.last));
+        let directory = Directory::new(state);
         let view = |(key, entry): (&Key, &Entry)| {
-            let (workload, cgroup) = who(key, state);
+            let (workload, cgroup) = directory.find(key.cgroup);
             DenialView {
                 workload,
                 cgroup,
@@ -110,8 +116,8 @@ impl Ledger {
     }
 }
 
-fn tell(key: &Key, entry: &Entry, state: &State) {
-    let (workload, cgroup) = who(key, state);
+fn tell(key: &Key, entry: &Entry, directory: &Directory<'_>) {
+    let (workload, cgroup) = directory.find(key.cgroup);
     tracing::warn!(
         workload = workload.as_deref().unwrap_or("-"),
         cgroup = cgroup.as_deref().unwrap_or("-"),
@@ -128,15 +134,29 @@ fn tell(key: &Key, entry: &Entry, state: &State) {
     );
 }
 
-/// The workload and the path of the cgroup.
-fn who(key: &Key, state: &State) -> (Option<String>, Option<String>) {
-    let compiled = &state.compiled;
-    let owners = compiled.residents.owners(&compiled.cgroup_paths);
-    let workload = owners.get(&key.cgroup);
-    let mut paths = compiled.cgroup_paths.iter();
-    let path = paths.find(|(_, id)| **id == key.cgroup);
-    let workload = workload.map(|id| format!("{}/{}", id.namespace, id.name));
-    (workload, path.map(|(path, _)| path.to_string()))
+/// Who is in each cgroup, by its id.
+struct Directory<'a> {
+    owners: OrdMap<u64, &'a ObjectId>,
+    paths: HashMap<u64, &'a str>,
+}
+
+impl<'a> Directory<'a> {
+    fn new(state: &'a State) -> Self {
+        let compiled = &state.compiled;
+        let paths = compiled.cgroup_paths.iter();
+        Self {
+            owners: compiled.residents.owners(&compiled.cgroup_paths),
+            paths: paths.map(|(path, id)| (*id, &**path)).collect(),
+        }
+    }
+
+    /// The workload and the path of the cgroup.
+    fn find(&self, cgroup: u64) -> (Option<String>, Option<String>) {
+        let workload = self.owners.get(&cgroup);
+        let workload = workload.map(|id| format!("{}/{}", id.namespace, id.name));
+        let path = self.paths.get(&cgroup);
+        (workload, path.map(|path| (*path).to_owned()))
+    }
 }
 
 const fn outcome(denied: Denied) -> &'static str {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::api::{Diagnostic, Meta, Sidecar};
+use crate::api::Diagnostic;
 use crate::model::{ServiceVitals, Snapshot};
 
 use super::catalog::Catalog;
@@ -50,7 +50,6 @@ pub(super) struct Builder<'h, 'a> {
     destinations: &'h [Destinations],
     sources: &'h [Sources<'a>],
     snapshot: &'a Snapshot,
-    sidecars: Vec<(&'a Meta, &'a Sidecar)>,
     viewpoints: Vec<Viewpoint<'h, 'a>>,
     built: HashMap<At, Vec<Led>>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
@@ -73,9 +72,8 @@ impl<'h, 'a> Builder<'h, 'a> {
         for class in &classes.all {
             if class.viewpoint == viewpoints.len() {
                 let mesh = &snapshot.mesh;
-                let sidecar = class.sidecar.map(|place| catalog.sidecars[place]);
                 let imported = catalog.routes.iter().copied().filter(|(meta, routes)| {
-                    sidecar.is_none_or(|sidecar| {
+                    class.sidecar.is_none_or(|sidecar| {
                         sidecars::imports_routes(sidecar, &meta.id.namespace, &routes.hosts)
                     })
                 });
@@ -92,7 +90,6 @@ impl<'h, 'a> Builder<'h, 'a> {
             destinations,
             sources,
             snapshot,
-            sidecars: catalog.sidecars.clone(),
             viewpoints,
             built: HashMap::new(),
             variants: (classes.all.len() > 1).then(HashMap::new),
@@ -130,13 +127,12 @@ impl<'h, 'a> Builder<'h, 'a> {
                 }
             }
         }
-        let sidecar = class.sidecar.map(|place| self.sidecars[place]);
         let ranges = &self.snapshot.vip_ranges;
         learners.claim(&self.snapshot.learned, ranges, &mut claims);
         Behaviour {
             won: claims.settle(&self.claimants, diagnostics),
-            outbound: outbound::of(sidecar.map(|(_, sidecar)| sidecar), self.snapshot),
-            policy: outbound::written_by(sidecar),
+            outbound: outbound::of(class.sidecar, self.snapshot),
+            policy: outbound::written_by(class.sidecar),
             names: view.names,
             learners,
         }

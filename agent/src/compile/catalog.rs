@@ -9,6 +9,9 @@ use crate::api::{
 };
 use crate::model::Snapshot;
 
+use super::client::carries;
+use super::visibility::export_to;
+
 /// A visible `ServiceEntry`.
 pub(super) struct Entry<'a> {
     /// Place among the entries: 0 is the oldest.
@@ -84,11 +87,7 @@ impl<'a> Catalog<'a> {
 
 /// Whether nobody at all may see the entry.
 fn is_hidden(entry: &ServiceEntry, snapshot: &Snapshot) -> bool {
-    let export_to = if entry.export_to.is_empty() {
-        &snapshot.mesh.default_service_export_to
-    } else {
-        &entry.export_to
-    };
+    let export_to = export_to(entry, &snapshot.mesh);
     export_to.iter().any(|namespace| namespace == "~")
 }
 
@@ -134,10 +133,6 @@ impl<'a> Workloads<'a> {
             all.map_or(&[][..], Vec::as_slice)
         });
         let candidates = places.iter().map(|place| &self.all[*place]);
-        candidates.filter(move |workload| {
-            selector
-                .iter()
-                .all(|(label, value)| workload.spec.labels.get(label) == Some(value))
-        })
+        candidates.filter(move |workload| carries(&workload.spec.labels, selector))
     }
 }

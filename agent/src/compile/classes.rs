@@ -24,8 +24,8 @@ pub(super) struct Class<'a> {
     pub(super) client: Client<'a>,
     /// Classes of the same number see the same rules and routes.
     pub(super) viewpoint: usize,
-    /// What it imports, by the place among all sidecars.
-    pub(super) sidecar: Option<usize>,
+    /// What says what it imports.
+    pub(super) sidecar: Option<(&'a Meta, &'a Sidecar)>,
 }
 
 pub(super) struct Classes<'a> {
@@ -59,7 +59,7 @@ impl<'a> Classes<'a> {
                 0 => String::new(),
                 _ => criteria.label(&traits),
             };
-            let sidecar = traits.sidecar;
+            let sidecar = traits.sidecar.map(|place| catalog.sidecars[place]);
             all.push(Class {
                 label: label.into(),
                 client,
@@ -81,16 +81,15 @@ impl<'a> Classes<'a> {
 }
 
 /// What objects may ask of clients.
-struct Criteria<'a> {
+struct Criteria<'c, 'a> {
+    catalog: &'c Catalog<'a>,
+    mesh: &'a MeshConfig,
     /// Namespaces that matter to which rules and routes apply.
     of_viewpoints: HashSet<&'a str>,
     /// Namespaces that matter to which hosts are seen.
     of_views: HashSet<&'a str>,
     /// Namespaces and labels of rules that are for some clients alone.
     rules: Vec<(&'a Meta, &'a BTreeMap<String, String>)>,
-    sidecars: Vec<(&'a Meta, &'a Sidecar)>,
-    mesh: &'a MeshConfig,
-    has_routes: bool,
     /// Matches of routes that are for some clients alone, with their route's object.
     matches: Vec<(&'a Meta, String, &'a Match)>,
 }
@@ -112,18 +111,17 @@ struct Traits<'a> {
     sidecar: Option<usize>,
 }
 
-impl<'a> Criteria<'a> {
-    fn new(catalog: &Catalog<'a>, mesh: &'a MeshConfig) -> Self {
+impl<'c, 'a> Criteria<'c, 'a> {
+    fn new(catalog: &'c Catalog<'a>, mesh: &'a MeshConfig) -> Self {
         let mut criteria = Self {
+            catalog,
+            mesh,
             of_viewpoints: HashSet::new(),
             of_views: HashSet::new(),
             rules: Vec::new(),
-            sidecars: catalog.sidecars.clone(),
-            mesh,
-            has_routes: !catalog.routes.is_empty(),
             matches: Vec::new(),
         };
-        criteria.add_entries(catalog, mesh);
+        criteria.add_entries();
         for (meta, rule) in catalog.rules.iter().copied() {
             criteria.of_viewpoints.insert(&meta.id.namespace);
             let of_mesh = &mesh.default_destination_rule_export_to;
@@ -155,11 +153,11 @@ impl<'a> Criteria<'a> {
     }
 
     /// A namespace matters where something is exported to it alone, or where it has a host that others have, too.
-    fn add_entries(&mut self, catalog: &Catalog<'a>, mesh: &'a MeshConfig) {
+    fn add_entries(&mut self) {
         let mut homes: HashMap<&str, &str> = HashMap::new();
-        for entry in &catalog.entries {
+        for entry in &self.catalog.entries {
             let home = entry.meta.id.namespace.as_str();
-            let exported = export_to(entry.spec, mesh);
+            let exported = export_to(entry.spec, self.mesh);
             if exported != ["*"] {
                 self.of_views.insert(home);
                 self.of_views.extend(exported.iter().map(String::as_str));
@@ -181,13 +179,13 @@ impl<'a> Criteria<'a> {
         let matches = self.matches.iter().enumerate();
         let matches = matches.filter(|(_, (.., item))| routes::is_for(item, client));
         let namespace = |of: &HashSet<&str>| of.contains(client.namespace);
-        let sidecar = sidecars::find(&self.sidecars, self.mesh, client);
+        let sidecar = sidecars::find(&self.catalog.sidecars, self.mesh, client);
         Traits {
             viewpoint: Viewpoint {
                 namespace: namespace(&self.of_viewpoints).then_some(client.namespace),
                 rules: rules.map(|(place, _)| place).collect(),
                 matches: matches.map(|(place, _)| place).collect(),
-                sidecar: sidecar.filter(|_| self.has_routes),
+                sidecar: sidecar.filter(|_| !self.catalog.routes.is_empty()),
             },
             namespace: namespace(&self.of_views).then_some(client.namespace),
             sidecar,
@@ -204,7 +202,7 @@ impl<'a> Criteria<'a> {
         let matches = viewpoint.matches.iter();
         let matches = matches.map(|place| self.matches[*place].1.clone());
         let sidecar = traits.sidecar;
-        let sidecar = sidecar.map(|place| self.sidecars[place].0.id.to_string());
+        let sidecar = sidecar.map(|place| self.catalog.sidecars[place].0.id.to_string());
         let objects: BTreeSet<String> = rules.chain(matches).chain(sidecar).collect();
         for object in objects {
             write!(label, ", {object}").expect("text takes what is written");

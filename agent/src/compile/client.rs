@@ -36,8 +36,7 @@ impl<'a> Client<'a> {
 
     /// Whether it has every label of `selector`.
     pub(super) fn has(&self, selector: &BTreeMap<String, String>) -> bool {
-        let mut wanted = selector.iter();
-        wanted.all(|(label, value)| self.labels.get(label) == Some(value))
+        carries(self.labels, selector)
     }
 
     /// How an object of the namespace `home` is exported to it; `None` where it is not.
@@ -53,6 +52,20 @@ impl<'a> Client<'a> {
             None
         }
     }
+}
+
+/// The namespaces that an object is for: those that it names, or else those of the mesh.
+pub(super) fn exported<'a>(written: &'a [String], of_mesh: &'a [String]) -> &'a [String] {
+    if written.is_empty() { of_mesh } else { written }
+}
+
+/// Whether `labels` hold every one of `selector`.
+pub(super) fn carries(
+    labels: &BTreeMap<String, String>,
+    selector: &BTreeMap<String, String>,
+) -> bool {
+    let mut wanted = selector.iter();
+    wanted.all(|(label, value)| labels.get(label) == Some(value))
 }
 
 /// How something is exported to a client, in the order in which Istio looks.

@@ -4,20 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agent_common::abi::DEFAULT_SCOPE;
+use agent_common::abi::{DEFAULT_SCOPE, Exemption, Outbound};
 use imbl::OrdMap;
 use ipnet::IpNet;
-
-/// What becomes of a connect to a destination that nothing claims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outbound {
-    #[default]
-    AllowAny,
-    /// It is denied, unless the destination is exempt.
-    RegistryOnly,
-    /// It passes, and is told of where `RegistryOnly` would have denied it.
-    Audited,
-}
 
 /// Clients for which everything is the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,15 +20,6 @@ pub struct Scope {
     pub names: u16,
 }
 
-/// What may be reached though nothing claims it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exemption {
-    /// On every port.
-    Destination,
-    /// On port 53 alone.
-    NameServer,
-}
-
 /// All clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clients {
@@ -50,6 +30,7 @@ pub struct Clients {
     /// How deep in the hierarchy the cgroups of workloads are, the deepest first: there the kernel looks for who a cgroup
     /// belongs to that is not known yet. The root is 0 deep.
     pub levels: Vec<u8>,
+    /// What may be reached though nothing claims it.
     pub exempt: BTreeMap<IpNet, Exemption>,
 }
 
@@ -62,4 +43,21 @@ impl Default for Clients {
             exempt: BTreeMap::new(),
         }
     }
+}
+
+/// The same where the longest CIDR that holds an address decides alone: what is within one that is exempt on every port is so,
+/// too.
+#[must_use]
+pub fn by_longest(exempt: &BTreeMap<IpNet, Exemption>) -> BTreeMap<IpNet, Exemption> {
+    let everywhere = exempt.iter();
+    let everywhere = everywhere.filter(|(_, exemption)| **exemption == Exemption::Destination);
+    let everywhere: Vec<&IpNet> = everywhere.map(|(net, _)| net).collect();
+    let exemption = |net: &IpNet| {
+        if everywhere.iter().any(|wider| wider.contains(net)) {
+            Exemption::Destination
+        } else {
+            Exemption::NameServer
+        }
+    };
+    exempt.keys().map(|net| (*net, exemption(net))).collect()
 }

@@ -36,7 +36,8 @@ mod standing;
 mod views;
 mod visibility;
 
-pub use clients::{Clients, Exemption, Outbound, Scope};
+pub use agent_common::abi::{Exemption, Outbound};
+pub use clients::{Clients, Scope, by_longest};
 pub use learned::{Extension, extend, may_stand};
 pub use names::{Names, Saying};
 pub use program::{
@@ -79,7 +80,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics.extend(catalog.entries.iter().flat_map(findings::undialable));
     diagnostics.extend(catalog.entries.iter().filter_map(probing::undone));
 
-    let views = Views::new(&mut hosts, &classes, &catalog, snapshot);
+    let views = Views::new(&mut hosts, &classes, snapshot);
     let seen = views.places();
     let found = hosts.iter().zip(&views.destinations).enumerate();
     let found = found.filter(|(place, _)| seen.contains(place));
@@ -124,8 +125,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
             },
         },
         demand: Arc::new(demand),
-        names: Arc::clone(&views.names[0]),
-        all_names: views.names.into(),
+        names: views.names.into(),
         learned: learned.into_iter().collect(),
         learners: Arc::new(scopes.learners),
         residents,

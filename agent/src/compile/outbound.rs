@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agent_common::abi::{Exemption, Outbound};
 use ipnet::IpNet;
 
 use crate::api::{Meta, OutboundPolicy, Sidecar};
 use crate::model::Snapshot;
 
-use super::clients::{Exemption, Outbound, Scope};
+use super::clients::{Scope, by_longest};
 use super::destinations::canonical;
 
 /// For clients of that sidecar.
-pub(super) fn of(sidecar: Option<&Sidecar>, snapshot: &Snapshot) -> Outbound {
-    let written = sidecar.and_then(|sidecar| sidecar.outbound);
+pub(super) fn of(sidecar: Option<(&Meta, &Sidecar)>, snapshot: &Snapshot) -> Outbound {
+    let written = sidecar.and_then(|(_, sidecar)| sidecar.outbound);
     match written.unwrap_or(snapshot.mesh.outbound) {
         OutboundPolicy::AllowAny => Outbound::AllowAny,
         OutboundPolicy::RegistryOnly if snapshot.node.is_audited => Outbound::Audited,
@@ -46,17 +47,5 @@ pub(super) fn exempt(
     let internal = internal.map(|net| canonical(net.trunc()));
     let whole = own.chain(internal).map(|net| (net, Exemption::Destination));
     // What is exempt on every port is so on that of name servers.
-    let mut all: BTreeMap<IpNet, Exemption> = servers.chain(whole).collect();
-    let wide: Vec<IpNet> = all
-        .iter()
-        .filter(|(_, exemption)| **exemption == Exemption::Destination)
-        .map(|(net, _)| *net)
-        .collect();
-    // The kernel asks for the longest prefix alone.
-    for (net, exemption) in &mut all {
-        if wide.iter().any(|wide| wide.contains(net)) {
-            *exemption = Exemption::Destination;
-        }
-    }
-    all
+    by_longest(&servers.chain(whole).collect())
 }

@@ -13,9 +13,9 @@ use super::codes;
 pub(super) struct LocalWorkloads<'a> {
     /// Oldest first.
     all: Vec<(&'a Meta, &'a LocalWorkload)>,
-    /// Of those that name one path, or a unit: the oldest.
-    exact: HashMap<&'a str, usize>,
-    /// The best first.
+    /// Those that name one path, or a unit; the oldest first.
+    exact: HashMap<&'a str, Vec<usize>>,
+    /// Those that say most exactly which first.
     globs: Vec<usize>,
 }
 
@@ -32,33 +32,29 @@ pub(super) struct Placement {
 impl<'a> LocalWorkloads<'a> {
     /// `all` are the oldest first.
     pub(super) fn new(all: Vec<(&'a Meta, &'a LocalWorkload)>) -> Self {
-        let mut exact = HashMap::new();
+        let mut exact: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut globs = Vec::new();
         for (place, (_, workload)) in all.iter().enumerate() {
             if workload.cgroup.is_glob() {
                 globs.push(place);
             } else {
-                exact.entry(workload.cgroup.as_str()).or_insert(place);
+                let of_text = exact.entry(workload.cgroup.as_str()).or_default();
+                of_text.push(place);
             }
         }
         globs.sort_by_key(|place| rank(&all[*place].1.cgroup));
         Self { all, exact, globs }
     }
 
-    /// The workload that names the cgroup at this very path: of several the one that says most exactly which, then the oldest.
-    fn named(&self, path: &str) -> Option<usize> {
+    /// The workloads that name the cgroup at this very path: first the one that says most exactly which, of equal ones the oldest.
+    fn naming<'s>(&'s self, path: &'s str) -> impl Iterator<Item = usize> + use<'s, 'a> {
         let unit = path.rsplit('/').next().unwrap_or_default();
-        let exact = self.exact.get(path).or_else(|| self.exact.get(unit));
-        let mut globs = self.globs.iter();
-        let glob = || globs.find(|place| self.all[**place].1.cgroup.matches(path));
-        exact.or_else(glob).copied()
-    }
-
-    /// Everybody else who names it.
-    fn others(&self, path: &str, winner: usize) -> impl Iterator<Item = usize> {
-        let all = self.all.iter().enumerate();
-        all.filter(move |(place, (_, workload))| *place != winner && workload.cgroup.matches(path))
-            .map(|(place, _)| place)
+        let exact = [path, unit]
+            .into_iter()
+            .filter_map(|text| self.exact.get(text));
+        let globs = self.globs.iter();
+        let globs = globs.filter(|place| self.all[**place].1.cgroup.matches(path));
+        exact.flatten().chain(globs).copied()
     }
 
     /// Whose each of the cgroups is. Paths start with `/`.
@@ -70,16 +66,12 @@ impl<'a> LocalWorkloads<'a> {
         // A path comes after those that it is below of, but not always right after: `/a-b` is between `/a` and `/a/b`.
         let mut owners: HashMap<&str, Option<usize>> = HashMap::with_capacity(cgroups.len());
         for (path, id) in cgroups {
-            let named = self.named(path);
+            let mut naming = self.naming(path);
+            let named = naming.next();
             if let Some(winner) = named {
                 met[winner] = true;
                 levels.insert(depth(path));
-                if self.may_be_contested(path) {
-                    lost.extend(
-                        self.others(path, winner)
-                            .map(|loser| (loser, winner, &**path)),
-                    );
-                }
+                lost.extend(naming.map(|loser| (loser, winner, &**path)));
             }
             let owner = named.or_else(|| inherited(&owners, path));
             owners.insert(path, owner);
@@ -98,18 +90,6 @@ impl<'a> LocalWorkloads<'a> {
             .diagnostics
             .extend(unmet.map(|place| self.unmet(place)));
         placement
-    }
-
-    /// Whether more than one may name it. Looking at each workload for each cgroup would take long.
-    fn may_be_contested(&self, path: &str) -> bool {
-        let unit = path.rsplit('/').next().unwrap_or_default();
-        let is_named_twice = self.exact.contains_key(path) && self.exact.contains_key(unit);
-        let are_alike = self.exact.len() + self.globs.len() < self.all.len();
-        let globs = self.globs.iter();
-        let is_exact = self.exact.contains_key(path) || self.exact.contains_key(unit);
-        let matching = globs.filter(|place| self.all[**place].1.cgroup.matches(path));
-        let enough = if is_exact { 1 } else { 2 };
-        is_named_twice || are_alike || matching.take(enough).count() == enough
     }
 
     fn lost(&self, loser: usize, winner: usize, path: &str) -> Diagnostic {

@@ -12,7 +12,7 @@ use crate::api::{
     Algorithm, DestinationRule, Diagnostic, LocalityLbSetting, MeshConfig, Meta, TlsMode,
 };
 
-use super::client::{Client, Export};
+use super::client::{Client, Export, exported};
 use super::spread::Policy;
 
 use blocks::Blocks;
@@ -207,11 +207,10 @@ impl<'a> Policies<'a> {
     }
 
     fn export_to(&self, rule: &'a DestinationRule) -> &'a [String] {
-        if rule.export_to.is_empty() {
-            &self.mesh.default_destination_rule_export_to
-        } else {
-            &rule.export_to
-        }
+        exported(
+            &rule.export_to,
+            &self.mesh.default_destination_rule_export_to,
+        )
     }
 
     /// Whether a rule of the client's namespace is for that namespace. In the root namespace only private ones are:

@@ -129,10 +129,8 @@ pub struct Compiled {
     pub program: Program,
     /// Host names to keep resolved, lower case and without a trailing dot.
     pub demand: Arc<BTreeSet<Arc<str>>>,
-    /// What the name server says to clients of the default scope.
-    pub names: Arc<Names>,
-    /// What it says to those of each, by [`Scope::names`](super::Scope).
-    pub all_names: Arc<[Arc<Names>]>,
+    /// What the name server says to clients, by [`Scope::names`](super::Scope). The first is the default scope's.
+    pub names: Arc<[Arc<Names>]>,
     /// Which of the frontends are there only because clients were told of these addresses.
     pub learned: OrdSet<Frontend>,
     /// By scope.
@@ -146,8 +144,8 @@ pub struct Compiled {
 impl Compiled {
     /// What clients with names of this number are told; those that nobody has are the default scope's.
     pub fn names_of(&self, number: u32) -> Arc<Names> {
-        let found = self.all_names.get(number as usize);
-        Arc::clone(found.unwrap_or(&self.names))
+        let found = self.names.get(number as usize).or(self.names.first());
+        found.cloned().unwrap_or_default()
     }
 
     /// The same with what is known of the health of one service's endpoints, and that service; `None` where there is none.

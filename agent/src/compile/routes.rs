@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::api::virtual_service::{Match, Route};
 use crate::api::{MeshConfig, Meta, Protocol, VirtualService, host};
 
-use super::client::{Client, Export};
+use super::client::{Client, Export, exported};
 use super::destinations::canonical;
 use super::hosts::full_name;
 
@@ -155,11 +155,7 @@ fn rank(
     mesh: &MeshConfig,
     client: Client<'_>,
 ) -> Option<Export> {
-    let export_to = if spec.export_to.is_empty() {
-        &mesh.default_virtual_service_export_to
-    } else {
-        &spec.export_to
-    };
+    let export_to = exported(&spec.export_to, &mesh.default_virtual_service_export_to);
     client.sees(export_to, &meta.id.namespace)
 }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use agent_common::abi::DEFAULT_SCOPE;
+use agent_common::abi::{DEFAULT_SCOPE, Outbound};
 
 use super::classes::Class;
-use super::clients::{Outbound, Scope};
+use super::clients::Scope;
 use super::frontends::{Claimant, Won};
 use super::learned::Learners;
 use super::prefixes;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::model::Snapshot;
 
-use super::catalog::Catalog;
 use super::classes::{Class, Classes};
 use super::destinations::{Destinations, Vips};
 use super::hosts::{self, Host};
@@ -35,14 +34,13 @@ impl Views {
     pub(super) fn new(
         hosts: &mut Vec<Host<'_>>,
         classes: &Classes<'_>,
-        catalog: &Catalog<'_>,
         snapshot: &Snapshot,
     ) -> Self {
         let mut distinct: HashMap<Vec<Seen>, usize> = HashMap::new();
         let mut seen = Vec::new();
         let mut of_classes = Vec::with_capacity(classes.all.len());
         for class in &classes.all {
-            let of_class = look(hosts, class, catalog, snapshot);
+            let of_class = look(hosts, class, snapshot);
             let view = match distinct.entry(of_class) {
                 hash_map::Entry::Occupied(known) => *known.get(),
                 hash_map::Entry::Vacant(vacant) => {
@@ -87,16 +85,11 @@ impl Views {
     }
 }
 
-fn look(
-    hosts: &[Host<'_>],
-    class: &Class<'_>,
-    catalog: &Catalog<'_>,
-    snapshot: &Snapshot,
-) -> Vec<Seen> {
-    let sidecar = class.sidecar.map(|place| catalog.sidecars[place]);
-    visibility::seen(hosts, &snapshot.mesh, class.client, |host| match sidecar {
-        Some(sidecar) => sidecars::import(sidecar, host),
-        None => Some(Ports::All),
+fn look(hosts: &[Host<'_>], class: &Class<'_>, snapshot: &Snapshot) -> Vec<Seen> {
+    visibility::seen(hosts, &snapshot.mesh, class.client, |host| {
+        class
+            .sidecar
+            .map_or(Some(Ports::All), |sidecar| sidecars::import(sidecar, host))
     })
 }
 

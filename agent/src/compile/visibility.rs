@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
 
 use crate::api::{Diagnostic, MeshConfig, ServiceEntry, Severity};
 
-use super::client::{Client, Export};
+use super::client::{Client, Export, exported};
 use super::codes;
 use super::hosts::Host;
 
@@ -79,11 +79,7 @@ fn export(host: &Host<'_>, mesh: &MeshConfig, client: Client<'_>) -> Option<Expo
 
 /// The namespaces that the entry is for.
 pub(super) fn export_to<'a>(entry: &'a ServiceEntry, mesh: &'a MeshConfig) -> &'a [String] {
-    if entry.export_to.is_empty() {
-        &mesh.default_service_export_to
-    } else {
-        &entry.export_to
-    }
+    exported(&entry.export_to, &mesh.default_service_export_to)
 }
 
 /// Says of hosts that no client sees why that is.

@@ -3,22 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_common::abi::{self, ClientWord, DEFAULT_SCOPE, LEVELS};
+use agent_common::abi::{ClientWord, DEFAULT_SCOPE, Exemption, LEVELS};
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::compile::{Clients, Exemption, Outbound};
+use crate::compile::{Clients, by_longest};
 
 use super::address;
 
 /// What SCOPES says of a cgroup of that scope; `None` for a scope that there is not.
 pub fn client_word(clients: &Clients, scope: u32) -> Option<ClientWord> {
     let of = clients.scopes.get(&scope)?;
-    let outbound = match of.outbound {
-        Outbound::AllowAny => abi::Outbound::AllowAny,
-        Outbound::RegistryOnly => abi::Outbound::RegistryOnly,
-        Outbound::Audited => abi::Outbound::Audited,
-    };
-    Some(ClientWord::new(scope, of.names, outbound))
+    Some(ClientWord::new(scope, of.names, of.outbound))
 }
 
 /// Who a client is that no workload claims.
@@ -47,37 +42,25 @@ pub(super) fn levels(clients: &Clients) -> [u8; LEVELS] {
     levels
 }
 
-/// What EXEMPT holds. The kernel asks for the longest CIDR alone: what is within one that is exempt on every port is so too.
+/// What EXEMPT holds. The kernel asks for the longest CIDR alone.
 pub(super) fn exempt(clients: &Clients) -> BTreeMap<IpNet, u32> {
-    let everywhere: Vec<&IpNet> = clients
-        .exempt
-        .iter()
-        .filter(|(_, exemption)| **exemption == Exemption::Destination)
-        .map(|(net, _)| net)
-        .collect();
-    let mut exempt: BTreeMap<IpNet, u32> = BTreeMap::new();
-    for net in clients.exempt.keys() {
-        let exemption = if everywhere.iter().any(|wider| wider.contains(net)) {
-            abi::Exemption::Destination
-        } else {
-            abi::Exemption::NameServer
-        };
-        exempt.insert(net.trunc(), abi::Exemption::value(Some(exemption)));
-    }
+    let exempt = by_longest(&clients.exempt).into_iter();
+    let exempt = exempt.map(|(net, exemption)| (net.trunc(), Exemption::value(Some(exemption))));
+    let mut exempt: BTreeMap<IpNet, u32> = exempt.collect();
     if exempt.keys().any(|&net| address::covers_mapped(net)) {
         // An IPv6 CIDR exempts no IPv4 destination: they find this one.
         let any_v4 = IpNet::V4(Ipv4Net::default());
-        exempt.entry(any_v4).or_insert(abi::Exemption::value(None));
+        exempt.entry(any_v4).or_insert(Exemption::value(None));
     }
     exempt
 }
 
 /// Whether one value of EXEMPT lets pass what another does not.
 pub(super) fn is_wider(value: u32, other: u32) -> bool {
-    let width = |value| match abi::Exemption::from_value(value) {
+    let width = |value| match Exemption::from_value(value) {
         None => 0,
-        Some(abi::Exemption::NameServer) => 1,
-        Some(abi::Exemption::Destination) => 2,
+        Some(Exemption::NameServer) => 1,
+        Some(Exemption::Destination) => 2,
     };
     width(value) > width(other)
 }

@@ -91,14 +91,15 @@ impl Registry {
                 true
             }
             Fact::Cgroups(changes) => {
-                let before = self.cgroups.clone();
+                let mut is_new = false;
                 for (path, id) in changes {
-                    match id {
+                    let known = match id {
                         Some(id) => self.cgroups.insert(path, id),
                         None => self.cgroups.remove(&path),
                     };
+                    is_new |= known != id;
                 }
-                before != self.cgroups
+                is_new
             }
             Fact::Surroundings(surroundings) => {
                 let changed = self.surroundings != surroundings;

@@ -140,7 +140,7 @@ pub fn explain<T: Tables>(
             };
         }
     };
-    let found = lookup::destinations(&sight.compiled.program, question, client.scope);
+    let found = lookup::destinations(&sight.compiled.program, question, client.word.scope());
     steps.extend(found.steps);
     let all = found.destinations.len();
     if all > MAX_DESTINATIONS {
@@ -168,7 +168,7 @@ fn connect_view<T: Tables>(
     count: u32,
     random: &mut impl FnMut() -> u32,
 ) -> ConnectView {
-    let connect = target::connect(to, transport, client);
+    let connect = target::connect(to, transport, client.word);
     let verdict = decide(sight.tables, &connect, &mut *random);
     let place = lookup::matched(sight, &connect, to);
     let key = service_id(verdict)
@@ -179,7 +179,7 @@ fn connect_view<T: Tables>(
     if let Some((_, service)) = claimed {
         steps.extend(text::service_steps(service));
     }
-    steps.push(text::verdict_step(verdict, to, client.policy().as_deref()));
+    steps.push(text::verdict_step(verdict, to, client.policy));
     ConnectView {
         address: to.ip(),
         port: to.port(),

@@ -64,7 +64,8 @@ impl FromStr for CgroupPattern {
     }
 }
 
-fn without_mount(text: &str) -> &str {
+/// The path of a cgroup as the hierarchy has it, whether or not it was written with the mount point.
+pub fn without_mount(text: &str) -> &str {
     let rests = MOUNTS.iter().filter_map(|mount| text.strip_prefix(mount));
     let mut rests = rests.filter(|rest| rest.is_empty() || rest.starts_with('/'));
     match rests.next() {

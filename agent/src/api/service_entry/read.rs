@@ -7,15 +7,14 @@ use ipnet::IpNet;
 
 use super::super::codes;
 use super::super::findings::Findings;
-use super::super::host::{is_dns_label, is_partial_wildcard, validate_wildcard_domain};
-use super::super::likely::suggest;
+use super::super::host::{is_partial_wildcard, validate_wildcard_domain};
 use super::super::object::Meta;
 use super::super::rules::{self, Exports};
 use super::super::schema::{Message, Type, field};
 use super::super::tree::{Cursor, Node, Path};
 use super::super::workload_entry::{self, Addresses, WorkloadEntry};
 use super::resolution;
-use super::{Location, Protocol, Resolution, ServiceEntry, ServicePort};
+use super::{Location, Resolution, ServiceEntry, ServicePort};
 
 pub(in crate::api) static SCHEMA: Message = Message {
     fields: &[
@@ -244,48 +243,14 @@ fn read_port(item: &Cursor<'_>, findings: &mut Findings) -> Option<ServicePort> 
             "the port has no name",
             "write a name, such as tcp-5432",
         );
-    } else if !is_dns_label(name) {
-        let message = format!("`{name}` is not the name of a port");
-        findings.error(
-            codes::PORT_NAME,
-            item.spot_of("name"),
-            message,
-            "use letters, digits and hyphens, at most 63",
-        );
+    } else {
+        rules::port_name(item, findings);
     }
     let target_port = match item.int("targetPort") {
         None | Some(0) => None,
         Some(value) => rules::port(value, item.spot_of("targetPort"), findings),
     };
-    let written = item.text("protocol");
-    let protocol = Protocol::parse(written);
-    if protocol.is_none() {
-        let known = [
-            "TCP",
-            "UDP",
-            "HTTP",
-            "HTTP2",
-            "HTTPS",
-            "TLS",
-            "GRPC",
-            "GRPC-Web",
-            "HTTP_PROXY",
-            "Mongo",
-            "Redis",
-            "MySQL",
-        ];
-        let hint = suggest(
-            written,
-            known,
-            &format!("write one of {}", known.join(", ")),
-        );
-        findings.error(
-            codes::PORT_PROTOCOL,
-            item.spot_of("protocol"),
-            format!("`{written}` is not a protocol"),
-            hint,
-        );
-    }
+    let protocol = rules::protocol(item, findings);
     let number = match item.int("number") {
         None => {
             findings.error(

@@ -25,7 +25,7 @@ pub(super) fn check(spec: &Cursor<'_>, findings: &mut Findings) {
             );
             continue;
         };
-        check_port(&port, findings);
+        let protocol = check_port(&port, findings);
         check_bind(&listener, findings);
         let number = port.int("number").unwrap_or(0);
         rules::port(number, port.spot_of("number"), findings);
@@ -38,7 +38,6 @@ pub(super) fn check(spec: &Cursor<'_>, findings: &mut Findings) {
             );
         }
         check_endpoint(&listener, findings);
-        let protocol = Protocol::parse(port.text("protocol"));
         if let Some(tls) = listener.field("tls") {
             check_tls(&tls, protocol, findings);
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::super::codes;
 use super::super::destination_rule::read_connection_pool;
 use super::super::findings::Findings;
-use super::super::host::{is_dns_label, validate_fqdn};
+use super::super::host::validate_fqdn;
 use super::super::object::Meta;
 use super::super::outbound_policy::{self, ALLOW_ANY_DYNAMIC_DNS};
 use super::super::rules;
@@ -77,25 +77,11 @@ fn check_outbound(spec: &Cursor<'_>, findings: &mut Findings) {
 }
 
 /// What both kinds of listeners ask of a port: a name, if it has one, and a protocol.
-pub(super) fn check_port(port: &Cursor<'_>, findings: &mut Findings) {
-    let name = port.text("name");
-    if !name.is_empty() && !is_dns_label(name) {
-        findings.error(
-            codes::PORT_NAME,
-            port.spot_of("name"),
-            format!("`{name}` is not the name of a port"),
-            "use letters, digits and hyphens, at most 63",
-        );
+pub(super) fn check_port(port: &Cursor<'_>, findings: &mut Findings) -> Option<Protocol> {
+    if !port.text("name").is_empty() {
+        rules::port_name(port, findings);
     }
-    let protocol = port.text("protocol");
-    if Protocol::parse(protocol).is_none() {
-        findings.error(
-            codes::PORT_PROTOCOL,
-            port.spot_of("protocol"),
-            format!("`{protocol}` is not a protocol that Istio knows"),
-            "write TCP, TLS, HTTP or another of Istio's protocols",
-        );
-    }
+    rules::protocol(port, findings)
 }
 
 /// Reports an address to listen at that is none.

@@ -12,7 +12,7 @@ use super::*;
 
 /// What is said of `name`: addresses but for the automatic ones, which are `vip`.
 fn said(compiled: &Compiled, name: &str) -> String {
-    match compiled.names.find(name) {
+    match compiled.names[0].find(name) {
         None => "-".to_owned(),
         Some(Saying::Learned) => "learned".to_owned(),
         Some(Saying::OnDemand) => "on demand".to_owned(),
@@ -256,7 +256,7 @@ fn a_name_that_was_asked_for_is_a_host_of_its_own() {
     );
     assert_eq!(compiled.program.frontends.len(), 3);
     assert!(compiled.demand.contains("a.example"));
-    assert!(compiled.names.is_on_demand("a.example"));
+    assert!(compiled.names[0].is_on_demand("a.example"));
     // What the resolver says counts from then on, and to ask again changes nothing.
     registry.apply(resolved("a.example", &["10.0.0.2"]));
     assert!(!registry.apply(asked("a.example", &["10.0.0.3"])));
@@ -269,7 +269,7 @@ fn a_name_keeps_its_address_after_it_was_forgotten_and_is_asked_for_again() {
     let mut registry = taught(&[dynamic("*.example")], &[]);
     let vips = |registry: &mut Registry| {
         let compiled = compile(&registry.snapshot());
-        match compiled.names.find("a.example").cloned() {
+        match compiled.names[0].find("a.example").cloned() {
             Some(Saying::Addresses(addresses)) => Some(addresses),
             _ => None,
         }
@@ -291,8 +291,8 @@ fn a_name_whose_host_is_gone_is_forgotten() {
     let mut registry = taught(&[none("*.example")], &[("a.example", &["10.0.0.1"])]);
     registry.apply(read("all.yaml", &[]));
     let compiled = compile(&registry.snapshot());
-    let learns = |name: &str| matches!(compiled.names.find(name), Some(Saying::Learned));
-    registry.retain_learned(learns, |name| compiled.names.is_on_demand(name));
+    let learns = |name: &str| matches!(compiled.names[0].find(name), Some(Saying::Learned));
+    registry.retain_learned(learns, |name| compiled.names[0].is_on_demand(name));
     registry.apply(read("all.yaml", &[none("*.example")]));
     assert!(compile(&registry.snapshot()).program.frontends.is_empty());
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use agent_common::abi::DEFAULT_SCOPE;
+use agent_common::abi::{ClientWord, DEFAULT_SCOPE};
 use serde::{Deserialize, Serialize};
 
 use crate::api::ObjectId;
-use crate::compile::{Compiled, Outbound, Scope};
+use crate::api::local_workload::without_mount;
+use crate::compile::Compiled;
+use crate::dataplane::client_word;
 
 /// A client, as it is named in a question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +34,7 @@ impl FromStr for ClientName {
 
     fn from_str(text: &str) -> Result<Self, ClientNameError> {
         if text.starts_with('/') {
-            let mounts = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
-            let path = mounts.iter().find_map(|mount| text.strip_prefix(mount));
-            let path = path.unwrap_or(text).trim_end_matches('/');
+            let path = without_mount(text).trim_end_matches('/');
             return Ok(Self::Cgroup(path.to_owned()));
         }
         match text.split_once('/') {
@@ -77,34 +76,19 @@ impl From<ClientName> for String {
 /// A client that is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known<'a> {
-    pub(super) scope: u32,
-    pub(super) of: Option<&'a Scope>,
+    pub(super) word: ClientWord,
+    /// What denies it what nobody registered, where that is not the mesh.
+    pub(super) policy: Option<&'a str>,
 }
 
 impl<'a> Known<'a> {
     fn new(compiled: &'a Compiled, scope: u32) -> Self {
+        let clients = &compiled.program.clients;
+        let of = clients.scopes.get(&scope);
         Self {
-            scope,
-            of: compiled.program.clients.scopes.get(&scope),
+            word: client_word(clients, scope).unwrap_or_default(),
+            policy: of.and_then(|scope| scope.policy.as_deref()),
         }
-    }
-
-    pub(super) fn names(self) -> u16 {
-        self.of.map_or(0, |scope| scope.names)
-    }
-
-    pub(super) fn outbound(self) -> agent_common::abi::Outbound {
-        use agent_common::abi;
-        match self.of.map(|scope| scope.outbound).unwrap_or_default() {
-            Outbound::AllowAny => abi::Outbound::AllowAny,
-            Outbound::RegistryOnly => abi::Outbound::RegistryOnly,
-            Outbound::Audited => abi::Outbound::Audited,
-        }
-    }
-
-    /// What denies it what nobody registered.
-    pub(super) fn policy(self) -> Option<Arc<str>> {
-        self.of.and_then(|scope| scope.policy.clone())
     }
 }
 

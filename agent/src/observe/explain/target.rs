@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::client::Known;
-use agent_common::abi::{self, Address, Port};
+use agent_common::abi::{self, Address, ClientWord, Port};
 use agent_common::{Connect, Family};
 
 use serde::{Deserialize, Serialize};
@@ -139,7 +138,7 @@ impl fmt::Display for Transport {
 }
 
 /// The connect of the client, from a socket of the address's own family.
-pub(super) fn connect(to: SocketAddr, transport: Transport, client: Known<'_>) -> Connect {
+pub(super) fn connect(to: SocketAddr, transport: Transport, client: ClientWord) -> Connect {
     let (family, address) = match to.ip() {
         IpAddr::V4(v4) => (Family::V4, Address::from_v4_octets(v4.octets())),
         IpAddr::V6(v6) => (Family::V6, Address::from_octets(v6.octets())),
@@ -149,7 +148,7 @@ pub(super) fn connect(to: SocketAddr, transport: Transport, client: Known<'_>) -
         address,
         port: Port::new(to.port()),
         protocol: transport.number(),
-        scope: client.scope,
+        scope: client.scope(),
         names: client.names(),
         outbound: client.outbound(),
     }
