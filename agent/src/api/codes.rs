@@ -1,7 +1,8 @@
 //! Every code that a diagnostic about what users write can have: stable, so that others may script against it.
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
-//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`.
+//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`, `SH17xx` about
+//! `AuthorizationPolicy` and what policies apply to.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,18 @@ codes! {
     OTHER_GATEWAYS = "SH1512", "The routes are for gateways only, not for this node.";
     MATCH_WITHOUT_CLIENTS = "SH1513", "No client of this node is what the match asks for.";
     SNI_BY_ADDRESS = "SH1514", "SNI hosts are compared with the host that the client's address stands for.";
+
+    TARGET = "SH1701", "The policy cannot apply to an object of this kind or namespace.";
+    ACCESS_IP_BLOCK = "SH1702", "The IP block of a rule is neither an IP address nor a CIDR prefix.";
+    ACCESS_PORT = "SH1703", "The port of a rule is not a number between 0 and 65535.";
+    SERVICE_ACCOUNT = "SH1704", "The service account of a rule is not the name of one, with or without its namespace.";
+    ACCESS_PATH = "SH1705", "The path of a rule has a template that Istio does not know.";
+    CONDITION_KEY = "SH1706", "The key of a condition is not an attribute that Istio knows.";
+    CUSTOM_RULE = "SH1707", "The rule asks for what a policy with action CUSTOM cannot ask for.";
+    DRY_RUN = "SH1708", "The annotation for a dry run is not valid, or stands where none may.";
+    RULE_NEVER_MATCHES = "SH1709", "An ALLOW rule asks for what no connection shows, so it never matches.";
+    RULE_WIDENED = "SH1710", "A rule asks for what no connection shows, and is read without it.";
+    ACTION_NOT_CARRIED_OUT = "SH1711", "The action CUSTOM is Istio's, but is not carried out.";
 }
 
 #[cfg(test)]

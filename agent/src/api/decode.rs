@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authorization_policy;
 use super::codes;
 use super::destination_rule;
 use super::diagnostic::Diagnostic;
@@ -9,7 +10,7 @@ use super::document::{self, Document, ParseError};
 use super::findings::{Findings, Subject};
 use super::header::{self, Class};
 use super::object::{Kind, Object, ObjectId, Spec};
-use super::schema;
+use super::schema::{self, Message};
 use super::service_entry;
 use super::tree::{Cursor, Node, Path, Spot, Value};
 use super::virtual_service;
@@ -237,7 +238,7 @@ impl Decoder {
         }
         let meta = header::read_meta(&object, id.clone(), &self.file);
         let spec = if let Some(spec) = spec {
-            read_spec(kind, spec, &meta, node.get("status"), &mut findings)
+            read_spec(kind, spec, &meta, &object, &mut findings)
         } else {
             let hint = "write what it is to say below spec";
             findings.error(
@@ -276,21 +277,19 @@ fn read_spec(
     kind: Kind,
     mut spec: Node,
     meta: &super::object::Meta,
-    status: Option<&Node>,
+    object: &Cursor<'_>,
     findings: &mut Findings,
 ) -> Option<Spec> {
     let path = Path::Field(&Path::Root, "spec");
-    let message = match kind {
-        Kind::ServiceEntry => &service_entry::SCHEMA,
-        Kind::WorkloadEntry => &workload_entry::SCHEMA,
-        Kind::DestinationRule => &destination_rule::SCHEMA,
-        Kind::VirtualService => &virtual_service::SCHEMA,
-    };
-    schema::conform(&mut spec, message, &path, findings);
+    schema::conform(&mut spec, schema_of(kind), &path, findings);
+    if kind != Kind::AuthorizationPolicy {
+        authorization_policy::refuse_dry_run(object, findings);
+    }
     if findings.has_errors() {
         return None;
     }
     let spec = Cursor::new(&spec, path);
+    let status = object.node.get("status");
     match kind {
         Kind::ServiceEntry => {
             service_entry::read(&spec, meta, status, findings).map(Spec::ServiceEntry)
@@ -306,6 +305,20 @@ fn read_spec(
             let service = virtual_service::read(&spec, meta, findings);
             Some(Spec::VirtualService(service))
         }
+        Kind::AuthorizationPolicy => {
+            let policy = authorization_policy::read(&spec, object, meta, findings);
+            Some(Spec::AuthorizationPolicy(policy))
+        }
+    }
+}
+
+fn schema_of(kind: Kind) -> &'static Message {
+    match kind {
+        Kind::ServiceEntry => &service_entry::SCHEMA,
+        Kind::WorkloadEntry => &workload_entry::SCHEMA,
+        Kind::DestinationRule => &destination_rule::SCHEMA,
+        Kind::VirtualService => &virtual_service::SCHEMA,
+        Kind::AuthorizationPolicy => &authorization_policy::SCHEMA,
     }
 }
 
@@ -329,7 +342,7 @@ fn report_class(
                 codes::API_VERSION,
                 object.spot_of("apiVersion"),
                 message,
-                "write apiVersion: networking.istio.io/v1",
+                format!("write apiVersion: {}", header::api_version(meant)),
             );
             Some(meant)
         }
@@ -353,8 +366,7 @@ fn report_class(
         }
         Class::NotCarriedOut => {
             let message = format!("{kind} is not carried out, so the object has no effect");
-            let hint =
-                "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule and VirtualService";
+            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService and AuthorizationPolicy";
             findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
             None
         }

@@ -8,11 +8,18 @@ use super::object::{Kind, Meta, ObjectId, Origin};
 use super::schema::{Message, Type, field};
 use super::tree::Cursor;
 
-/// The group of all kinds that are carried out.
-const GROUP: &str = "networking.istio.io";
-const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+const NETWORKING: Group = Group {
+    name: "networking.istio.io",
+    versions: &["v1", "v1beta1", "v1alpha3"],
+};
 
-const CARRIED_OUT: [(&str, Kind); 4] = [
+const SECURITY: Group = Group {
+    name: "security.istio.io",
+    versions: &["v1", "v1beta1"],
+};
+
+const CARRIED_OUT: [(&str, Kind); 5] = [
+    ("AuthorizationPolicy", Kind::AuthorizationPolicy),
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
@@ -20,8 +27,7 @@ const CARRIED_OUT: [(&str, Kind); 4] = [
 ];
 
 /// Istio's other kinds.
-const NOT_CARRIED_OUT: [&str; 12] = [
-    "AuthorizationPolicy",
+const NOT_CARRIED_OUT: [&str; 11] = [
     "EnvoyFilter",
     "Gateway",
     "IstioOperator",
@@ -67,6 +73,27 @@ static METADATA: Message = Message {
     ],
 };
 
+/// A group of kinds, and the versions that all of them have.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    name: &'static str,
+    versions: &'static [&'static str],
+}
+
+fn group_of(kind: Kind) -> Group {
+    match kind {
+        Kind::AuthorizationPolicy => SECURITY,
+        Kind::DestinationRule | Kind::ServiceEntry | Kind::VirtualService | Kind::WorkloadEntry => {
+            NETWORKING
+        }
+    }
+}
+
+/// The apiVersion to write for a kind.
+pub(super) fn api_version(kind: Kind) -> String {
+    format!("{}/v1", group_of(kind).name)
+}
+
 /// What a document's apiVersion and kind make of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -96,8 +123,9 @@ pub(super) fn classify(api_version: &str, kind: &str) -> Class {
     // A group without Istio's name may have a kind of the same name; one that is missing or misspelt has not.
     let is_meant = group.is_empty() || group.contains("istio");
     if let Some(kind) = carried_out(kind) {
+        let Group { name, versions } = group_of(kind);
         return match () {
-            () if group == GROUP && VERSIONS.contains(&version) => Class::CarriedOut(kind),
+            () if group == name && versions.contains(&version) => Class::CarriedOut(kind),
             () if is_meant => Class::WrongVersion(kind),
             () => Class::Foreign,
         };
@@ -152,9 +180,12 @@ mod tests {
 
     #[test]
     fn every_version_of_a_kind_is_the_kind() {
-        for version in VERSIONS {
-            let class = classify(&format!("networking.istio.io/{version}"), "ServiceEntry");
-            assert_eq!(class, Class::CarriedOut(Kind::ServiceEntry));
+        for (name, kind) in CARRIED_OUT {
+            let group = group_of(kind);
+            for version in group.versions {
+                let class = classify(&format!("{}/{version}", group.name), name);
+                assert_eq!(class, Class::CarriedOut(kind));
+            }
         }
     }
 
@@ -165,6 +196,10 @@ mod tests {
         assert_eq!(classify("v1", "ServiceEntry"), wrong);
         assert_eq!(classify("", "ServiceEntry"), wrong);
         assert_eq!(classify("security.istio.io/v1", "ServiceEntry"), wrong);
+        let wrong = Class::WrongVersion(Kind::AuthorizationPolicy);
+        for version in ["networking.istio.io/v1", "security.istio.io/v1alpha3", ""] {
+            assert_eq!(classify(version, "AuthorizationPolicy"), wrong);
+        }
         assert_eq!(
             classify("consul.hashicorp.com/v1", "ServiceEntry"),
             Class::Foreign

@@ -3,6 +3,8 @@
 //! This stage is pure: text in, objects and diagnostics out. It knows no other object than the one it reads; what
 //! objects mean together is the model's and the compiler's to say.
 
+pub mod attachment;
+pub mod authorization_policy;
 pub mod codes;
 pub mod decode;
 pub mod destination_rule;
@@ -24,6 +26,8 @@ mod tree;
 pub mod virtual_service;
 pub mod workload_entry;
 
+pub use attachment::{Attachment, Target, TargetKind};
+pub use authorization_policy::{AccessRule, AuthorizationPolicy, PolicyAction};
 pub use decode::{Broken, Decoded, decode};
 pub use destination_rule::{
     Algorithm, ConnectionPool, DestinationRule, HashTable, Keepalive, LoadBalancer,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::authorization_policy::AuthorizationPolicy;
 use super::destination_rule::DestinationRule;
 use super::service_entry::ServiceEntry;
 use super::virtual_service::VirtualService;
@@ -12,6 +13,7 @@ use super::workload_entry::WorkloadEntry;
 /// The kinds that shunt carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    AuthorizationPolicy,
     DestinationRule,
     ServiceEntry,
     VirtualService,
@@ -21,6 +23,7 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::DestinationRule => "DestinationRule",
             Self::ServiceEntry => "ServiceEntry",
             Self::VirtualService => "VirtualService",
@@ -79,6 +82,7 @@ pub enum Spec {
     WorkloadEntry(WorkloadEntry),
     DestinationRule(DestinationRule),
     VirtualService(VirtualService),
+    AuthorizationPolicy(AuthorizationPolicy),
 }
 
 /// A valid object.

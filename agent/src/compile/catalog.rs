@@ -60,6 +60,8 @@ impl<'a> Catalog<'a> {
                 Spec::WorkloadEntry(spec) => workloads.add(meta, spec),
                 Spec::DestinationRule(spec) => rules.push((meta, spec)),
                 Spec::VirtualService(spec) => routes.push((meta, spec)),
+                // Not yet carried out.
+                Spec::AuthorizationPolicy(_) => {}
             }
         }
         Self {

@@ -167,8 +167,8 @@ fn other_kinds_are_named_and_left_alone() {
             0,
         ),
         (
-            "security.istio.io/v1",
-            "AuthorizationPolicy",
+            "telemetry.istio.io/v1",
+            "Telemetry",
             "2 Warning SH1006 kind",
             0,
         ),
@@ -181,7 +181,7 @@ fn other_kinds_are_named_and_left_alone() {
         ),
         (
             "networking.istio.io/v1",
-            "AuthorizationPolcy",
+            "Telemetrie",
             "2 Warning SH1005 kind",
             0,
         ),

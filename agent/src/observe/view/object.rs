@@ -163,7 +163,7 @@ fn shadow(
             })?;
             Some(format!("{} ({})", older.meta.id, older.meta.origin))
         }
-        Spec::VirtualService(_) | Spec::WorkloadEntry(_) => None,
+        Spec::AuthorizationPolicy(_) | Spec::VirtualService(_) | Spec::WorkloadEntry(_) => None,
     }
 }
 
