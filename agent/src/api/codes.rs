@@ -2,7 +2,7 @@
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
 //! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`, `SH17xx` about
-//! `AuthorizationPolicy` and what policies apply to.
+//! `AuthorizationPolicy` and what policies apply to, `SH18xx` about `PeerAuthentication`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,8 @@ codes! {
     RULE_NEVER_MATCHES = "SH1709", "An ALLOW rule asks for what no connection shows, so it never matches.";
     RULE_WIDENED = "SH1710", "A rule asks for what no connection shows, and is read without it.";
     ACTION_NOT_CARRIED_OUT = "SH1711", "The action CUSTOM is Istio's, but is not carried out.";
+
+    PORT_MTLS = "SH1801", "The mutual TLS of single ports has no port, or stands without labels to select workloads by.";
 }
 
 #[cfg(test)]

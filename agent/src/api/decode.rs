@@ -10,6 +10,7 @@ use super::document::{self, Document, ParseError};
 use super::findings::{Findings, Subject};
 use super::header::{self, Class};
 use super::object::{Kind, Object, ObjectId, Spec};
+use super::peer_authentication;
 use super::schema::{self, Message};
 use super::service_entry;
 use super::tree::{Cursor, Node, Path, Spot, Value};
@@ -309,6 +310,10 @@ fn read_spec(
             let policy = authorization_policy::read(&spec, object, meta, findings);
             Some(Spec::AuthorizationPolicy(policy))
         }
+        Kind::PeerAuthentication => {
+            let policy = peer_authentication::read(&spec, findings);
+            Some(Spec::PeerAuthentication(policy))
+        }
     }
 }
 
@@ -319,6 +324,7 @@ fn schema_of(kind: Kind) -> &'static Message {
         Kind::DestinationRule => &destination_rule::SCHEMA,
         Kind::VirtualService => &virtual_service::SCHEMA,
         Kind::AuthorizationPolicy => &authorization_policy::SCHEMA,
+        Kind::PeerAuthentication => &peer_authentication::SCHEMA,
     }
 }
 
@@ -366,7 +372,7 @@ fn report_class(
         }
         Class::NotCarriedOut => {
             let message = format!("{kind} is not carried out, so the object has no effect");
-            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService and AuthorizationPolicy";
+            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, AuthorizationPolicy and PeerAuthentication";
             findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
             None
         }

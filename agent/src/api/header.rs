@@ -18,8 +18,9 @@ const SECURITY: Group = Group {
     versions: &["v1", "v1beta1"],
 };
 
-const CARRIED_OUT: [(&str, Kind); 5] = [
+const CARRIED_OUT: [(&str, Kind); 6] = [
     ("AuthorizationPolicy", Kind::AuthorizationPolicy),
+    ("PeerAuthentication", Kind::PeerAuthentication),
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
@@ -27,11 +28,10 @@ const CARRIED_OUT: [(&str, Kind); 5] = [
 ];
 
 /// Istio's other kinds.
-const NOT_CARRIED_OUT: [&str; 11] = [
+const NOT_CARRIED_OUT: [&str; 10] = [
     "EnvoyFilter",
     "Gateway",
     "IstioOperator",
-    "PeerAuthentication",
     "ProxyConfig",
     "RequestAuthentication",
     "Sidecar",
@@ -82,7 +82,7 @@ struct Group {
 
 fn group_of(kind: Kind) -> Group {
     match kind {
-        Kind::AuthorizationPolicy => SECURITY,
+        Kind::AuthorizationPolicy | Kind::PeerAuthentication => SECURITY,
         Kind::DestinationRule | Kind::ServiceEntry | Kind::VirtualService | Kind::WorkloadEntry => {
             NETWORKING
         }

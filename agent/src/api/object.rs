@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::authorization_policy::AuthorizationPolicy;
 use super::destination_rule::DestinationRule;
+use super::peer_authentication::PeerAuthentication;
 use super::service_entry::ServiceEntry;
 use super::virtual_service::VirtualService;
 use super::workload_entry::WorkloadEntry;
@@ -15,6 +16,7 @@ use super::workload_entry::WorkloadEntry;
 pub enum Kind {
     AuthorizationPolicy,
     DestinationRule,
+    PeerAuthentication,
     ServiceEntry,
     VirtualService,
     WorkloadEntry,
@@ -25,6 +27,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::DestinationRule => "DestinationRule",
+            Self::PeerAuthentication => "PeerAuthentication",
             Self::ServiceEntry => "ServiceEntry",
             Self::VirtualService => "VirtualService",
             Self::WorkloadEntry => "WorkloadEntry",
@@ -83,6 +86,7 @@ pub enum Spec {
     DestinationRule(DestinationRule),
     VirtualService(VirtualService),
     AuthorizationPolicy(AuthorizationPolicy),
+    PeerAuthentication(PeerAuthentication),
 }
 
 /// A valid object.

@@ -18,27 +18,25 @@ pub(super) fn read(rule: &Cursor<'_>, namespace: &str, findings: &mut Findings) 
             );
         }
     }
-    let mut read = AccessRule {
+    let from = rule.items("from").filter_map(|item| {
+        let found = part(&item, "source", findings)?;
+        Some(source::read(&found, namespace, findings))
+    });
+    let from = from.collect();
+    let to = rule.items("to").filter_map(|item| {
+        let found = part(&item, "operation", findings)?;
+        Some(read_operation(&found, findings))
+    });
+    let to = to.collect();
+    let when = rule.items("when");
+    AccessRule {
+        from,
+        to,
+        when: when
+            .filter_map(|item| condition::read(&item, namespace, findings))
+            .collect(),
         line: rule.node.line,
-        ..AccessRule::default()
-    };
-    for from in rule.items("from") {
-        match part(&from, "source", findings) {
-            Some(found) => read.from.push(source::read(&found, namespace, findings)),
-            None => continue,
-        }
     }
-    for to in rule.items("to") {
-        match part(&to, "operation", findings) {
-            Some(found) => read.to.push(read_operation(&found, findings)),
-            None => continue,
-        }
-    }
-    let conditions = rule.items("when");
-    read.when = conditions
-        .filter_map(|item| condition::read(&item, namespace, findings))
-        .collect();
-    read
 }
 
 /// The only field of an item of `from` or `to`, which it must have.

@@ -69,7 +69,7 @@ pub(super) fn report(rule: &Cursor<'_>, action: PolicyAction, findings: &mut Fin
     let hint = if has_port(rule) {
         "nothing to do, if all connections to these ports are meant"
     } else {
-        "write the ports that are meant, or else all of them are"
+        "write the ports that are meant, as it is about every port without"
     };
     findings.warning(codes::RULE_WIDENED, spot, message, hint);
 }

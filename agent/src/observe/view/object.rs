@@ -163,7 +163,10 @@ fn shadow(
             })?;
             Some(format!("{} ({})", older.meta.id, older.meta.origin))
         }
-        Spec::AuthorizationPolicy(_) | Spec::VirtualService(_) | Spec::WorkloadEntry(_) => None,
+        Spec::AuthorizationPolicy(_)
+        | Spec::PeerAuthentication(_)
+        | Spec::VirtualService(_)
+        | Spec::WorkloadEntry(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 use super::{decode_spec, read_spec};
 use crate::api::authorization_policy::{Attribute, Unseen};
 
-fn check(spec: &str, expect: Expect) {
+fn check(spec: &str, expect: &Expect) {
     let decoded = decode_spec(spec);
     let found = decoded.diagnostics.iter().map(|found| {
         let (line, code, field) = (found.line, &found.code, &found.field);
@@ -38,7 +38,7 @@ fn an_allow_rule_never_matches() {
   - to:
     - operation: {ports: ['80']}
 ",
-        expect![[r"
+        &expect![[r"
             9 Warning SH1709 spec.rules[0].from[0].source.requestPrincipals: the rule never matches here, as only a request or a TLS handshake would tell `requestPrincipals`, `methods`, `connection.sni`
               write a rule by ports, addresses and identities, which connections show
         "]],
@@ -58,9 +58,9 @@ fn other_rules_are_read_without_it() {
         notHosts: [a.com]
   - when: [{key: source.ip, values: [10.0.0.1]}]
 ",
-        expect![[r"
+        &expect![[r"
             8 Warning SH1710 spec.rules[0].to[0].operation.paths: the rule denies more than it says, as `paths` is left out: only a request or a TLS handshake would tell
-              write the ports that are meant, or else all of them are
+              write the ports that are meant, as it is about every port without
             12 Warning SH1710 spec.rules[1].to[0].operation.notHosts: the rule denies more than it says, as `notHosts` is left out: only a request or a TLS handshake would tell
               nothing to do, if all connections to these ports are meant
         "]],
@@ -69,9 +69,9 @@ fn other_rules_are_read_without_it() {
         "  action: AUDIT
   rules: [when: [{key: 'request.headers[a]', values: [b]}]]
 ",
-        expect![[r"
+        &expect![[r"
             6 Warning SH1710 spec.rules[0].when[0].key: the rule audits more than it says, as `request.headers[a]` is left out: only a request or a TLS handshake would tell
-              write the ports that are meant, or else all of them are
+              write the ports that are meant, as it is about every port without
         "]],
     );
 }
@@ -83,7 +83,7 @@ fn a_custom_policy_is_not_carried_out() {
   provider: {name: p}
   rules: [to: [operation: {paths: [/a]}]]
 ",
-        expect![[r"
+        &expect![[r"
             5 Warning SH1711 spec.action: CUSTOM is not carried out, as there is no external authorizer to ask: the policy neither allows nor denies anything
               write ALLOW or DENY where ports, addresses and identities suffice
         "]],
@@ -96,7 +96,7 @@ fn messages_name_what_is_wrong_and_what_to_do() {
         "  targetRef: {group: apps, kind: Deployment, name: x}
   action: DENY
 ",
-        expect![[r"
+        &expect![[r"
             4 Error SH1015 spec.rules: a policy with action DENY has no rules
               write rules; an empty one, {}, matches everything
             5 Error SH1701 spec.targetRef.kind: a policy cannot apply to `Deployment` of group `apps`
@@ -109,7 +109,7 @@ fn messages_name_what_is_wrong_and_what_to_do() {
     - {key: source.ips, values: [10.0.0.1]}
     - {key: 'destination.labels[app]', values: [a]}
 ",
-        expect![[r"
+        &expect![[r"
             7 Error SH1706 spec.rules[0].when[0].key: there is no attribute `source.ips`
               did you mean `source.ip`?
             8 Error SH1706 spec.rules[0].when[1].key: there is no attribute `destination.labels[app]`
