@@ -2,7 +2,8 @@
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
 //! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`, `SH17xx` about
-//! `AuthorizationPolicy` and what policies apply to, `SH18xx` about `PeerAuthentication`.
+//! `AuthorizationPolicy` and what policies apply to, `SH18xx` about `PeerAuthentication`, `SH19xx` about
+//! `RequestAuthentication`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,12 @@ codes! {
     ACTION_NOT_CARRIED_OUT = "SH1711", "The action CUSTOM is Istio's, but is not carried out.";
 
     PORT_MTLS = "SH1801", "The mutual TLS of single ports has no port, or stands without labels to select workloads by.";
+
+    JWKS_URI = "SH1901", "The address of the keys is not a URL of scheme http or https.";
+    JWKS = "SH1902", "The keys are not a JSON Web Key or a set of them.";
+    JWKS_PRIVATE = "SH1903", "The keys that verify tokens are private ones, which nobody but the issuer should have.";
+    CLAIM_HEADER = "SH1904", "The header that a claim is copied to has a name that Istio does not accept.";
+    REQUEST_NOT_AUTHENTICATED = "SH1905", "The tokens of requests are not verified.";
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::findings::{Findings, Subject};
 use super::header::{self, Class};
 use super::object::{Kind, Object, ObjectId, Spec};
 use super::peer_authentication;
+use super::request_authentication;
 use super::schema::{self, Message};
 use super::service_entry;
 use super::tree::{Cursor, Node, Path, Spot, Value};
@@ -314,6 +315,10 @@ fn read_spec(
             let policy = peer_authentication::read(&spec, findings);
             Some(Spec::PeerAuthentication(policy))
         }
+        Kind::RequestAuthentication => {
+            let policy = request_authentication::read(&spec, findings);
+            Some(Spec::RequestAuthentication(policy))
+        }
     }
 }
 
@@ -325,6 +330,7 @@ fn schema_of(kind: Kind) -> &'static Message {
         Kind::VirtualService => &virtual_service::SCHEMA,
         Kind::AuthorizationPolicy => &authorization_policy::SCHEMA,
         Kind::PeerAuthentication => &peer_authentication::SCHEMA,
+        Kind::RequestAuthentication => &request_authentication::SCHEMA,
     }
 }
 

@@ -18,9 +18,10 @@ const SECURITY: Group = Group {
     versions: &["v1", "v1beta1"],
 };
 
-const CARRIED_OUT: [(&str, Kind); 6] = [
+const CARRIED_OUT: [(&str, Kind); 7] = [
     ("AuthorizationPolicy", Kind::AuthorizationPolicy),
     ("PeerAuthentication", Kind::PeerAuthentication),
+    ("RequestAuthentication", Kind::RequestAuthentication),
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
@@ -28,12 +29,11 @@ const CARRIED_OUT: [(&str, Kind); 6] = [
 ];
 
 /// Istio's other kinds.
-const NOT_CARRIED_OUT: [&str; 10] = [
+const NOT_CARRIED_OUT: [&str; 9] = [
     "EnvoyFilter",
     "Gateway",
     "IstioOperator",
     "ProxyConfig",
-    "RequestAuthentication",
     "Sidecar",
     "Telemetry",
     "TrafficExtension",
@@ -82,7 +82,9 @@ struct Group {
 
 fn group_of(kind: Kind) -> Group {
     match kind {
-        Kind::AuthorizationPolicy | Kind::PeerAuthentication => SECURITY,
+        Kind::AuthorizationPolicy | Kind::PeerAuthentication | Kind::RequestAuthentication => {
+            SECURITY
+        }
         Kind::DestinationRule | Kind::ServiceEntry | Kind::VirtualService | Kind::WorkloadEntry => {
             NETWORKING
         }

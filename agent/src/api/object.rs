@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::authorization_policy::AuthorizationPolicy;
 use super::destination_rule::DestinationRule;
 use super::peer_authentication::PeerAuthentication;
+use super::request_authentication::RequestAuthentication;
 use super::service_entry::ServiceEntry;
 use super::virtual_service::VirtualService;
 use super::workload_entry::WorkloadEntry;
@@ -17,6 +18,7 @@ pub enum Kind {
     AuthorizationPolicy,
     DestinationRule,
     PeerAuthentication,
+    RequestAuthentication,
     ServiceEntry,
     VirtualService,
     WorkloadEntry,
@@ -28,6 +30,7 @@ impl fmt::Display for Kind {
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::DestinationRule => "DestinationRule",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::RequestAuthentication => "RequestAuthentication",
             Self::ServiceEntry => "ServiceEntry",
             Self::VirtualService => "VirtualService",
             Self::WorkloadEntry => "WorkloadEntry",
@@ -87,6 +90,7 @@ pub enum Spec {
     VirtualService(VirtualService),
     AuthorizationPolicy(AuthorizationPolicy),
     PeerAuthentication(PeerAuthentication),
+    RequestAuthentication(RequestAuthentication),
 }
 
 /// A valid object.

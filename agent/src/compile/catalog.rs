@@ -61,7 +61,9 @@ impl<'a> Catalog<'a> {
                 Spec::DestinationRule(spec) => rules.push((meta, spec)),
                 Spec::VirtualService(spec) => routes.push((meta, spec)),
                 // Not yet carried out.
-                Spec::AuthorizationPolicy(_) | Spec::PeerAuthentication(_) => {}
+                Spec::AuthorizationPolicy(_)
+                | Spec::PeerAuthentication(_)
+                | Spec::RequestAuthentication(_) => {}
             }
         }
         Self {

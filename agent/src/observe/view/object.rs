@@ -165,6 +165,7 @@ fn shadow(
         }
         Spec::AuthorizationPolicy(_)
         | Spec::PeerAuthentication(_)
+        | Spec::RequestAuthentication(_)
         | Spec::VirtualService(_)
         | Spec::WorkloadEntry(_) => None,
     }
