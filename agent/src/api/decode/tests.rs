@@ -386,3 +386,15 @@ fn large_files_are_read_in_order() {
     );
     assert_eq!(objects.len(), text.matches("kind:").count());
 }
+
+#[test]
+fn a_wrong_version_is_told_the_group_of_the_kind() {
+    let hint = |kind: &str| {
+        let decoded = decode("x", &format!("apiVersion: istio.io/v1\nkind: {kind}\n"));
+        decoded.diagnostics[0].hint.clone()
+    };
+    let networking = "write apiVersion: networking.istio.io/v1";
+    assert_eq!(hint("VirtualService"), networking);
+    let security = "write apiVersion: security.istio.io/v1";
+    assert_eq!(hint("AuthorizationPolicy"), security);
+}

@@ -45,7 +45,7 @@ fn parse_key(key: &Map<String, Value>) -> Result<Keys, String> {
     let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
     let kind = text("kty");
     let Some((_, members)) = MEMBERS.iter().find(|(known, _)| *known == kind) else {
-        return Err(format!("a key has no type that is known, but `{kind}`"));
+        return Err(format!("`{kind}` is not a type of key"));
     };
     match members.iter().find(|name| text(name).is_empty()) {
         Some(missing) => Err(format!("a key of type {kind} has no `{missing}`")),

@@ -178,7 +178,7 @@ fn messages_say_what_is_wrong_and_what_to_do() {
           write the issuer of the tokens, or where to get the keys that verify them
         8 `a.com/keys` is not a URL of scheme http or https
           write it like https://example.com/.well-known/jwks.json
-        10 jwks is not a JSON Web Key or a set of them: a key has no type that is known, but ``
+        10 jwks is not a JSON Web Key or a set of them: `` is not a type of key
           write the JSON that the issuer publishes
         13 there is no claim
           write claim, or remove the item
