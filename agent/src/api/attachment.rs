@@ -47,8 +47,9 @@ pub(super) static TARGET: Message = Message {
     ],
 };
 
-/// The most that Istio's schema accepts.
+/// What Istio's schema limits.
 const MOST_TARGETS: usize = 16;
+const LONGEST_NAME: usize = 253;
 
 /// Reads `selector`, `targetRef` and `targetRefs`, of which a policy has at most one.
 pub(super) fn read(spec: &Cursor<'_>, findings: &mut Findings) -> Attachment {
@@ -84,6 +85,11 @@ fn read_target(target: &Cursor<'_>, findings: &mut Findings) -> Option<Target> {
             "the target has no name",
             "write the name of the object that the policy applies to",
         );
+    }
+    if name.len() > LONGEST_NAME {
+        let message = format!("the name of the target is longer than {LONGEST_NAME} characters");
+        let hint = "no object has such a name; shorten it";
+        findings.error(codes::TOO_MANY, target.spot_of("name"), message, hint);
     }
     if !target.text("namespace").is_empty() {
         findings.error(

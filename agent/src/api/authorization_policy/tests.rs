@@ -210,6 +210,11 @@ fn what_a_policy_applies_to_is_checked() {
         ),
     ];
     check("  {…}\n", rows);
+    let long = format!(
+        "  targetRef: {{kind: Service, name: {}}}\n",
+        "a".repeat(254)
+    );
+    assert_eq!(errors(&long), ["SH1119 spec.targetRef.name"]);
     let targets = vec!["{kind: Service, name: x}"; 17].join(", ");
     assert_eq!(
         errors(&format!("  targetRefs: [{targets}]\n")),

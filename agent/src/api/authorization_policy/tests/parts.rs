@@ -160,3 +160,10 @@ fn conditions_are_checked_by_their_key() {
         assert_eq!(found, *expected, "{key} {value}");
     }
 }
+
+#[test]
+fn a_rule_has_so_many_sources() {
+    let from = vec!["{source: {namespaces: [a]}}"; 513].join(", ");
+    let found = errors(&format!("  rules: [{{from: [{from}]}}]\n"));
+    assert_eq!(found, ["SH1119 spec.rules[0].from"]);
+}
