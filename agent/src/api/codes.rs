@@ -1,8 +1,9 @@
 //! Every code that a diagnostic about what users write can have: stable, so that others may script against it.
 //!
 //! `SH10xx` is about reading, `SH11xx` about `ServiceEntry`, `SH12xx` about endpoints and `WorkloadEntry`, `SH13xx` about
-//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`,
-//! `SH16xx` about `Sidecar`, `SH201x` about `LocalWorkload`.
+//! `DestinationRule`, `SH14xx` about `MeshConfig`, `SH15xx` about `VirtualService`, `SH16xx` about `Sidecar`, `SH17xx` about
+//! `AuthorizationPolicy` and what policies apply to, `SH18xx` about `PeerAuthentication`, `SH19xx` about
+//! `RequestAuthentication`, `SH201x` about `LocalWorkload`.
 
 /// A stable code with one line that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,26 @@ codes! {
     SIDECAR_OUTBOUND = "SH1603", "The outbound policy of the Sidecar contradicts itself or is for the mesh only.";
     SIDECAR_HOST = "SH1604", "A host of an egress listener is not NAMESPACE/HOST.";
     SIDECAR_HOST_TWICE = "SH1605", "A host of an egress listener is imported already.";
+
+    TARGET = "SH1701", "The policy cannot apply to an object of this kind or namespace.";
+    ACCESS_IP_BLOCK = "SH1702", "The IP block of a rule is neither an IP address nor a CIDR prefix.";
+    ACCESS_PORT = "SH1703", "The port of a rule is not a number between 0 and 65535.";
+    ACCESS_SERVICE_ACCOUNT = "SH1704", "The service account of a rule is not the name of one, with or without its namespace.";
+    ACCESS_PATH = "SH1705", "The path of a rule has a template that Istio does not know.";
+    CONDITION_KEY = "SH1706", "The key of a condition is not an attribute that Istio knows.";
+    CUSTOM_RULE = "SH1707", "The rule asks for what a policy with action CUSTOM cannot ask for.";
+    DRY_RUN = "SH1708", "The annotation for a dry run is not valid, or stands where none may.";
+    RULE_NEVER_MATCHES = "SH1709", "An ALLOW rule asks for what no connection shows, so it never matches.";
+    RULE_WIDENED = "SH1710", "A rule asks for what no connection shows, and is read without it.";
+    ACTION_NOT_CARRIED_OUT = "SH1711", "The action CUSTOM is Istio's, but is not carried out.";
+
+    PORT_MTLS = "SH1801", "The mutual TLS of single ports has no port, or stands without labels to select workloads by.";
+
+    JWKS_URI = "SH1901", "The address of the keys is not a URL of scheme http or https.";
+    JWKS = "SH1902", "The keys are not a JSON Web Key or a set of them.";
+    JWKS_PRIVATE = "SH1903", "The keys that verify tokens are private ones, which nobody but the issuer should have.";
+    CLAIM_HEADER = "SH1904", "The header that a claim is copied to has a name that Istio does not accept.";
+    REQUEST_NOT_AUTHENTICATED = "SH1905", "The tokens of requests are not verified.";
 
     CGROUP = "SH2011", "The cgroup of a LocalWorkload is neither a path below the root nor the name of a systemd unit.";
     WORKLOAD_ADDRESS = "SH2012", "An address of a LocalWorkload is not an IP address.";

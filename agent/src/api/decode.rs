@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authorization_policy;
 use super::codes;
 use super::destination_rule;
 use super::diagnostic::Diagnostic;
@@ -10,7 +11,9 @@ use super::findings::{Findings, Subject};
 use super::header::{self, Class};
 use super::local_workload;
 use super::object::{Kind, Object, ObjectId, Spec};
-use super::schema;
+use super::peer_authentication;
+use super::request_authentication;
+use super::schema::{self, Message};
 use super::service_entry;
 use super::sidecar;
 use super::tree::{Cursor, Node, Path, Spot, Value};
@@ -239,7 +242,7 @@ impl Decoder {
         }
         let meta = header::read_meta(&object, id.clone(), &self.file);
         let spec = if let Some(spec) = spec {
-            read_spec(kind, spec, &meta, node.get("status"), &mut findings)
+            read_spec(kind, spec, &meta, &object, &mut findings)
         } else {
             let hint = "write what it is to say below spec";
             findings.error(
@@ -278,23 +281,19 @@ fn read_spec(
     kind: Kind,
     mut spec: Node,
     meta: &super::object::Meta,
-    status: Option<&Node>,
+    object: &Cursor<'_>,
     findings: &mut Findings,
 ) -> Option<Spec> {
     let path = Path::Field(&Path::Root, "spec");
-    let message = match kind {
-        Kind::ServiceEntry => &service_entry::SCHEMA,
-        Kind::WorkloadEntry => &workload_entry::SCHEMA,
-        Kind::DestinationRule => &destination_rule::SCHEMA,
-        Kind::VirtualService => &virtual_service::SCHEMA,
-        Kind::LocalWorkload => &local_workload::SCHEMA,
-        Kind::Sidecar => &sidecar::SCHEMA,
-    };
-    schema::conform(&mut spec, message, &path, findings);
+    schema::conform(&mut spec, schema_of(kind), &path, findings);
+    if kind != Kind::AuthorizationPolicy {
+        authorization_policy::refuse_dry_run(object, findings);
+    }
     if findings.has_errors() {
         return None;
     }
     let spec = Cursor::new(&spec, path);
+    let status = object.node.get("status");
     match kind {
         Kind::ServiceEntry => {
             service_entry::read(&spec, meta, status, findings).map(Spec::ServiceEntry)
@@ -312,6 +311,32 @@ fn read_spec(
         }
         Kind::Sidecar => Some(Spec::Sidecar(sidecar::read(&spec, meta, findings))),
         Kind::LocalWorkload => local_workload::read(&spec, findings).map(Spec::LocalWorkload),
+        Kind::AuthorizationPolicy => {
+            let policy = authorization_policy::read(&spec, object, meta, findings);
+            Some(Spec::AuthorizationPolicy(policy))
+        }
+        Kind::PeerAuthentication => {
+            let policy = peer_authentication::read(&spec, findings);
+            Some(Spec::PeerAuthentication(policy))
+        }
+        Kind::RequestAuthentication => {
+            let policy = request_authentication::read(&spec, findings);
+            Some(Spec::RequestAuthentication(policy))
+        }
+    }
+}
+
+fn schema_of(kind: Kind) -> &'static Message {
+    match kind {
+        Kind::ServiceEntry => &service_entry::SCHEMA,
+        Kind::WorkloadEntry => &workload_entry::SCHEMA,
+        Kind::DestinationRule => &destination_rule::SCHEMA,
+        Kind::VirtualService => &virtual_service::SCHEMA,
+        Kind::LocalWorkload => &local_workload::SCHEMA,
+        Kind::Sidecar => &sidecar::SCHEMA,
+        Kind::AuthorizationPolicy => &authorization_policy::SCHEMA,
+        Kind::PeerAuthentication => &peer_authentication::SCHEMA,
+        Kind::RequestAuthentication => &request_authentication::SCHEMA,
     }
 }
 
@@ -362,7 +387,7 @@ fn report_class(
         }
         Class::NotCarriedOut => {
             let message = format!("{kind} is not carried out, so the object has no effect");
-            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Sidecar and its own LocalWorkload";
+            let hint = "shunt carries out ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Sidecar, AuthorizationPolicy, PeerAuthentication and its own LocalWorkload";
             findings.warning(codes::KIND_NOT_CARRIED_OUT, at_kind, message, hint);
             None
         }

@@ -30,13 +30,20 @@ static NETWORKING: Group = Group {
     name: "networking.istio.io",
     versions: &["v1", "v1beta1", "v1alpha3"],
 };
+static SECURITY: Group = Group {
+    name: "security.istio.io",
+    versions: &["v1", "v1beta1"],
+};
 /// Kinds of our own.
 static INTERNAL: Group = Group {
     name: "shunt.internal",
     versions: &["v1alpha1"],
 };
 
-const CARRIED_OUT: [(&str, Kind); 6] = [
+const CARRIED_OUT: [(&str, Kind); 9] = [
+    ("AuthorizationPolicy", Kind::AuthorizationPolicy),
+    ("PeerAuthentication", Kind::PeerAuthentication),
+    ("RequestAuthentication", Kind::RequestAuthentication),
     ("ServiceEntry", Kind::ServiceEntry),
     ("WorkloadEntry", Kind::WorkloadEntry),
     ("DestinationRule", Kind::DestinationRule),
@@ -53,19 +60,19 @@ pub(super) fn group_of(kind: Kind) -> &'static Group {
         | Kind::Sidecar
         | Kind::VirtualService
         | Kind::WorkloadEntry => &NETWORKING,
+        Kind::AuthorizationPolicy | Kind::PeerAuthentication | Kind::RequestAuthentication => {
+            &SECURITY
+        }
         Kind::LocalWorkload => &INTERNAL,
     }
 }
 
 /// Istio's other kinds.
-const NOT_CARRIED_OUT: [&str; 11] = [
-    "AuthorizationPolicy",
+const NOT_CARRIED_OUT: [&str; 8] = [
     "EnvoyFilter",
     "Gateway",
     "IstioOperator",
-    "PeerAuthentication",
     "ProxyConfig",
-    "RequestAuthentication",
     "Telemetry",
     "TrafficExtension",
     "WasmPlugin",
@@ -189,9 +196,12 @@ mod tests {
 
     #[test]
     fn every_version_of_a_kind_is_the_kind() {
-        for version in NETWORKING.versions {
-            let class = classify(&format!("networking.istio.io/{version}"), "ServiceEntry");
-            assert_eq!(class, Class::CarriedOut(Kind::ServiceEntry));
+        for (name, kind) in CARRIED_OUT {
+            let group = group_of(kind);
+            for version in group.versions {
+                let class = classify(&format!("{}/{version}", group.name), name);
+                assert_eq!(class, Class::CarriedOut(kind));
+            }
         }
     }
 
@@ -202,6 +212,10 @@ mod tests {
         assert_eq!(classify("v1", "ServiceEntry"), wrong);
         assert_eq!(classify("", "ServiceEntry"), wrong);
         assert_eq!(classify("security.istio.io/v1", "ServiceEntry"), wrong);
+        let wrong = Class::WrongVersion(Kind::AuthorizationPolicy);
+        for version in ["networking.istio.io/v1", "security.istio.io/v1alpha3", ""] {
+            assert_eq!(classify(version, "AuthorizationPolicy"), wrong);
+        }
         assert_eq!(
             classify("consul.hashicorp.com/v1", "ServiceEntry"),
             Class::Foreign

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::authorization_policy::AuthorizationPolicy;
 use super::destination_rule::DestinationRule;
 use super::local_workload::LocalWorkload;
+use super::peer_authentication::PeerAuthentication;
+use super::request_authentication::RequestAuthentication;
 use super::service_entry::ServiceEntry;
 use super::sidecar::Sidecar;
 use super::virtual_service::VirtualService;
@@ -14,8 +17,11 @@ use super::workload_entry::WorkloadEntry;
 /// The kinds that shunt carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    AuthorizationPolicy,
     DestinationRule,
     LocalWorkload,
+    PeerAuthentication,
+    RequestAuthentication,
     ServiceEntry,
     Sidecar,
     VirtualService,
@@ -25,8 +31,11 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::DestinationRule => "DestinationRule",
             Self::LocalWorkload => "LocalWorkload",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::RequestAuthentication => "RequestAuthentication",
             Self::ServiceEntry => "ServiceEntry",
             Self::Sidecar => "Sidecar",
             Self::VirtualService => "VirtualService",
@@ -87,6 +96,9 @@ pub enum Spec {
     VirtualService(VirtualService),
     LocalWorkload(LocalWorkload),
     Sidecar(Sidecar),
+    AuthorizationPolicy(AuthorizationPolicy),
+    PeerAuthentication(PeerAuthentication),
+    RequestAuthentication(RequestAuthentication),
 }
 
 /// A valid object.

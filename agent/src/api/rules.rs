@@ -207,13 +207,14 @@ fn is_label_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// Reads the selector `workloadSelector`, whose labels are in `labels_name`. `None` where there is none.
+/// Reads the selector `name`, whose labels are in `labels_name`. `None` where there is none.
 pub(super) fn selector(
     spec: &Cursor<'_>,
+    name: &str,
     labels_name: &str,
     findings: &mut Findings,
 ) -> Option<BTreeMap<String, String>> {
-    let selector = spec.field("workloadSelector")?;
+    let selector = spec.field(name)?;
     for (key, value) in selector.entries(labels_name) {
         let text = value.as_text();
         if key.is_empty() {

@@ -1,13 +1,16 @@
 //! Objects for the tests of single kinds, and what is found about them in one line each.
 
 use super::decode::{Decoded, decode};
+use super::header;
 
 /// Reads an object of that kind and spec, which begins with two spaces; it is called `ns1/x`.
 pub(super) fn decode_spec(kind: &str, spec: &str) -> Decoded {
+    let api_version = header::carried_out(kind).map(|kind| header::group_of(kind).api_version());
+    let api_version = api_version.expect("a kind that is carried out");
     decode(
         "test.yaml",
         &format!(
-            "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x, namespace: ns1}}\nspec:\n{spec}"
+            "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x, namespace: ns1}}\nspec:\n{spec}"
         ),
     )
 }

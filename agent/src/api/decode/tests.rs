@@ -167,8 +167,8 @@ fn other_kinds_are_named_and_left_alone() {
             0,
         ),
         (
-            "security.istio.io/v1",
-            "AuthorizationPolicy",
+            "telemetry.istio.io/v1",
+            "Telemetry",
             "2 Warning SH1006 kind",
             0,
         ),
@@ -181,7 +181,7 @@ fn other_kinds_are_named_and_left_alone() {
         ),
         (
             "networking.istio.io/v1",
-            "AuthorizationPolcy",
+            "Telemetrie",
             "2 Warning SH1005 kind",
             0,
         ),
@@ -385,4 +385,16 @@ fn large_files_are_read_in_order() {
             .all(|pair| pair[0].meta.origin.line + 10 == pair[1].meta.origin.line)
     );
     assert_eq!(objects.len(), text.matches("kind:").count());
+}
+
+#[test]
+fn a_wrong_version_is_told_the_group_of_the_kind() {
+    let hint = |kind: &str| {
+        let decoded = decode("x", &format!("apiVersion: istio.io/v1\nkind: {kind}\n"));
+        decoded.diagnostics[0].hint.clone()
+    };
+    let networking = "write apiVersion: networking.istio.io/v1";
+    assert_eq!(hint("VirtualService"), networking);
+    let security = "write apiVersion: security.istio.io/v1";
+    assert_eq!(hint("AuthorizationPolicy"), security);
 }

@@ -49,7 +49,7 @@ pub(in crate::api) fn read(
         port_policies,
         subsets,
         export_to: rules::export_to(spec, "exportTo", &meta.id.namespace, exports, findings),
-        workload_selector: rules::selector(spec, "matchLabels", findings),
+        workload_selector: rules::selector(spec, "workloadSelector", "matchLabels", findings),
     }
 }
 

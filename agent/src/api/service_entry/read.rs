@@ -87,7 +87,7 @@ pub(in crate::api) fn read(
         },
         resolution,
         endpoints: endpoints?,
-        workload_selector: rules::selector(spec, "labels", findings),
+        workload_selector: rules::selector(spec, "workloadSelector", "labels", findings),
         export_to: rules::export_to(
             spec,
             "exportTo",

@@ -26,7 +26,7 @@ pub(in crate::api) fn read(spec: &Cursor<'_>, meta: &Meta, findings: &mut Findin
             "write egress, or outboundTrafficPolicy",
         );
     }
-    let selector = rules::selector(spec, "labels", findings);
+    let selector = rules::selector(spec, "workloadSelector", "labels", findings);
     ingress::check(spec, findings);
     if let Some(pool) = spec.field("inboundConnectionPool") {
         read_connection_pool(&pool, findings);

@@ -165,6 +165,9 @@ fn shadow(
         }
         Spec::LocalWorkload(_)
         | Spec::Sidecar(_)
+        | Spec::AuthorizationPolicy(_)
+        | Spec::PeerAuthentication(_)
+        | Spec::RequestAuthentication(_)
         | Spec::VirtualService(_)
         | Spec::WorkloadEntry(_) => None,
     }
