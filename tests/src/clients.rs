@@ -35,6 +35,13 @@ pub fn sidecar(namespace: &str, name: &str, spec: &str) -> String {
     )
 }
 
+/// An `AuthorizationPolicy` that says this.
+pub fn authorization(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+    )
+}
+
 /// What is known once all of it is read, in which there must be no error.
 pub fn read_all(texts: &[String]) -> Snapshot {
     let decoded = decode("all.yaml", &texts.concat());

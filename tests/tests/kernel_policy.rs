@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use agent::compile::{Action, Clients, Exemption, Outbound, Program, RefuseReason, Scope};
+use agent::compile::{
+    Access, Action, Clients, Exemption, Outbound, Program, RefuseReason, Ruling, Scope,
+};
 use agent::dataplane::{Denials, client_word, ip_address};
 use agent_common::abi::{DEFAULT_SCOPE, Denial, Denied, TCP, UDP, UNCOUNTED};
 use anyhow::{Context, Result};
@@ -341,6 +344,18 @@ fn by_place(lab: &Lab, denials: &mut Denials) -> BTreeMap<(String, Option<String
     places
 }
 
+fn access(is_denied: bool) -> Arc<Access> {
+    let ruling = if is_denied {
+        Ruling::Denied
+    } else {
+        Ruling::Allowed
+    };
+    Arc::new(Access {
+        ruling,
+        ..Access::default()
+    })
+}
+
 #[test]
 fn an_endpoint_that_is_denied_keeps_its_share_which_fails() -> Result<()> {
     let Some(mut lab) = Lab::new(CLIENT)? else {
@@ -351,7 +366,7 @@ fn an_endpoint_that_is_denied_keeps_its_share_which_fails() -> Result<()> {
     let endpoints = [(ENDPOINTS[0], false), (ENDPOINTS[1], true)];
     let endpoints = endpoints.map(|(to, is_denied)| {
         let mut endpoint = endpoint(at(to), 1);
-        endpoint.is_denied = is_denied;
+        endpoint.access = Some(access(is_denied));
         endpoint
     });
     for transport in [TCP, UDP] {
@@ -389,7 +404,7 @@ fn a_socket_does_not_keep_an_endpoint_that_is_denied_by_now() -> Result<()> {
     let with = |is_denied| {
         let mut program = Program::default();
         let mut endpoint = endpoint(at(ENDPOINTS[0]), 1);
-        endpoint.is_denied = is_denied;
+        endpoint.access = Some(access(is_denied));
         add(
             &mut program,
             &key("a.test", 80, UDP),

@@ -26,6 +26,10 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<String>,
     pub default_destination_rule_export_to: Vec<String>,
     pub root_namespace: String,
+    /// That of the identities of clients.
+    pub trust_domain: String,
+    /// Its other names.
+    pub trust_domain_aliases: Vec<String>,
     pub outbound: OutboundPolicy,
     /// Networks that name gateways.
     pub gateway_networks: BTreeSet<String>,
@@ -43,6 +47,8 @@ impl Default for MeshConfig {
             default_virtual_service_export_to: vec!["*".to_owned()],
             default_destination_rule_export_to: vec!["*".to_owned()],
             root_namespace: "istio-system".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            trust_domain_aliases: Vec::new(),
             outbound: OutboundPolicy::AllowAny,
             gateway_networks: BTreeSet::new(),
         }

@@ -58,7 +58,7 @@ impl fmt::Display for ObjectId {
 }
 
 /// Where something was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     pub file: Arc<str>,
     /// 1-based.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::api::Diagnostic;
 use crate::model::{ServiceVitals, Snapshot};
 
+use super::access::{AccessPolicies, Gate};
 use super::catalog::Catalog;
 use super::classes::{Class, Classes};
 use super::cluster::Supplies;
@@ -15,6 +16,7 @@ use super::findings::Refusals;
 use super::frontends::{Claimant, Claims};
 use super::hosts::Host;
 use super::learned::Learners;
+use super::mtls::PeerPolicies;
 use super::names::Names;
 use super::outbound;
 use super::policy::Policies;
@@ -38,11 +40,12 @@ struct Led {
     part: Part,
 }
 
-/// Rules and routes as some classes of clients see them.
+/// Rules, routes and policies as some classes of clients see them.
 struct Viewpoint<'h, 'a> {
     policies: Policies<'a>,
     routes: Routes<'a>,
     places: Places<'h, 'a>,
+    gate: Gate<'h, 'a>,
 }
 
 pub(super) struct Builder<'h, 'a> {
@@ -51,6 +54,7 @@ pub(super) struct Builder<'h, 'a> {
     sources: &'h [Sources<'a>],
     snapshot: &'a Snapshot,
     viewpoints: Vec<Viewpoint<'h, 'a>>,
+    peers: PeerPolicies<'a>,
     built: HashMap<At, Vec<Led>>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
     variants: Option<HashMap<ServiceKey, Vec<(usize, Service)>>>,
@@ -63,7 +67,7 @@ pub(super) struct Builder<'h, 'a> {
 impl<'h, 'a> Builder<'h, 'a> {
     pub(super) fn new(
         catalog: &Catalog<'a>,
-        classes: &Classes<'a>,
+        (classes, access): (&Classes<'a>, &'h AccessPolicies<'a>),
         (hosts, destinations): (&'h [Host<'a>], &'h [Destinations]),
         sources: &'h [Sources<'a>],
         snapshot: &'a Snapshot,
@@ -82,6 +86,7 @@ impl<'h, 'a> Builder<'h, 'a> {
                     policies: Policies::new(&catalog.rules, mesh, class.client),
                     routes: Routes::new(&imported, mesh, class.client),
                     places: Places::new(hosts, class.client, mesh),
+                    gate: access.gate(class.client),
                 });
             }
         }
@@ -91,6 +96,7 @@ impl<'h, 'a> Builder<'h, 'a> {
             sources,
             snapshot,
             viewpoints,
+            peers: PeerPolicies::new(catalog, &snapshot.mesh),
             built: HashMap::new(),
             variants: (classes.all.len() > 1).then(HashMap::new),
             claimants: Vec::new(),
@@ -170,7 +176,14 @@ impl<'h, 'a> Builder<'h, 'a> {
             policies: &viewpoint.policies,
             snapshot: self.snapshot,
         };
-        services::build(declaration, routing, supplies)
+        let mut all = services::build(declaration, routing, supplies);
+        let addresses = declaration.destinations.all();
+        for Built { key, service, .. } in &mut all {
+            let entry = declaration.declared.entry.meta;
+            self.diagnostics.extend(self.peers.note(service, entry));
+            viewpoint.gate.keep(service, &addresses, key.port);
+        }
+        all
     }
 
     /// Gives the service its name, unless it is there already.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::api::{
-    DestinationRule, LocalWorkload, Meta, ObjectId, ServiceEntry, Sidecar, Spec, VirtualService,
-    WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, LocalWorkload, Meta, ObjectId, PeerAuthentication,
+    ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry,
 };
 use crate::model::Snapshot;
 
@@ -40,6 +40,10 @@ pub(super) struct Catalog<'a> {
     pub(super) locals: Vec<(&'a Meta, &'a LocalWorkload)>,
     /// Oldest first.
     pub(super) sidecars: Vec<(&'a Meta, &'a Sidecar)>,
+    /// Oldest first.
+    pub(super) policies: Vec<(&'a Meta, &'a AuthorizationPolicy)>,
+    /// Oldest first.
+    pub(super) peers: Vec<(&'a Meta, &'a PeerAuthentication)>,
 }
 
 impl<'a> Catalog<'a> {
@@ -51,6 +55,8 @@ impl<'a> Catalog<'a> {
         let mut routes = Vec::new();
         let mut locals = Vec::new();
         let mut sidecars = Vec::new();
+        let mut policies = Vec::new();
+        let mut peers = Vec::new();
         for object in &snapshot.objects {
             let meta = &object.meta;
             match &object.spec {
@@ -72,10 +78,10 @@ impl<'a> Catalog<'a> {
                 Spec::VirtualService(spec) => routes.push((meta, spec)),
                 Spec::LocalWorkload(spec) => locals.push((meta, spec)),
                 Spec::Sidecar(spec) => sidecars.push((meta, spec)),
-                // Not yet carried out.
-                Spec::AuthorizationPolicy(_)
-                | Spec::PeerAuthentication(_)
-                | Spec::RequestAuthentication(_) => {}
+                Spec::AuthorizationPolicy(spec) => policies.push((meta, spec)),
+                Spec::PeerAuthentication(spec) => peers.push((meta, spec)),
+                // It has no effect on connects, as it says itself.
+                Spec::RequestAuthentication(_) => {}
             }
         }
         Self {
@@ -85,6 +91,8 @@ impl<'a> Catalog<'a> {
             routes,
             locals,
             sidecars,
+            policies,
+            peers,
         }
     }
 }

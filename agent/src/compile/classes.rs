@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::api::virtual_service::Match;
 use crate::api::{Diagnostic, MeshConfig, Meta, Severity, Sidecar};
 
+use super::access::{AccessPolicies, Stance};
 use super::catalog::Catalog;
 use super::client::Client;
 use super::codes;
@@ -42,9 +43,10 @@ impl<'a> Classes<'a> {
     pub(super) fn divide(
         catalog: &Catalog<'a>,
         mesh: &'a MeshConfig,
+        access: &AccessPolicies<'a>,
         workloads: impl Iterator<Item = Client<'a>>,
     ) -> Self {
-        let criteria = Criteria::new(catalog, mesh);
+        let criteria = Criteria::new(catalog, mesh, access);
         let mut known: HashMap<Traits<'a>, usize> = HashMap::new();
         let mut viewpoints: HashMap<Viewpoint<'a>, usize> = HashMap::new();
         let mut all: Vec<Class<'a>> = Vec::new();
@@ -92,6 +94,9 @@ struct Criteria<'c, 'a> {
     rules: Vec<(&'a Meta, &'a BTreeMap<String, String>)>,
     /// Matches of routes that are for some clients alone, with their route's object.
     matches: Vec<(&'a Meta, String, &'a Match)>,
+    access: &'c AccessPolicies<'a>,
+    /// Rules of those that ask who connects.
+    asking: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -100,6 +105,8 @@ struct Viewpoint<'a> {
     /// Into the rules and the matches.
     rules: Vec<usize>,
     matches: Vec<usize>,
+    /// To the rules that ask who connects, in their order.
+    stances: Vec<Stance>,
     /// Which routes are imported depends on it.
     sidecar: Option<usize>,
 }
@@ -112,7 +119,7 @@ struct Traits<'a> {
 }
 
 impl<'c, 'a> Criteria<'c, 'a> {
-    fn new(catalog: &'c Catalog<'a>, mesh: &'a MeshConfig) -> Self {
+    fn new(catalog: &'c Catalog<'a>, mesh: &'a MeshConfig, access: &'c AccessPolicies<'a>) -> Self {
         let mut criteria = Self {
             catalog,
             mesh,
@@ -120,6 +127,8 @@ impl<'c, 'a> Criteria<'c, 'a> {
             of_views: HashSet::new(),
             rules: Vec::new(),
             matches: Vec::new(),
+            access,
+            asking: access.about_clients(catalog),
         };
         criteria.add_entries();
         for (meta, rule) in catalog.rules.iter().copied() {
@@ -178,6 +187,7 @@ impl<'c, 'a> Criteria<'c, 'a> {
         });
         let matches = self.matches.iter().enumerate();
         let matches = matches.filter(|(_, (.., item))| routes::is_for(item, client));
+        let asking = self.asking.iter();
         let namespace = |of: &HashSet<&str>| of.contains(client.namespace);
         let sidecar = sidecars::find(&self.catalog.sidecars, self.mesh, client);
         Traits {
@@ -185,6 +195,9 @@ impl<'c, 'a> Criteria<'c, 'a> {
                 namespace: namespace(&self.of_viewpoints).then_some(client.namespace),
                 rules: rules.map(|(place, _)| place).collect(),
                 matches: matches.map(|(place, _)| place).collect(),
+                stances: asking
+                    .map(|rule| self.access.stance(*rule, client))
+                    .collect(),
                 sidecar: sidecar.filter(|_| !self.catalog.routes.is_empty()),
             },
             namespace: namespace(&self.of_views).then_some(client.namespace),
@@ -203,7 +216,11 @@ impl<'c, 'a> Criteria<'c, 'a> {
         let matches = matches.map(|place| self.matches[*place].1.clone());
         let sidecar = traits.sidecar;
         let sidecar = sidecar.map(|place| self.catalog.sidecars[place].0.id.to_string());
-        let objects: BTreeSet<String> = rules.chain(matches).chain(sidecar).collect();
+        let asking = self.asking.iter().zip(&viewpoint.stances);
+        let asking = asking
+            .filter_map(|(rule, stance)| Some(self.access.rule_name(*rule) + &stance.words()?));
+        let objects = rules.chain(matches).chain(sidecar).chain(asking);
+        let objects: BTreeSet<String> = objects.collect();
         for object in objects {
             write!(label, ", {object}").expect("text takes what is written");
         }

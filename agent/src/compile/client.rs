@@ -1,9 +1,10 @@
 //! Who looks: a client, as far as objects tell clients apart.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use crate::api::Meta;
+use crate::api::{LocalWorkload, Meta};
 
 /// The namespace of clients that no workload claims.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -15,6 +16,10 @@ static NO_LABELS: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::n
 pub(super) struct Client<'a> {
     pub(super) namespace: &'a str,
     pub(super) labels: &'a BTreeMap<String, String>,
+    /// The service account; `None` for whom nothing vouches.
+    pub(super) account: Option<&'a str>,
+    /// All that its peers may see it come from; none where they are not known.
+    pub(super) addresses: &'a [IpAddr],
 }
 
 impl<'a> Client<'a> {
@@ -23,14 +28,18 @@ impl<'a> Client<'a> {
         Self {
             namespace: DEFAULT_NAMESPACE,
             labels: &NO_LABELS,
+            account: None,
+            addresses: &[],
         }
     }
 
     /// Any process of the workload.
-    pub(super) fn of_workload(meta: &'a Meta) -> Self {
+    pub(super) fn of_workload(meta: &'a Meta, workload: &'a LocalWorkload) -> Self {
         Self {
             namespace: &meta.id.namespace,
             labels: &meta.labels,
+            account: Some(&workload.service_account),
+            addresses: &workload.addresses,
         }
     }
 

@@ -42,3 +42,9 @@ pub const UNSEEN_HOST: &str = "SH3020";
 pub const CGROUP_TAKEN: &str = "SH3021";
 /// No cgroup matches what a workload names.
 pub const NO_CGROUP: &str = "SH3022";
+/// A policy is about no destination that clients of the node see.
+pub const POLICY_WITHOUT_EFFECT: &str = "SH3023";
+/// A rule asks where clients come from, which is not known of some.
+pub const CLIENT_ADDRESS: &str = "SH3024";
+/// Endpoints take mutual TLS only.
+pub const STRICT_MTLS: &str = "SH3025";

@@ -66,6 +66,13 @@ impl Destinations {
         (parts, rest)
     }
 
+    /// All addresses at which clients find the host.
+    pub(super) fn all(&self) -> Vec<IpNet> {
+        let single = self.vips.iter().chain(&self.resolved);
+        let single = single.map(|address| IpNet::from(*address));
+        self.addresses.iter().copied().chain(single).collect()
+    }
+
     /// Whether clients find the host where other servers say that it is.
     pub(super) fn learns(&self) -> bool {
         matches!(self.saying, Some(Saying::Learned))

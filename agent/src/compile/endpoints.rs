@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::api::{
-    Diagnostic, EndpointAddress, Locality, Meta, ObjectId, Origin, Resolution, ServicePort,
-    Severity, WorkloadEntry,
+    Diagnostic, EndpointAddress, Locality, Location, Meta, ObjectId, Origin, Resolution,
+    ServicePort, Severity, WorkloadEntry,
 };
 use crate::model::{Answer, Snapshot};
 
@@ -35,6 +35,7 @@ pub(super) struct Source<'a> {
     pub(super) weight: u32,
     /// Whether its object says that it is unhealthy.
     pub(super) failing: bool,
+    pub(super) is_in_mesh: bool,
     pub(super) locality: &'a Locality,
     /// Empty: the node's own.
     pub(super) network: &'a str,
@@ -91,6 +92,7 @@ impl<'a> Sources<'a> {
             ports: &NO_PORTS,
             weight: u32::from(!drains(entry.meta)),
             failing: false,
+            is_in_mesh: is_in_mesh(entry),
             locality: &NOWHERE,
             network: "",
             labels: no_labels(),
@@ -165,6 +167,10 @@ fn drains(meta: &Meta) -> bool {
         .is_some_and(|value| value == "true")
 }
 
+fn is_in_mesh(entry: &Entry<'_>) -> bool {
+    entry.spec.location == Location::MeshInternal
+}
+
 /// An endpoint as it is written: in its entry, or as a workload of its own.
 struct Written<'e, 'a> {
     spec: &'a WorkloadEntry,
@@ -172,6 +178,7 @@ struct Written<'e, 'a> {
     id: &'e Arc<ObjectId>,
     /// Which endpoint of the entry; `None` for a workload of its own, which was selected.
     index: Option<usize>,
+    is_in_mesh: bool,
 }
 
 /// Collects what `entry` has for endpoints; what cannot be used is reported.
@@ -194,6 +201,7 @@ pub(super) fn collect<'a>(
             meta: entry.meta,
             id: &entry.id,
             index: Some(i),
+            is_in_mesh: is_in_mesh(entry),
         };
         sources.add(&written, by_name, snapshot, diagnostics);
     }
@@ -205,6 +213,7 @@ pub(super) fn collect<'a>(
                     meta: workload.meta,
                     id: &workload.id,
                     index: None,
+                    is_in_mesh: is_in_mesh(entry),
                 };
                 sources.add(&written, by_name, snapshot, diagnostics);
             }
@@ -244,6 +253,7 @@ impl<'a> Sources<'a> {
                 spec.weight.max(1)
             },
             failing: spec.failing,
+            is_in_mesh: written.is_in_mesh,
             locality: &spec.locality,
             network: &spec.network,
             labels: if spec.labels.is_empty() {

@@ -1,5 +1,6 @@
 //! From a snapshot to a program: one pure function. The same snapshot gives the same program, whatever came before.
 
+mod access;
 mod builder;
 mod catalog;
 mod classes;
@@ -15,6 +16,7 @@ mod hosts;
 mod learned;
 mod load;
 mod locality;
+mod mtls;
 mod names;
 mod outbound;
 mod placement;
@@ -36,6 +38,7 @@ mod standing;
 mod views;
 mod visibility;
 
+pub use access::{Access, RuleName, Ruling};
 pub use agent_common::abi::{Exemption, Outbound};
 pub use clients::{Clients, Scope, by_longest};
 pub use learned::{Extension, extend, may_stand};
@@ -52,6 +55,7 @@ use std::sync::Arc;
 
 use crate::model::Snapshot;
 
+use access::AccessPolicies;
 use builder::Builder;
 use catalog::Catalog;
 use classes::Classes;
@@ -66,8 +70,10 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let mut diagnostics = Vec::new();
     let catalog = Catalog::new(snapshot);
     let locals = catalog.locals.iter();
-    let locals = locals.map(|(meta, _)| Client::of_workload(meta));
-    let classes = Classes::divide(&catalog, &snapshot.mesh, locals);
+    let locals = locals.map(|(meta, local)| Client::of_workload(meta, local));
+    let access = AccessPolicies::new(&catalog, snapshot);
+    let classes = Classes::divide(&catalog, &snapshot.mesh, &access, locals);
+    diagnostics.extend(access.unsure(&catalog));
     diagnostics.extend(policy::shadowed(&catalog.rules));
     diagnostics.extend(classes.diagnostics.iter().cloned());
     let mut hosts = hosts::unite(&catalog.entries, &mut diagnostics);
@@ -88,7 +94,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .extend(found.filter_map(|(_, (host, destinations))| destinations.unreachable(host)));
     diagnostics.extend(visibility::unseen(&hosts, &seen, &snapshot.mesh));
     let located = (&hosts[..], &views.destinations[..]);
-    let mut builder = Builder::new(&catalog, &classes, located, &sources, snapshot);
+    let mut builder = Builder::new(&catalog, (&classes, &access), located, &sources, snapshot);
     let behaviours: Vec<Behaviour> = (0..classes.all.len())
         .map(|class| {
             let view = views.of_class(class);
@@ -98,6 +104,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .collect();
     let (claimants, found) = builder.finish();
     diagnostics.extend(found);
+    diagnostics.extend(access.unused(&catalog));
     let mut scopes = Scopes::new(classes.all.iter().zip(behaviours));
     let of_workloads = classes.of_workloads.iter();
     let of_workloads = of_workloads.map(|class| scopes.of_classes[*class]);

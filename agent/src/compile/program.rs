@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
 use crate::model::{ServiceVitals, VipRanges, Vital};
 
+use super::access::Access;
 use super::clients::Clients;
 use super::learned::Learners;
 use super::names::Names;
@@ -52,8 +53,10 @@ pub struct Endpoint {
     pub cluster: u32,
     pub locality: Locality,
     pub vital: Vital,
-    /// Whether policies deny it to these clients: it keeps its share, and connects that it is picked for fail.
-    pub is_denied: bool,
+    /// Whether its server is of the mesh: policies for its workload hold for it.
+    pub is_in_mesh: bool,
+    /// What policies for its workload say; `None` where none says anything.
+    pub access: Option<Arc<Access>>,
     /// Whether its object says that it is unhealthy, which nothing that is observed of it outweighs.
     pub failing: bool,
     pub labels: Arc<BTreeMap<String, String>>,
@@ -97,6 +100,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// What the endpoints belong to. The first decides what the whole service has one of.
     pub clusters: Vec<Cluster>,
+    /// What policies for its `ServiceEntry` say; `None` where none says anything.
+    pub access: Option<Arc<Access>>,
     /// Part of the connects that go to clusters without an endpoint, and fail.
     pub unserved: u64,
     /// The `ServiceEntry` that declares it, and the line of the port.

@@ -121,6 +121,7 @@ fn finish<'a>(
         action,
         endpoints: built.endpoints,
         clusters: built.clusters,
+        access: None,
         unserved: 0,
         object: Arc::clone(&entry.id),
         origin: Origin {

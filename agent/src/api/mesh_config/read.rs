@@ -248,6 +248,12 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
             "write the name of a namespace",
         );
     }
+    let domain = config.text("trustDomain");
+    if !domain.is_empty() {
+        domain.clone_into(&mut mesh.trust_domain);
+    }
+    let aliases = config.items("trustDomainAliases");
+    mesh.trust_domain_aliases = aliases.map(|alias| alias.as_text().to_owned()).collect();
     let exports = [
         (
             "defaultServiceExportTo",

@@ -19,6 +19,8 @@ pub(super) static MESH_CONFIG: Message = Message {
         field("defaultDestinationRuleExportTo", Type::List(&Type::Text)),
         field("defaultVirtualServiceExportTo", Type::List(&Type::Text)),
         field("rootNamespace", Type::Text),
+        field("trustDomain", Type::Text),
+        field("trustDomainAliases", Type::List(&Type::Text)),
         field(
             "outboundTrafficPolicy",
             Type::Message(&outbound_policy::OF_MESH),
@@ -65,8 +67,6 @@ pub(super) static MESH_CONFIG: Message = Message {
         unused("serviceScopeConfigs"),
         unused("serviceSettings"),
         unused("tlsDefaults"),
-        unused("trustDomain"),
-        unused("trustDomainAliases"),
         unused("verifyCertificateAtClient"),
         unused("zoneAwareLbSetting"),
     ],

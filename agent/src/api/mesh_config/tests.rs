@@ -81,7 +81,7 @@ fn only_networks_with_gateways_are_kept() {
 #[test]
 fn fields_are_checked_at_their_line() {
     let cases: &[(&str, &[&str])] = &[
-        ("trustDomain: x\n", &["1 Warning SH1012 trustDomain"]),
+        ("ca: x\n", &["1 Warning SH1012 ca"]),
         ("\nrootNamespce: x\n", &["2 Warning SH1010 rootNamespce"]),
         ("dnsRefreshRate: 5\n", &["1 Error SH1011 dnsRefreshRate"]),
         ("dnsRefreshRate: 0s\n", &["1 Error SH1303 dnsRefreshRate"]),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP, UNCOUNTED};
 use agent_common::{Client, Connect, Family, Reason, Verdict, decide};
 
 use crate::api::Algorithm;
-use crate::compile::{Action, RefuseReason};
+use crate::compile::{Access, Action, RefuseReason, Ruling};
 
 use super::super::address;
 use super::super::memory::MemoryDataplane;
@@ -24,7 +25,10 @@ fn with_denied(
 ) -> MemoryDataplane {
     dataplane(endpoints, policy(algorithm), |service| {
         for &index in denied {
-            service.endpoints[index].is_denied = true;
+            service.endpoints[index].access = Some(Arc::new(Access {
+                ruling: Ruling::Denied,
+                ..Access::default()
+            }));
         }
     })
 }

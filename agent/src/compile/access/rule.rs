@@ -1,0 +1,254 @@
+//! Whether a rule matches, in three values: not all is known of where a client comes from, or which address it asks for.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::api::authorization_policy::{AccessRule, Attribute, Operation, Source, Values};
+
+use super::super::client::Client;
+use super::identity::{self, Trust};
+
+/// The least decides where all must hold, the greatest where one is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Truth {
+    No,
+    Unknown,
+    Yes,
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Truth {
+    fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Unknown => Self::Unknown,
+            Self::Yes => Self::No,
+        }
+    }
+
+    fn all(truths: impl Iterator<Item = Self>) -> Self {
+        truths.min().unwrap_or(Self::Yes)
+    }
+
+    fn any(truths: impl Iterator<Item = Self>) -> Self {
+        truths.max().unwrap_or(Self::No)
+    }
+
+    /// What holds of each of several that it may be; of none, nothing is known.
+    fn each(mut truths: impl Iterator<Item = Self>) -> Self {
+        let Some(first) = truths.next() else {
+            return Self::Unknown;
+        };
+        if truths.all(|truth| truth == first) {
+            first
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// Where a connect goes.
+pub(super) struct Destination<'d> {
+    /// Any of them, or one that is not known where there are none.
+    pub(super) addresses: &'d [IpNet],
+    pub(super) port: u16,
+}
+
+/// Of which family a connect is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+    Either,
+}
+
+impl Destination<'_> {
+    fn family(&self) -> Family {
+        let mut addresses = self.addresses.iter();
+        let is_v6 = |net: &IpNet| net.addr().is_ipv6();
+        match addresses.next() {
+            Some(first) if addresses.all(|net| is_v6(net) == is_v6(first)) => {
+                if is_v6(first) {
+                    Family::V6
+                } else {
+                    Family::V4
+                }
+            }
+            _ => Family::Either,
+        }
+    }
+}
+
+/// Whether a client is whom a rule asks for, by the family of its connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::compile) struct Stance {
+    v4: Truth,
+    v6: Truth,
+    either: Truth,
+}
+
+impl Stance {
+    pub(super) fn of(rule: &AccessRule, client: Client<'_>, trust: &Trust<'_>) -> Self {
+        let who = |family| who(rule, client, family, trust);
+        Self {
+            v4: who(Family::V4),
+            v6: who(Family::V6),
+            either: who(Family::Either),
+        }
+    }
+
+    /// In words that tell it apart; `None` where the rule is not about the client at all.
+    pub(in crate::compile) fn words(self) -> Option<String> {
+        let Self { v4, v6, either } = self;
+        match either {
+            _ if v4 != either || v6 != either => {
+                Some(format!(" (IPv4: {v4:?}, IPv6: {v6:?}, either: {either:?})"))
+            }
+            Truth::No => None,
+            Truth::Unknown => Some(" (perhaps)".to_owned()),
+            Truth::Yes => Some(String::new()),
+        }
+    }
+
+    /// Whether it depends on addresses that nobody told.
+    pub(in crate::compile) fn is_unknown(self) -> bool {
+        self.either == Truth::Unknown
+    }
+}
+
+/// Whether the rule tells clients apart.
+pub(super) fn asks_who(rule: &AccessRule) -> bool {
+    let is_of_source = |attribute: &Attribute| {
+        !matches!(
+            attribute,
+            Attribute::DestinationIp(_) | Attribute::DestinationPort(_) | Attribute::Unseen(_)
+        )
+    };
+    let mut conditions = rule.when.iter();
+    !rule.from.is_empty() || conditions.any(|condition| is_of_source(&condition.attribute))
+}
+
+/// Whether the rule matches such a connect. What no connection shows is left out.
+pub(super) fn truth(
+    rule: &AccessRule,
+    client: Client<'_>,
+    destination: &Destination<'_>,
+    trust: &Trust<'_>,
+) -> Truth {
+    who(rule, client, destination.family(), trust).min(whereto(rule, destination))
+}
+
+fn who(rule: &AccessRule, client: Client<'_>, family: Family, trust: &Trust<'_>) -> Truth {
+    let from = rule.from.iter();
+    let sources = from.map(|source| is_source(source, client, family, trust));
+    let from = if rule.from.is_empty() {
+        Truth::Yes
+    } else {
+        Truth::any(sources)
+    };
+    let when = rule
+        .when
+        .iter()
+        .map(|condition| match &condition.attribute {
+            Attribute::SourceIp(blocks) => comes_from(blocks, client, family),
+            Attribute::SourceNamespace(namespaces) => {
+                is_one(namespaces, |n| identity::is_namespace(n, client).into())
+            }
+            Attribute::SourcePrincipal(principals) => {
+                is_one(principals, |p| trust.is_principal(p, client).into())
+            }
+            Attribute::SourceServiceAccount(accounts) => {
+                is_one(accounts, |a| identity::is_account(a, client).into())
+            }
+            Attribute::SourceTrustDomain(domains) => {
+                is_one(domains, |d| trust.is_domain(d, client).into())
+            }
+            Attribute::DestinationIp(_) | Attribute::DestinationPort(_) | Attribute::Unseen(_) => {
+                Truth::Yes
+            }
+        });
+    Truth::all(when.chain([from]))
+}
+
+fn is_source(source: &Source, client: Client<'_>, family: Family, trust: &Trust<'_>) -> Truth {
+    let Source {
+        principals,
+        namespaces,
+        service_accounts,
+        trust_domains,
+        ip_blocks,
+        unseen: _,
+        line: _,
+    } = source;
+    let parts = [
+        is_one(principals, |p| trust.is_principal(p, client).into()),
+        is_one(namespaces, |n| identity::is_namespace(n, client).into()),
+        is_one(service_accounts, |a| identity::is_account(a, client).into()),
+        is_one(trust_domains, |d| trust.is_domain(d, client).into()),
+        comes_from(ip_blocks, client, family),
+    ];
+    Truth::all(parts.into_iter())
+}
+
+fn whereto(rule: &AccessRule, destination: &Destination<'_>) -> Truth {
+    let is_port = |ports: &Values<u16>| is_one(ports, |port| (*port == destination.port).into());
+    let to = rule.to.iter().map(|Operation { ports, .. }| is_port(ports));
+    let to = if rule.to.is_empty() {
+        Truth::Yes
+    } else {
+        Truth::any(to)
+    };
+    let when = rule
+        .when
+        .iter()
+        .map(|condition| match &condition.attribute {
+            Attribute::DestinationIp(blocks) => {
+                let addresses = destination.addresses.iter();
+                Truth::each(addresses.map(|net| is_one(blocks, |block| is_within(net, block))))
+            }
+            Attribute::DestinationPort(ports) => is_port(ports),
+            _ => Truth::Yes,
+        });
+    Truth::all(when.chain([to]))
+}
+
+/// Whether a value is one of those that are asked for, and none of those that are not.
+fn is_one<T>(values: &Values<T>, is: impl Fn(&T) -> Truth) -> Truth {
+    let any = if values.any_of.is_empty() {
+        Truth::Yes
+    } else {
+        Truth::any(values.any_of.iter().map(&is))
+    };
+    let none = Truth::any(values.none_of.iter().map(&is)).not();
+    any.min(none)
+}
+
+/// The client's addresses are all that it may come from, as far as any are known.
+fn comes_from(blocks: &Values<IpNet>, client: Client<'_>, family: Family) -> Truth {
+    if blocks.any_of.is_empty() && blocks.none_of.is_empty() {
+        return Truth::Yes;
+    }
+    let addresses = client.addresses.iter().map(IpAddr::to_canonical);
+    let of_family = addresses.filter(|address| match family {
+        Family::V4 => address.is_ipv4(),
+        Family::V6 => address.is_ipv6(),
+        Family::Either => true,
+    });
+    Truth::each(of_family.map(|address| is_one(blocks, |block| block.contains(&address).into())))
+}
+
+fn is_within(net: &IpNet, block: &IpNet) -> Truth {
+    if block.contains(net) {
+        Truth::Yes
+    } else if net.contains(block) {
+        Truth::Unknown
+    } else {
+        Truth::No
+    }
+}

@@ -1,0 +1,513 @@
+//! What `AuthorizationPolicy` objects allow and deny each workload: decided in tables as the kernel has them, and equal to what
+//! a reader of the objects would say.
+
+use std::net::IpAddr;
+
+use agent::compile::{Compiled, Endpoint, Service, compile};
+use agent::dataplane::{Limits, MemoryDataplane, abi_address};
+use agent::model::Snapshot;
+use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, TCP};
+use agent_common::{Connect, Family, Reason, Verdict, decide};
+use proptest::prelude::*;
+use tests::clients::{authorization, read_all, scope_of};
+
+/// An entry of namespace `pay` for `a.test` at 10.1.0.1, of location `MESH_INTERNAL`, whose endpoint is labelled `app: a`.
+const ENTRY: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: pay}\nspec: {hosts: [a.test], addresses: [10.1.0.1], location: MESH_INTERNAL, ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}], resolution: STATIC, endpoints: [{address: 10.2.0.1, labels: {app: a}}]}\n";
+
+/// A workload of namespace `shop` and account `s` that peers see at 10.9.0.1, one of namespace `ops` that they see nobody knows
+/// where.
+fn workloads() -> String {
+    let local = |namespace: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{cgroup: /{namespace}/{name}, {spec}}}\n"
+        )
+    };
+    local("shop", "s", "serviceAccount: s, addresses: [10.9.0.1]") + &local("ops", "o", "")
+}
+
+fn read(policies: &[String]) -> Snapshot {
+    let mut texts = vec![ENTRY.to_owned(), workloads()];
+    texts.extend_from_slice(policies);
+    read_all(&texts)
+}
+
+/// Whether each of `clients` may connect; the empty name stands for clients that no workload claims.
+fn may(compiled: &Compiled, clients: &[&str]) -> Vec<bool> {
+    let mut dataplane = MemoryDataplane::in_memory(&Limits::small());
+    assert!(dataplane.apply(&compiled.program).diagnostics.is_empty());
+    let may = |name: &&str| {
+        let connect = Connect {
+            family: Family::V4,
+            address: abi_address(IpAddr::from([10, 1, 0, 1])),
+            port: Port::new(80),
+            protocol: TCP,
+            scope: match *name {
+                "" => DEFAULT_SCOPE,
+                name => scope_of(compiled, name),
+            },
+            names: 0,
+            outbound: Outbound::AllowAny,
+        };
+        match decide(dataplane.tables(), &connect, &mut || 0) {
+            Verdict::Rewrite { .. } => true,
+            Verdict::Deny {
+                reason: Reason::Policy,
+                ..
+            } => false,
+            other => panic!("{other:?} for `{name}`"),
+        }
+    };
+    clients.iter().map(may).collect()
+}
+
+/// Who may connect, among `s`, `o` and nobody in particular, where these policies of namespace `pay` are: `so-` is the first two.
+fn who(policies: &[String]) -> String {
+    let compiled = compile(&read(policies));
+    let may = may(&compiled, &["s", "o", ""]).into_iter();
+    let marks = may.zip(['s', 'o', '?']);
+    marks
+        .map(|(may, mark)| if may { mark } else { '-' })
+        .collect()
+}
+
+fn check(spec: &str, expected: &str) {
+    // The same of the service and of the workload.
+    for attachment in [
+        "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]",
+        "selector: {matchLabels: {app: a}}",
+    ] {
+        let policy = authorization("pay", "x", &format!("{attachment}, {spec}"));
+        assert_eq!(who(&[policy]), expected, "{attachment}, {spec}");
+    }
+}
+
+#[test]
+fn actions_and_defaults_are_istios() {
+    check("action: ALLOW", "---");
+    check("rules: [{}]", "so?");
+    check("action: DENY, rules: [{}]", "---");
+    check("action: AUDIT, rules: [{}]", "so?");
+    check("action: AUDIT", "so?");
+    check("action: CUSTOM, provider: {name: x}, rules: [{}]", "so?");
+    let from =
+        |namespace: &str| format!("rules: [{{from: [{{source: {{namespaces: [{namespace}]}}}}]}}]");
+    check(&from("shop"), "s--");
+    check(&format!("action: DENY, {}", from("shop")), "-o?");
+}
+
+#[test]
+fn deny_goes_before_allow_and_one_allow_is_enough() {
+    let policy = |name: &str, action: &str, namespace: &str| {
+        let rules = format!("rules: [{{from: [{{source: {{namespaces: [{namespace}]}}}}]}}]");
+        authorization("pay", name, &format!("action: {action}, {rules}"))
+    };
+    let of = |policies: &[(&str, &str)]| {
+        let policies = policies.iter().zip(["a", "b", "c"]);
+        let policies = policies.map(|((action, namespace), name)| policy(name, action, namespace));
+        who(&policies.collect::<Vec<_>>())
+    };
+    assert_eq!(of(&[("ALLOW", "shop"), ("ALLOW", "ops")]), "so-");
+    assert_eq!(of(&[("ALLOW", "shop"), ("DENY", "shop")]), "---");
+    assert_eq!(of(&[("DENY", "shop"), ("ALLOW", "'*'")]), "-o-");
+    assert_eq!(of(&[("AUDIT", "ops"), ("ALLOW", "shop")]), "s--");
+}
+
+#[test]
+fn sources_are_matched_by_all_that_they_ask_for() {
+    for (source, expected) in [
+        ("namespaces: [sh*]", "s--"),
+        ("namespaces: ['*ps']", "-o-"),
+        ("namespaces: ['*']", "so-"),
+        ("notNamespaces: [shop]", "-o?"),
+        ("namespaces: ['*'], notNamespaces: [shop]", "-o-"),
+        ("principals: [cluster.local/ns/shop/sa/s]", "s--"),
+        ("principals: ['*/ns/ops/sa/default']", "-o-"),
+        ("principals: ['*/sa/s']", "s--"),
+        ("principals: ['*']", "so-"),
+        ("notPrincipals: ['*']", "--?"),
+        ("principals: [other/ns/shop/sa/s]", "---"),
+        ("serviceAccounts: [shop/s]", "s--"),
+        ("serviceAccounts: [s]", "---"),
+        ("notServiceAccounts: [shop/s]", "-o?"),
+        ("trustDomains: [cluster.local]", "so-"),
+        ("notTrustDomains: [cluster.local]", "--?"),
+        ("ipBlocks: [10.9.0.0/16]", "s--"),
+        ("ipBlocks: [10.8.0.0/16]", "---"),
+        ("notIpBlocks: [10.8.0.0/16]", "s--"),
+        ("namespaces: [ops], ipBlocks: [0.0.0.0/0]", "---"),
+        ("requestPrincipals: ['*'], namespaces: [shop]", "---"),
+    ] {
+        check(
+            &format!("rules: [{{from: [{{source: {{{source}}}}}]}}]"),
+            expected,
+        );
+    }
+}
+
+#[test]
+fn what_is_not_known_is_denied() {
+    for (source, expected) in [
+        ("ipBlocks: [10.9.0.0/16]", "---"),
+        ("ipBlocks: [10.8.0.0/16]", "s--"),
+        ("notIpBlocks: [10.9.0.0/16]", "s--"),
+        ("ipBlocks: [10.8.0.0/16], namespaces: [shop]", "so?"),
+        // Nobody sees who asks for a request: the rule is read without it.
+        ("requestPrincipals: ['*'], namespaces: [shop]", "-o?"),
+        ("requestPrincipals: ['*']", "---"),
+    ] {
+        let rules = format!("rules: [{{from: [{{source: {{{source}}}}}]}}]");
+        check(&format!("action: DENY, {rules}"), expected);
+    }
+    check(
+        "action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]",
+        "---",
+    );
+    check("rules: [{to: [{operation: {methods: [GET]}}]}]", "---");
+    check(
+        "rules: [{when: [{key: connection.sni, values: [a]}]}]",
+        "---",
+    );
+}
+
+#[test]
+fn ports_and_addresses_are_those_of_what_the_policy_is_about() {
+    let of_service = "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]";
+    let of_workload = "selector: {matchLabels: {app: a}}";
+    for (attachment, rule, expected) in [
+        (of_service, "to: [{operation: {ports: ['80']}}]", "so?"),
+        (of_workload, "to: [{operation: {ports: ['80']}}]", "---"),
+        (of_service, "to: [{operation: {ports: ['8080']}}]", "---"),
+        (of_workload, "to: [{operation: {ports: ['8080']}}]", "so?"),
+        (
+            of_workload,
+            "to: [{operation: {notPorts: ['8080']}}]",
+            "---",
+        ),
+        (
+            of_service,
+            "when: [{key: destination.port, values: ['80']}]",
+            "so?",
+        ),
+        (
+            of_service,
+            "when: [{key: destination.ip, values: [10.1.0.1]}]",
+            "so?",
+        ),
+        (
+            of_workload,
+            "when: [{key: destination.ip, values: [10.1.0.1]}]",
+            "---",
+        ),
+        (
+            of_workload,
+            "when: [{key: destination.ip, values: [10.2.0.0/16]}]",
+            "so?",
+        ),
+        (
+            of_workload,
+            "when: [{key: destination.ip, notValues: [10.2.0.0/16]}]",
+            "---",
+        ),
+        (
+            of_workload,
+            "when: [{key: source.namespace, values: [shop]}, {key: source.ip, values: [10.9.0.1]}]",
+            "s--",
+        ),
+        (
+            of_workload,
+            "when: [{key: source.principal, notValues: ['*/sa/s']}]",
+            "-o?",
+        ),
+        (
+            of_workload,
+            "when: [{key: source.serviceAccount, values: [shop/s]}]",
+            "s--",
+        ),
+    ] {
+        let policy = authorization("pay", "x", &format!("{attachment}, rules: [{{{rule}}}]"));
+        assert_eq!(who(&[policy]), expected, "{attachment}, {rule}");
+    }
+}
+
+#[test]
+fn a_policy_is_about_what_it_selects_and_nothing_else() {
+    let deny = "action: DENY, rules: [{}]";
+    for (namespace, attachment, expected) in [
+        ("pay", "", "---"),
+        ("istio-system", "", "---"),
+        ("istio-system", "selector: {matchLabels: {app: a}}, ", "---"),
+        ("istio-system", "selector: {matchLabels: {app: b}}, ", "so?"),
+        ("pay", "selector: {matchLabels: {app: b}}, ", "so?"),
+        ("shop", "", "so?"),
+        (
+            "shop",
+            "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}], ",
+            "so?",
+        ),
+        (
+            "pay",
+            "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: b}], ",
+            "so?",
+        ),
+        (
+            "pay",
+            "targetRefs: [{group: '', kind: Service, name: a}], ",
+            "so?",
+        ),
+    ] {
+        let policy = authorization(namespace, "x", &format!("{attachment}{deny}"));
+        assert_eq!(who(&[policy]), expected, "{namespace} {attachment}");
+    }
+    // Nobody enforces a policy at a server that is not of the mesh.
+    let texts = [
+        ENTRY.replace("MESH_INTERNAL", "MESH_EXTERNAL"),
+        workloads(),
+        authorization("pay", "x", deny),
+    ];
+    let compiled = compile(&read_all(&texts));
+    assert_eq!(may(&compiled, &["s", "o", ""]), [true; 3]);
+    let codes = compiled.diagnostics.iter().map(|d| d.code.as_str());
+    assert!(
+        codes.into_iter().any(|code| code == "SH3023"),
+        "{:?}",
+        compiled.diagnostics
+    );
+}
+
+#[test]
+fn an_audit_and_a_dry_run_let_pass_what_they_count() {
+    let denying = authorization("pay", "x", "action: DENY, rules: [{}]");
+    let dry = denying.replace(
+        "namespace: pay",
+        "namespace: pay, annotations: {istio.io/dry-run: 'true'}",
+    );
+    assert_eq!(who(std::slice::from_ref(&dry)), "so?");
+    let noted = |compiled: &Compiled| {
+        let of = |endpoint: &Endpoint| {
+            let access = endpoint.access.clone().unwrap_or_default();
+            access
+                .noted
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let services = compiled.program.services.values();
+        services
+            .flat_map(|service: &std::sync::Arc<Service>| service.endpoints.iter().flat_map(of))
+            .collect::<Vec<_>>()
+    };
+    let found = noted(&compile(&read(&[dry])));
+    assert!(
+        found[0].starts_with("rule 1 of AuthorizationPolicy pay/x"),
+        "{found:?}"
+    );
+
+    let mut snapshot = read(&[denying]);
+    snapshot.node.is_audited = true;
+    let compiled = compile(&snapshot);
+    assert_eq!(may(&compiled, &["s", "o", ""]), [true; 3]);
+    let service = compiled.program.services.values().next().unwrap();
+    let access = service.endpoints[0].access.clone().unwrap();
+    assert!(
+        access.sentence().contains("--policy-mode=audit lets pass"),
+        "{}",
+        access.sentence()
+    );
+}
+
+/// Parts of rules, with who they are about as a reader of Istio's documentation has it: by client (`s`, `o` and nobody), whether
+/// it holds where the unknown is in its favour, and where it is not.
+const PARTS: [(&str, [(bool, bool); 3]); 9] = [
+    ("", [(true, true), (true, true), (true, true)]),
+    (
+        "from: [{source: {namespaces: [shop]}}], ",
+        [(true, true), (false, false), (false, false)],
+    ),
+    (
+        "from: [{source: {notNamespaces: [shop]}}], ",
+        [(false, false), (true, true), (true, true)],
+    ),
+    (
+        "from: [{source: {namespaces: [shop]}}, {source: {namespaces: [ops]}}], ",
+        [(true, true), (true, true), (false, false)],
+    ),
+    (
+        "from: [{source: {ipBlocks: [10.9.0.0/16]}}], ",
+        [(true, true), (true, false), (true, false)],
+    ),
+    (
+        "from: [{source: {notIpBlocks: [10.9.0.0/16]}}], ",
+        [(false, false), (true, false), (true, false)],
+    ),
+    (
+        "from: [{source: {principals: ['*/sa/default']}}], ",
+        [(false, false), (true, true), (false, false)],
+    ),
+    (
+        "when: [{key: source.namespace, values: ['*']}], ",
+        [(true, true), (true, true), (false, false)],
+    ),
+    (
+        "from: [{source: {namespaces: [ops], ipBlocks: [10.9.0.0/16]}}], ",
+        [(false, false), (true, false), (false, false)],
+    ),
+];
+/// What is done, and whether it is done, of the service and of the workload.
+const OPERATIONS: [(&str, [bool; 2]); 3] = [
+    ("", [true, true]),
+    ("to: [{operation: {ports: ['80']}}]", [true, false]),
+    ("to: [{operation: {ports: ['8080']}}]", [false, true]),
+];
+const ACTIONS: [&str; 3] = ["ALLOW", "DENY", "AUDIT"];
+
+/// A policy: its action, whether it names the service, and its rules by their parts.
+type Written = (usize, bool, Vec<(usize, usize)>);
+
+fn text(name: usize, (action, is_of_service, rules): &Written) -> String {
+    let attachment = if *is_of_service {
+        "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}], "
+    } else {
+        ""
+    };
+    let rules: Vec<String> = rules
+        .iter()
+        .map(|(part, operation)| format!("{{{}{}}}", PARTS[*part].0, OPERATIONS[*operation].0))
+        .collect();
+    let spec = format!(
+        "{attachment}action: {}, rules: [{}]",
+        ACTIONS[*action],
+        rules.join(", ")
+    );
+    authorization("pay", &format!("p{name}"), &spec)
+}
+
+/// Whether the client may connect, by the order that Istio documents.
+fn naive(policies: &[Written], client: usize) -> bool {
+    [true, false].into_iter().all(|of_service| {
+        let of = || policies.iter().filter(move |(_, is, _)| *is == of_service);
+        let matches = |rules: &[(usize, usize)], in_favour: bool| {
+            rules.iter().any(|(part, operation)| {
+                let (may, must) = PARTS[*part].1[client];
+                let holds = if in_favour { may } else { must };
+                holds && OPERATIONS[*operation].1[usize::from(!of_service)]
+            })
+        };
+        let with = |action: usize| of().filter(move |(a, ..)| *a == action);
+        let is_denied = with(1).any(|(.., rules)| matches(rules, true));
+        let is_allowed =
+            with(0).next().is_none() || with(0).any(|(.., rules)| matches(rules, false));
+        !is_denied && is_allowed
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_client_may_what_a_reader_of_the_policies_would_let_it(
+        policies in proptest::collection::vec(
+            (0usize..3, any::<bool>(), proptest::collection::vec((0usize..9, 0usize..3), 1..3)), 0..5,
+        ),
+    ) {
+        let texts: Vec<String> = policies.iter().enumerate().map(|(name, p)| text(name, p)).collect();
+        let compiled = compile(&read(&texts));
+        let expected: Vec<bool> = (0..3).map(|client| naive(&policies, client)).collect();
+        prop_assert_eq!(may(&compiled, &["s", "o", ""]), expected, "{}", texts.concat());
+    }
+}
+
+#[test]
+fn any_name_of_the_trust_domain_is_as_good_as_any_other() {
+    let check = |principal: &str, expected: &str| {
+        let rules = format!("rules: [{{from: [{{source: {{principals: ['{principal}']}}}}]}}]");
+        let mut snapshot = read(&[authorization("pay", "x", &rules)]);
+        let mesh = "trustDomain: new.test\ntrustDomainAliases: [old.test]\n";
+        snapshot.mesh = agent::api::mesh_config::read("mesh.yaml", mesh)
+            .unwrap()
+            .0
+            .into();
+        let may = may(&compile(&snapshot), &["s"]);
+        assert_eq!(may, [!expected.is_empty()], "{principal}");
+    };
+    check("new.test/ns/shop/sa/s", "s");
+    check("old.test/ns/shop/sa/s", "s");
+    check("cluster.local/ns/shop/sa/s", "s");
+    check("*.test/ns/shop/sa/s", "s");
+    check("other.test/ns/shop/sa/s", "");
+    // As in Istio, only names of five parts are translated.
+    check("new.test/ns/shop/*", "s");
+    check("old.test/ns/shop/*", "");
+}
+
+#[test]
+fn endpoints_that_take_mutual_tls_only_are_named() {
+    let peers = |namespace: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let all = |mode: &str| format!("mtls: {{mode: {mode}}}");
+    let of_port = |port: u16, mode: &str| {
+        format!(
+            "selector: {{matchLabels: {{app: a}}}}, portLevelMtls: {{{port}: {{mode: {mode}}}}}"
+        )
+    };
+    for (written, by) in [
+        (
+            vec![("istio-system", "root", all("STRICT"))],
+            "istio-system/root",
+        ),
+        (vec![("shop", "other", all("STRICT"))], ""),
+        (
+            vec![
+                ("istio-system", "root", all("STRICT")),
+                ("pay", "own", all("PERMISSIVE")),
+            ],
+            "",
+        ),
+        (
+            vec![
+                ("istio-system", "root", all("STRICT")),
+                ("pay", "own", all("UNSET")),
+            ],
+            "istio-system/root",
+        ),
+        (
+            vec![
+                ("pay", "own", all("STRICT")),
+                ("pay", "port", of_port(8080, "DISABLE")),
+            ],
+            "",
+        ),
+        (vec![("pay", "port", of_port(8080, "STRICT"))], "pay/port"),
+        (vec![("pay", "port", of_port(80, "STRICT"))], ""),
+        (
+            vec![
+                ("pay", "own", all("STRICT")),
+                ("pay", "port", of_port(80, "DISABLE")),
+            ],
+            "pay/own",
+        ),
+    ] {
+        let texts: Vec<String> = written
+            .iter()
+            .map(|(n, name, spec)| peers(n, name, spec))
+            .collect();
+        let compiled = compile(&read(&texts));
+        let found = compiled.diagnostics.iter().filter(|d| d.code == "SH3025");
+        let found: Vec<&str> = found.map(|d| d.message.as_str()).collect();
+        let service = compiled.program.services.values().next().unwrap();
+        let reasons = service.reasons.join("\n");
+        if by.is_empty() {
+            assert_eq!(found, [""; 0], "{written:?}");
+            assert!(!reasons.contains("STRICT"), "{reasons}");
+        } else {
+            let by = format!("PeerAuthentication {by} ");
+            assert!(
+                found.len() == 1 && found[0].contains(&by),
+                "{written:?}: {found:?}"
+            );
+            assert!(reasons.contains(&by), "{reasons}");
+        }
+        // They are reported, not denied.
+        assert_eq!(may(&compiled, &["s"]), [true]);
+    }
+}
