@@ -420,10 +420,7 @@ fn any_name_of_the_trust_domain_is_as_good_as_any_other() {
         let rules = format!("rules: [{{from: [{{source: {{principals: ['{principal}']}}}}]}}]");
         let mut snapshot = read(&[authorization("pay", "x", &rules)]);
         let mesh = "trustDomain: new.test\ntrustDomainAliases: [old.test]\n";
-        snapshot.mesh = agent::api::mesh_config::read("mesh.yaml", mesh)
-            .unwrap()
-            .0
-            .into();
+        snapshot.mesh = agent::api::mesh_config::read("mesh.yaml", mesh).unwrap().0;
         let may = may(&compile(&snapshot), &["s"]);
         assert_eq!(may, [!expected.is_empty()], "{principal}");
     };

@@ -22,6 +22,7 @@ use super::control::Control;
 use super::core::{Core, Startup};
 use super::denials::Ledger;
 use super::health::Watch;
+use super::hits::HitCounter;
 use super::lessons::{Clock, Waiting};
 use super::names;
 use super::probes::Probes;
@@ -134,9 +135,11 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let names = Arc::new(names);
     let closing = Closing::new(settings.close_removed, settings.cgroups.clone());
     let ledger = Arc::new(Ledger::default());
+    let hits = Arc::new(HitCounter::default());
     let control = Control {
         closed: closing.tally(),
         denials: Arc::clone(&ledger),
+        hits: Arc::clone(&hits),
         names: Arc::clone(&names),
         state: state.clone(),
         dataplane: Arc::downgrade(&dataplane),
@@ -166,6 +169,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         tenants,
         denials,
         ledger,
+        hits,
     };
     let (stop, stopped) = oneshot::channel();
     let mut running = Running {

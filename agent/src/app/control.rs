@@ -19,6 +19,7 @@ use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 
 use super::closing::Tally;
 use super::denials::Ledger;
+use super::hits::HitCounter;
 
 /// Where answers come from.
 pub(super) struct Control {
@@ -31,6 +32,7 @@ pub(super) struct Control {
     pub(super) names: Arc<NameServer>,
     pub(super) closed: Arc<Tally>,
     pub(super) denials: Arc<Ledger>,
+    pub(super) hits: Arc<HitCounter>,
 }
 
 impl Control {
@@ -57,6 +59,10 @@ impl Control {
             Request::Objects => Response::Objects(view::objects(&state)),
             Request::Workloads => Response::Workloads(view::workloads(&state)),
             Request::Denials => Response::Denials(self.denials.view(&state)),
+            Request::Policies => {
+                let hits = self.hits.look(&lock(&dataplane));
+                Response::Policies(view::policies(&state, &hits))
+            }
             Request::Status => self.status(&state, &dataplane),
             Request::Explain(question) => explain_live(&state, &dataplane, &question),
             Request::Lookup { name, kind } => {

@@ -29,6 +29,7 @@ use super::closing::Closing;
 use super::control::lock;
 use super::denials::Ledger;
 use super::health::{self, Watch};
+use super::hits::HitCounter;
 use super::lessons::{self, Clock, Waiting};
 use super::probes::Probes;
 use super::vip_file::VipFile;
@@ -39,6 +40,8 @@ pub(super) use super::startup::Startup;
 const TICK: Duration = Duration::from_millis(500);
 /// Ticks between two tries.
 const RETRY_TICKS: u32 = 10;
+/// Ticks between two looks at what policies would have denied.
+const AUDIT_TICKS: u32 = 120;
 /// Ticks between two looks at what is around the agent.
 const LOOK_TICKS: u32 = 4;
 
@@ -64,6 +67,7 @@ pub(super) struct Core {
     pub(super) tenants: Tenants,
     pub(super) denials: Denials,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) hits: Arc<HitCounter>,
 }
 
 impl Core {
@@ -98,6 +102,9 @@ impl Core {
                     ticks = ticks.wrapping_add(1);
                     self.lock().flush_traces();
                     self.note_denials();
+                    if self.settings.node.is_audited && ticks.is_multiple_of(AUDIT_TICKS) {
+                        self.hits.look(&self.lock());
+                    }
                     self.save_vips();
                     self.go_on_closing();
                     let is_behind = block_in_place(|| self.watch_on());
@@ -155,7 +162,12 @@ impl Core {
         self.registry.retain_answers(&compiled.demand);
         lessons::retain(&mut self.registry, &compiled.names);
         self.refresher.set_demand(&compiled.demand);
-        let applied = self.lock().apply(&compiled.program);
+        let applied = {
+            let mut dataplane = self.lock();
+            let program = &compiled.program;
+            self.hits.turn(&dataplane, program);
+            dataplane.apply(program)
+        };
         let before = Arc::clone(&self.publisher.borrow());
         let state = State {
             generation: before.generation + 1,

@@ -187,10 +187,18 @@ fn reason(denial: &Denial, denied: Denied, state: &State, dataplane: &Dataplane)
         }
         Denied::Policy => {
             let (service, endpoint) = dataplane.denied(denial);
-            let service = service.map_or_else(|| "the service".to_owned(), ToString::to_string);
-            match endpoint {
-                Some(endpoint) => format!("policies deny {endpoint} of {service}"),
-                None => format!("policies deny {service}"),
+            let name = service.map_or_else(|| "the service".to_owned(), ToString::to_string);
+            let service = service.and_then(|key| state.compiled.program.services.get(key));
+            let (what, access) = match endpoint {
+                Some(at) => (
+                    format!("{at} of {name}"),
+                    service.and_then(|service| service.endpoint(at)?.access.clone()),
+                ),
+                None => (name, service.and_then(|service| service.access.clone())),
+            };
+            match access {
+                Some(access) => format!("{what}: {}", access.sentence()),
+                None => format!("policies denied {what}"),
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod demo;
 mod denials;
 pub mod exec;
 mod health;
+mod hits;
 mod lessons;
 mod names;
 pub mod netns;

@@ -7,6 +7,7 @@
 mod agent;
 mod assumed;
 mod dns;
+mod get;
 mod parse;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use crate::observe::Target;
 pub use agent::{AgentArgs, Closing, DnsArgs, LimitArgs};
 pub use assumed::AssumedArgs;
 pub use dns::{DnsCommand, DnsCommands, LookupArgs, NameCacheArgs};
+pub use get::{GetArgs, ListFormat, Listing};
 pub use parse::{HostAnswer, HostHealth};
 
 /// Where the agent answers unless it is told otherwise.
@@ -226,65 +228,6 @@ pub enum PolicyMode {
     #[default]
     Enforce,
     Audit,
-}
-
-/// List what the agent holds
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  shunt get services
-  shunt get ep -n payments -o wide
-  shunt get objects -o json | jq '.[].name'")]
-pub struct GetArgs {
-    #[arg(value_enum)]
-    pub what: Listing,
-    #[arg(short, long, value_enum)]
-    pub output: Option<ListFormat>,
-    /// Only this namespace [default: all]
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// Leave the header of the table out
-    #[arg(long)]
-    pub no_headers: bool,
-    #[command(flatten)]
-    pub socket: SocketArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Listing {
-    /// Hosts and ports with their addresses and connects
-    #[value(aliases = ["service", "svc"])]
-    Services,
-    /// Where connects go, with share, health and count
-    #[value(aliases = ["endpoint", "ep"])]
-    Endpoints,
-    /// Who clients are: workloads with their cgroups, and what they may reach
-    #[value(aliases = ["workload", "wl"])]
-    Workloads,
-    /// Connects that policies denied, or would have (--policy-mode=audit), the last first
-    #[value(aliases = ["denial"])]
-    Denials,
-    #[value(name = "sidecar", aliases = ["sidecars", "sc"])]
-    Sidecars,
-    /// Objects of every kind, with what became of them
-    #[value(aliases = ["object", "obj"])]
-    Objects,
-    #[value(name = "serviceentries", aliases = ["serviceentry", "se"])]
-    ServiceEntries,
-    #[value(name = "workloadentries", aliases = ["workloadentry", "we"])]
-    WorkloadEntries,
-    #[value(name = "destinationrules", aliases = ["destinationrule", "dr"])]
-    DestinationRules,
-    #[value(name = "virtualservices", aliases = ["virtualservice", "vs"])]
-    VirtualServices,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ListFormat {
-    /// A table with every column
-    Wide,
-    Json,
-    Yaml,
 }
 
 /// Say how the agent is

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::nameserver::{Cached, RecordKind};
 use crate::observe::{
-    DenialView, EndpointView, Explanation, LookupView, ObjectView, Question, Request, Response,
-    ServiceView, StatusView, WorkloadView, ask,
+    DenialView, EndpointView, Explanation, LookupView, ObjectView, PolicyView, Question, Request,
+    Response, ServiceView, StatusView, WorkloadView, ask,
 };
 
 pub(super) fn services(socket: &Path) -> Result<Vec<ServiceView>> {
@@ -34,6 +34,13 @@ pub(super) fn objects(socket: &Path) -> Result<Vec<ObjectView>> {
 pub(super) fn workloads(socket: &Path) -> Result<Vec<WorkloadView>> {
     match ask(socket, &Request::Workloads)? {
         Response::Workloads(views) => Ok(views),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn policies(socket: &Path) -> Result<Vec<PolicyView>> {
+    match ask(socket, &Request::Policies)? {
+        Response::Policies(views) => Ok(views),
         other => mismatch(&other),
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::api::Kind;
 use crate::observe::view::ActionView;
 use crate::observe::{
-    DenialView, EndpointView, ObjectStatus, ObjectView, ServiceView, WorkloadView,
+    DenialView, EndpointView, ObjectStatus, ObjectView, PolicyView, ServiceView, WorkloadView,
 };
 
 use super::args::{GetArgs, ListFormat, Listing};
@@ -25,6 +25,7 @@ pub(super) fn get(args: &GetArgs) -> Result<Exit> {
         Listing::Objects => list(args, client::objects(socket)?)?,
         Listing::Workloads => list(args, client::workloads(socket)?)?,
         Listing::Denials => list(args, client::denials(socket)?)?,
+        Listing::Policies => list(args, client::policies(socket)?)?,
         Listing::Sidecars => list(args, objects_of(Kind::Sidecar, socket)?)?,
         Listing::ServiceEntries => list(args, objects_of(Kind::ServiceEntry, socket)?)?,
         Listing::WorkloadEntries => list(args, objects_of(Kind::WorkloadEntry, socket)?)?,
@@ -343,6 +344,45 @@ impl Row for DenialView {
             self.cgroup.clone().unwrap_or_default(),
             self.process.to_string(),
             self.reason.clone(),
+        ]
+    }
+}
+
+impl Row for PolicyView {
+    const COLUMNS: &'static [&'static str] = &[
+        "NAMESPACE",
+        "NAME",
+        "ACTION",
+        "SCOPE",
+        "RULES",
+        "HITS",
+        "UNMATCHED",
+    ];
+    const WIDE_COLUMNS: &'static [&'static str] = &["RULE-HITS", "DRY-RUN", "ORIGIN"];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.namespace.clone(),
+            self.name.clone(),
+            self.action.clone(),
+            self.scope.clone(),
+            self.rules.len().to_string(),
+            self.hits.to_string(),
+            self.unmatched.to_string(),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        let rules = self.rules.iter();
+        let rules: Vec<u64> = rules.map(|rule| rule.hits).collect();
+        vec![
+            joined(&rules),
+            self.dry_run.to_string(),
+            format!("{}:{}", self.object.file, self.object.line),
         ]
     }
 }

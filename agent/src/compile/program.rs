@@ -1,7 +1,7 @@
 //! The program: plain ordered data, equal to what the maps should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -112,6 +112,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// The endpoint at that address and port.
+    pub fn endpoint(&self, at: SocketAddr) -> Option<&Endpoint> {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|endpoint| (endpoint.address, endpoint.port) == (at.ip(), at.port()))
+    }
+
     /// What the shares of the endpoints are parts of.
     pub fn total(&self) -> u64 {
         self.endpoints.iter().map(|e| e.share).sum::<u64>() + self.unserved

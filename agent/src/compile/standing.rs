@@ -8,6 +8,10 @@ impl Endpoint {
     /// Why its share is what it is; `None` where its weight says it all. `ejection`: what more is known of it, where it is
     /// ejected.
     pub fn why(&self, ejection: Option<String>) -> Option<String> {
+        if self.is_denied() {
+            let access = self.access.as_ref();
+            return access.map(|access| format!("connects to it fail: {}", access.sentence()));
+        }
         let reason = match self.vital {
             Vital::Failing => "its object says that it is unhealthy".to_owned(),
             Vital::Ejected => ejection.unwrap_or_else(|| "taken to be ejected".to_owned()),

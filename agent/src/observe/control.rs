@@ -14,7 +14,8 @@ use crate::nameserver::{Cached, RecordKind};
 use super::coverage::CoverageView;
 use super::explain::{Explanation, Question};
 use super::view::{
-    DenialView, EndpointView, LookupView, ObjectView, ServiceView, StatusView, WorkloadView,
+    DenialView, EndpointView, LookupView, ObjectView, PolicyView, ServiceView, StatusView,
+    WorkloadView,
 };
 
 pub use client::{ClientError, ask};
@@ -29,6 +30,7 @@ pub enum Request {
     Workloads,
     /// Connects that policies denied, or would have.
     Denials,
+    Policies,
     Status,
     Explain(Question),
     Coverage,
@@ -50,6 +52,7 @@ pub enum Response {
     Objects(Vec<ObjectView>),
     Workloads(Vec<WorkloadView>),
     Denials(Vec<DenialView>),
+    Policies(Vec<PolicyView>),
     Status(Box<StatusView>),
     Explain(Box<Explanation>),
     Coverage(CoverageView),

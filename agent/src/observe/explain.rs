@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use agent_common::{Connect, Tables, Verdict, decide};
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, Service, ServiceKey};
+use crate::compile::{Access, Compiled, Service, ServiceKey};
 use crate::dataplane::Names;
 
 use client::Known;
@@ -179,13 +179,14 @@ fn connect_view<T: Tables>(
     if let Some((_, service)) = claimed {
         steps.extend(text::service_steps(service));
     }
-    steps.push(text::verdict_step(verdict, to, client.policy));
+    let access = claimed.and_then(|(_, service)| access(sight, verdict, service));
+    steps.push(text::verdict_step(verdict, to, client.policy, access));
     ConnectView {
         address: to.ip(),
         port: to.port(),
         transport,
         steps,
-        verdict: text::verdict_view(verdict),
+        verdict: text::verdict_view(verdict, access),
         service: key.map(name),
         object: claimed.map(|(_, service)| Place::new(&service.object, &service.origin)),
         endpoints: claimed
@@ -193,6 +194,25 @@ fn connect_view<T: Tables>(
             .unwrap_or_default(),
         distribution: distribution(sight.tables, &connect, count, random),
     }
+}
+
+/// What policies say of the endpoint that the verdict is about, or else of the service.
+fn access<'a, T>(
+    sight: &Sight<'_, T>,
+    verdict: Verdict,
+    service: &'a Service,
+) -> Option<&'a Access> {
+    let endpoint = match verdict {
+        Verdict::Deny { endpoint, .. } | Verdict::Rewrite { endpoint, .. } => {
+            sight.names.endpoint(endpoint)
+        }
+        _ => None,
+    };
+    let access = match endpoint {
+        Some((_, address, port)) => &service.endpoint(SocketAddr::new(address, port))?.access,
+        None => &service.access,
+    };
+    access.as_deref()
 }
 
 /// A service as the program has it.

@@ -17,6 +17,6 @@ pub use coverage::{CoverageView, coverage};
 pub use explain::{Explanation, Question, Target, explain};
 pub use state::State;
 pub use view::{
-    AnswerView, DenialView, EndpointView, LookupView, ObjectStatus, ObjectView, ServiceView,
-    StatusView, WorkloadView,
+    AnswerView, DenialView, EndpointView, LookupView, ObjectStatus, ObjectView, PolicyView,
+    ServiceView, StatusView, WorkloadView,
 };

@@ -109,9 +109,14 @@ pub struct Fill {
 impl Dataplane {
     /// One system call for each service and endpoint.
     pub fn counts(&self) -> Counts {
+        self.counts_of(|_| true)
+    }
+
+    /// The same of some services alone.
+    pub fn counts_of(&self, is_wanted: impl Fn(&ServiceKey) -> bool) -> Counts {
         let (tables, names) = (self.engine.tables(), self.engine.names());
         let mut services: BTreeMap<ServiceKey, ServiceCounts> = BTreeMap::new();
-        for (id, key) in names.services.iter() {
+        for (id, key) in names.services.iter().filter(|(_, key)| is_wanted(key)) {
             let counter = tables.counter(id);
             let counts = services.entry(key.clone()).or_default();
             counts.connects = counter.connects + self.engine.retired.get(&id).unwrap_or(&0);

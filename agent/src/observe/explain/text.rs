@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use agent_common::{Connect, Family, Reason, Verdict};
 
 use crate::compile::report::ReportedPolicy;
-use crate::compile::{Action, Service};
+use crate::compile::{Access, Action, Service};
 use crate::observe::view::service::refusal;
 
 use super::lookup::{By, Match};
@@ -85,8 +85,14 @@ pub(super) fn service_steps(service: &Service) -> Vec<String> {
 }
 
 /// What comes of it.
-/// `policy` is what denies the client what nobody registered, where that is not the mesh.
-pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr, policy: Option<&str>) -> String {
+/// `policy` is what denies the client what nobody registered, where that is not the mesh; `access` what policies say of the service
+/// or the endpoint.
+pub(super) fn verdict_step(
+    verdict: Verdict,
+    to: SocketAddr,
+    policy: Option<&str>,
+    access: Option<&Access>,
+) -> String {
     let policy = policy.unwrap_or("outboundTrafficPolicy of the mesh");
     match verdict {
         Verdict::Pass => format!("not redirected: the connect goes to {to}"),
@@ -118,12 +124,13 @@ pub(super) fn verdict_step(verdict: Verdict, to: SocketAddr, policy: Option<&str
             )
         }
         Verdict::Deny { reason, .. } => {
-            format!("the connect fails with {}: {}", errno(reason), why(reason))
+            let why = why_by(reason, access);
+            format!("the connect fails with {}: {why}", errno(reason))
         }
     }
 }
 
-pub(super) fn verdict_view(verdict: Verdict) -> VerdictView {
+pub(super) fn verdict_view(verdict: Verdict, access: Option<&Access>) -> VerdictView {
     match verdict {
         Verdict::Pass | Verdict::PassUnregistered => VerdictView::Pass,
         Verdict::Original { port, .. } => VerdictView::Original {
@@ -133,7 +140,7 @@ pub(super) fn verdict_view(verdict: Verdict) -> VerdictView {
         Verdict::Ask { .. } => VerdictView::Ask,
         Verdict::Deny { reason, .. } => VerdictView::Deny {
             errno: errno(reason).to_owned(),
-            reason: why(reason).to_owned(),
+            reason: why_by(reason, access),
         },
     }
 }
@@ -144,6 +151,13 @@ const fn errno(reason: Reason) -> &'static str {
         Reason::PortNotDeclared | Reason::Overflow => "ECONNREFUSED",
         Reason::NoEndpoint | Reason::Unsupported | Reason::Torn => "EHOSTUNREACH",
         Reason::NotRegistered | Reason::Policy => "EPERM",
+    }
+}
+
+fn why_by(reason: Reason, access: Option<&Access>) -> String {
+    match (reason, access) {
+        (Reason::Policy, Some(access)) => access.sentence(),
+        _ => why(reason).to_owned(),
     }
 }
 

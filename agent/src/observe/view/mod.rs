@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod lookup;
 pub mod object;
 pub mod place;
+pub mod policy;
 pub mod service;
 pub mod status;
 
@@ -20,6 +21,7 @@ pub use endpoint::{EndpointView, Live, OutcomesView, endpoints};
 pub use lookup::{AnswerView, LookupView, lookup};
 pub use object::{ObjectStatus, ObjectView, objects};
 pub use place::Place;
+pub use policy::{Hits, PolicyRuleView, PolicyView, policies};
 pub use service::{ActionView, ServiceView, services};
 pub use status::{
     ClosedView, FindingsView, HealthView, MapView, NameView, ProgramView, SourceView, StatusInput,

@@ -1,0 +1,107 @@
+//! How often has each rule of a policy decided? The maps count connects by service and endpoint; which rules decide there is known.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::compile::{Access, Program, Ruling, ServiceKey};
+use crate::dataplane::{Counts, Dataplane, ServiceCounts};
+use crate::observe::view::Hits;
+
+/// A service, or one of its endpoints.
+type Place = (ServiceKey, Option<(IpAddr, u16)>);
+
+/// What is counted for each rule.
+#[derive(Debug, Default)]
+pub(super) struct HitCounter(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// In effect.
+    program: Program,
+    hits: Hits,
+    /// Connects by place, as of the last look.
+    seen: HashMap<Place, u64>,
+}
+
+/// Whether policies say anything of the service.
+fn is_guarded(program: &Program, key: &ServiceKey) -> bool {
+    program.services.get(key).is_some_and(|service| {
+        let mut endpoints = service.endpoints.iter();
+        service.access.is_some() || endpoints.any(|endpoint| endpoint.access.is_some())
+    })
+}
+
+impl HitCounter {
+    /// Counts what has been until now, and says how much that is since the agent's start.
+    pub(super) fn look(&self, dataplane: &Dataplane) -> Hits {
+        let program = self.lock().program.clone();
+        self.turn(dataplane, &program);
+        self.lock().hits.clone()
+    }
+
+    /// Counts what has been until now; from now on `program` will be in effect.
+    pub(super) fn turn(&self, dataplane: &Dataplane, program: &Program) {
+        let mut counted = self.lock();
+        let Counted {
+            program: before,
+            hits,
+            seen,
+        } = &mut *counted;
+        let counts = dataplane.counts_of(|key| is_guarded(before, key) || is_guarded(program, key));
+        visit(before, &counts, |place, access, now| {
+            // What came with this program had no connects before it.
+            let new = now.saturating_sub(seen.get(&place).copied().unwrap_or(0));
+            if new == 0 {
+                return;
+            }
+            if access.ruling == Ruling::Audited {
+                tell(&place, access, new);
+            }
+            for rule in access.by.iter().chain(&access.noted) {
+                let rule = (rule.policy.as_ref().clone(), rule.rule);
+                *hits.entry(rule).or_default() += new;
+            }
+        });
+        seen.clear();
+        visit(program, &counts, |place, _, now| {
+            seen.insert(place, now);
+        });
+        *before = program.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell((service, endpoint): &Place, access: &Access, count: u64) {
+    let endpoint = endpoint.map(|(address, port)| SocketAddr::new(address, port).to_string());
+    tracing::warn!(
+        %service,
+        endpoint = endpoint.as_deref().unwrap_or("-"),
+        count,
+        reason = %access.sentence(),
+        "connects would be denied"
+    );
+}
+
+/// Every place of which policies say something, with the connects that there were.
+fn visit(program: &Program, counts: &Counts, mut each: impl FnMut(Place, &Access, u64)) {
+    let none = ServiceCounts::default();
+    for (key, service) in &program.services {
+        let of_service = counts.services.get(key).unwrap_or(&none);
+        if let Some(access) = &service.access {
+            let now = of_service.connects + of_service.denied;
+            each((key.clone(), None), access, now);
+        }
+        for endpoint in &service.endpoints {
+            if let Some(access) = &endpoint.access {
+                let at = (endpoint.address, endpoint.port);
+                let counted = of_service.endpoints.get(&at);
+                let now = counted.map_or(0, |counted| counted.connects + counted.denied);
+                each((key.clone(), Some(at)), access, now);
+            }
+        }
+    }
+}

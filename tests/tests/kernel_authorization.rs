@@ -1,0 +1,288 @@
+//! The real agent on the real kernel: workloads may connect where policies let them, and whoever is denied is told of, with the rule
+//! that says so.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+use agent::observe::control::ask;
+use agent::observe::explain::Question;
+use agent::observe::{DenialView, PolicyView, Request as Ask, Response};
+use anyhow::{Context, Result, bail};
+use tests::cgroup::TemporaryCgroup;
+use tests::clients::authorization;
+use tests::node::{ADDRESSES, Node, PATIENCE, PORT};
+use tests::sockets::Request;
+
+const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+
+/// A host of namespace `pay` with two endpoints of location `MESH_INTERNAL`: `app: a` at the first address, `app: b` at the second.
+const SERVICE: &str = "10.7.7.7:80";
+
+/// A node with workload `s` of namespace `shop` and workload `o` of namespace `ops`, each at a cgroup of its own.
+struct Shop {
+    cgroups: [TemporaryCgroup; 2],
+    node: Node,
+}
+
+impl Shop {
+    fn new(policies: &str) -> Result<Option<Self>> {
+        let Some(node) = Node::new(CLIENT)? else {
+            return Ok(None);
+        };
+        let below = || TemporaryCgroup::below(node.cgroup.path());
+        let shop = Self {
+            cgroups: [below()?, below()?],
+            node,
+        };
+        let [a, b] = [ADDRESSES[0], ADDRESSES[1]];
+        let mut text = format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a, namespace: pay}}\nspec:\n  \
+             hosts: [a.test]\n  addresses: [10.7.7.7]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  \
+             ports: [{{number: 80, name: tcp, protocol: TCP, targetPort: {PORT}}}]\n  \
+             endpoints: [{{address: {a}, labels: {{app: a}}}}, {{address: {b}, labels: {{app: b}}}}]\n"
+        );
+        let names = [("shop", "s"), ("ops", "o")];
+        text.extend(shop.cgroups.iter().zip(names).map(|(cgroup, (namespace, name))| {
+            let path = cgroup.path().display();
+            format!(
+                "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{cgroup: '{path}'}}\n"
+            )
+        }));
+        fs::write(shop.node.config_dir().join("a.yaml"), text)?;
+        shop.write(policies)?;
+        Ok(Some(shop))
+    }
+
+    fn write(&self, policies: &str) -> Result<()> {
+        Ok(fs::write(
+            self.node.config_dir().join("policies.yaml"),
+            policies,
+        )?)
+    }
+
+    /// Moves the client into the cgroup of a workload, or out of all.
+    fn enter(&mut self, workload: Option<usize>) -> Result<()> {
+        let outside = self.node.cgroup.path();
+        let cgroup = workload.map_or(outside, |number| self.cgroups[number].path());
+        let request = Request::JoinCgroup(cgroup.to_owned());
+        self.node.client.order(&request)
+    }
+
+    /// Who answers so many connects, and how many are denied.
+    fn reached(&mut self, count: usize) -> Result<([usize; 2], usize)> {
+        let to: SocketAddr = SERVICE.parse()?;
+        let (mut answered, mut denied) = ([0; 2], 0);
+        for _ in 0..count {
+            match self.node.attempt(to)? {
+                Ok(address) => {
+                    let place = ADDRESSES
+                        .iter()
+                        .position(|text| text.parse::<IpAddr>() == Ok(address));
+                    answered[place.context("an endpoint answers")?] += 1;
+                }
+                Err(libc::EPERM) => denied += 1,
+                Err(errno) => bail!("connect: errno {errno}"),
+            }
+        }
+        Ok((answered, denied))
+    }
+
+    fn policies(&self) -> Result<Vec<PolicyView>> {
+        match ask(&self.node.socket(), &Ask::Policies)? {
+            Response::Policies(views) => Ok(views),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    /// Waits until so many denied connects are told of.
+    fn denials(&self, count: u64) -> Result<Vec<DenialView>> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let Response::Denials(views) = ask(&self.node.socket(), &Ask::Denials)? else {
+                bail!("an answer to something else");
+            };
+            if views.iter().map(|view| view.count).sum::<u64>() >= count {
+                return Ok(views);
+            }
+            anyhow::ensure!(std::time::Instant::now() < deadline, "{views:?}");
+        }
+    }
+
+    /// All that is said of a connect of `from`.
+    fn explained(&self, from: &str) -> Result<String> {
+        let question = Question {
+            target: SERVICE.parse()?,
+            transport: None,
+            from: Some(from.parse()?),
+            count: 100,
+        };
+        match ask(&self.node.socket(), &Ask::Explain(question))? {
+            Response::Explain(explanation) => Ok(format!("{explanation:#?}")),
+            other => bail!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Shop {
+    /// The cgroups can go only when nobody is in them.
+    fn drop(&mut self) {
+        if let Err(error) = self.enter(None) {
+            eprintln!("leaving the cgroup of a workload: {error:#}");
+        }
+    }
+}
+
+/// A policy that is about the service.
+fn of_service(name: &str, spec: &str) -> String {
+    let target = "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]";
+    authorization("pay", name, &format!("{target}, {spec}"))
+}
+
+fn from(namespace: &str) -> String {
+    format!("rules: [{{from: [{{source: {{namespaces: [{namespace}]}}}}]}}]")
+}
+
+#[test]
+fn whom_no_policy_allows_is_denied_and_told_of_with_the_policy() -> Result<()> {
+    let Some(mut shop) = Shop::new(&of_service("only-shop", &from("shop")))? else {
+        return Ok(());
+    };
+    shop.node.start()?;
+    shop.enter(Some(0))?;
+    let (answered, denied) = shop.reached(40)?;
+    assert!(
+        answered[0] > 0 && answered[1] > 0 && denied == 0,
+        "{answered:?}"
+    );
+    for (workload, count) in [(Some(1), 3), (None, 2)] {
+        shop.enter(workload)?;
+        assert_eq!(shop.reached(count)?, ([0, 0], count));
+    }
+    let denials = shop.denials(5)?;
+    for (workload, count) in [(Some("ops/o"), 3), (None, 2)] {
+        let found = denials
+            .iter()
+            .find(|view| view.workload.as_deref() == workload);
+        let found = found.context("it is told of")?;
+        assert_eq!((found.count, found.outcome.as_str()), (count, "DENIED"));
+        assert!(
+            found
+                .reason
+                .contains("no rule of AuthorizationPolicy pay/only-shop"),
+            "{found:?}"
+        );
+    }
+    let policies = shop.policies()?;
+    let [policy] = policies.as_slice() else {
+        bail!("{policies:?}");
+    };
+    assert_eq!(
+        (policy.hits, policy.rules[0].hits, policy.unmatched),
+        (40, 40, 5)
+    );
+    assert_eq!(
+        (policy.action.as_str(), policy.scope.as_str()),
+        ("ALLOW", "ServiceEntry/a")
+    );
+    let explained = shop.explained("ops/o")?;
+    assert!(
+        explained.contains("EPERM")
+            && explained.contains("no rule of AuthorizationPolicy pay/only-shop"),
+        "{explained}"
+    );
+    let explained = shop.explained("shop/s")?;
+    assert!(
+        explained.contains("rule 1 of AuthorizationPolicy pay/only-shop"),
+        "{explained}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_endpoint_that_is_denied_to_a_workload_fails_its_part_of_the_connects() -> Result<()> {
+    let deny = format!(
+        "selector: {{matchLabels: {{app: b}}}}, action: DENY, {}",
+        from("shop")
+    );
+    let Some(mut shop) = Shop::new(&authorization("pay", "not-b", &deny))? else {
+        return Ok(());
+    };
+    shop.node.start()?;
+    shop.enter(Some(1))?;
+    let (answered, denied) = shop.reached(40)?;
+    assert!(
+        answered[0] > 0 && answered[1] > 0 && denied == 0,
+        "{answered:?}"
+    );
+    shop.enter(Some(0))?;
+    let (answered, denied) = shop.reached(40)?;
+    assert!(
+        answered[0] > 0 && answered[1] == 0 && denied > 0,
+        "{answered:?} {denied}"
+    );
+    let told = shop.denials(denied as u64)?;
+    assert!(
+        told[0]
+            .reason
+            .contains("rule 1 of AuthorizationPolicy pay/not-b"),
+        "{told:?}"
+    );
+    assert_eq!(shop.policies()?[0].rules[0].hits, denied as u64);
+    let explained = shop.explained("shop/s")?;
+    assert!(
+        explained.contains("connects to it fail: rule 1 of AuthorizationPolicy pay/not-b"),
+        "{explained}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_changes_counts_anew_and_one_that_breaks_stays_in_force() -> Result<()> {
+    let Some(mut shop) = Shop::new("")? else {
+        return Ok(());
+    };
+    shop.node.start()?;
+    shop.enter(Some(1))?;
+    assert_eq!(shop.reached(7)?.1, 0);
+    let denies = |state: &agent::observe::State| {
+        let mut services = state.compiled.program.services.values();
+        services.any(|service| service.action != agent::compile::Action::Balance)
+    };
+    let deny = of_service("x", &format!("action: DENY, {}", from("ops")));
+    shop.write(&deny)?;
+    shop.node.wait_until("it is denied", denies)?;
+    assert_eq!(shop.policies()?[0].hits, 0, "what was before it is not its");
+    assert_eq!(shop.reached(4)?, ([0, 0], 4));
+    assert_eq!(shop.policies()?[0].hits, 4);
+    // What does not parse keeps what it said.
+    shop.write(&deny.replace("action: DENY", "action: DENIED"))?;
+    shop.node.wait_until("it is broken", |state| {
+        state
+            .diagnostics()
+            .any(|found| found.name == "x" && found.code == "SH2003")
+    })?;
+    assert_eq!(shop.reached(2)?, ([0, 0], 2));
+    assert_eq!(shop.policies()?[0].hits, 6);
+    shop.write("")?;
+    shop.node.wait_until("it is gone", |state| !denies(state))?;
+    assert_eq!(shop.reached(5)?.1, 0);
+    Ok(())
+}
+
+#[test]
+fn an_audit_lets_pass_and_counts_what_policies_would_deny() -> Result<()> {
+    let Some(mut shop) = Shop::new(&of_service("x", &format!("action: DENY, {}", from("ops"))))?
+    else {
+        return Ok(());
+    };
+    shop.node.place.is_audited = true;
+    shop.node.start()?;
+    shop.enter(Some(1))?;
+    assert_eq!(shop.reached(6)?.1, 0);
+    assert_eq!(shop.policies()?[0].hits, 6);
+    assert!(
+        shop.explained("ops/o")?
+            .contains("--policy-mode=audit lets pass")
+    );
+    Ok(())
+}
