@@ -1,6 +1,9 @@
 //! What `AuthorizationPolicy` objects allow and deny each workload: decided in tables as the kernel has them, and equal to what
 //! a reader of the objects would say.
 
+mod laws;
+mod mtls;
+
 use std::net::IpAddr;
 
 use agent::compile::{Compiled, Endpoint, Service, compile};
@@ -8,7 +11,6 @@ use agent::dataplane::{Limits, MemoryDataplane, abi_address};
 use agent::model::Snapshot;
 use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, TCP};
 use agent_common::{Connect, Family, Reason, Verdict, decide};
-use proptest::prelude::*;
 use tests::clients::{authorization, read_all, scope_of};
 
 /// An entry of namespace `pay` for `a.test` at 10.1.0.1, of location `MESH_INTERNAL`, whose endpoint is labelled `app: a`.
@@ -315,105 +317,6 @@ fn an_audit_and_a_dry_run_let_pass_what_they_count() {
     );
 }
 
-/// Parts of rules, with who they are about as a reader of Istio's documentation has it: by client (`s`, `o` and nobody), whether
-/// it holds where the unknown is in its favour, and where it is not.
-const PARTS: [(&str, [(bool, bool); 3]); 9] = [
-    ("", [(true, true), (true, true), (true, true)]),
-    (
-        "from: [{source: {namespaces: [shop]}}], ",
-        [(true, true), (false, false), (false, false)],
-    ),
-    (
-        "from: [{source: {notNamespaces: [shop]}}], ",
-        [(false, false), (true, true), (true, true)],
-    ),
-    (
-        "from: [{source: {namespaces: [shop]}}, {source: {namespaces: [ops]}}], ",
-        [(true, true), (true, true), (false, false)],
-    ),
-    (
-        "from: [{source: {ipBlocks: [10.9.0.0/16]}}], ",
-        [(true, true), (true, false), (true, false)],
-    ),
-    (
-        "from: [{source: {notIpBlocks: [10.9.0.0/16]}}], ",
-        [(false, false), (true, false), (true, false)],
-    ),
-    (
-        "from: [{source: {principals: ['*/sa/default']}}], ",
-        [(false, false), (true, true), (false, false)],
-    ),
-    (
-        "when: [{key: source.namespace, values: ['*']}], ",
-        [(true, true), (true, true), (false, false)],
-    ),
-    (
-        "from: [{source: {namespaces: [ops], ipBlocks: [10.9.0.0/16]}}], ",
-        [(false, false), (true, false), (false, false)],
-    ),
-];
-/// What is done, and whether it is done, of the service and of the workload.
-const OPERATIONS: [(&str, [bool; 2]); 3] = [
-    ("", [true, true]),
-    ("to: [{operation: {ports: ['80']}}]", [true, false]),
-    ("to: [{operation: {ports: ['8080']}}]", [false, true]),
-];
-const ACTIONS: [&str; 3] = ["ALLOW", "DENY", "AUDIT"];
-
-/// A policy: its action, whether it names the service, and its rules by their parts.
-type Written = (usize, bool, Vec<(usize, usize)>);
-
-fn text(name: usize, (action, is_of_service, rules): &Written) -> String {
-    let attachment = if *is_of_service {
-        "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}], "
-    } else {
-        ""
-    };
-    let rules: Vec<String> = rules
-        .iter()
-        .map(|(part, operation)| format!("{{{}{}}}", PARTS[*part].0, OPERATIONS[*operation].0))
-        .collect();
-    let spec = format!(
-        "{attachment}action: {}, rules: [{}]",
-        ACTIONS[*action],
-        rules.join(", ")
-    );
-    authorization("pay", &format!("p{name}"), &spec)
-}
-
-/// Whether the client may connect, by the order that Istio documents.
-fn naive(policies: &[Written], client: usize) -> bool {
-    [true, false].into_iter().all(|of_service| {
-        let of = || policies.iter().filter(move |(_, is, _)| *is == of_service);
-        let matches = |rules: &[(usize, usize)], in_favour: bool| {
-            rules.iter().any(|(part, operation)| {
-                let (may, must) = PARTS[*part].1[client];
-                let holds = if in_favour { may } else { must };
-                holds && OPERATIONS[*operation].1[usize::from(!of_service)]
-            })
-        };
-        let with = |action: usize| of().filter(move |(a, ..)| *a == action);
-        let is_denied = with(1).any(|(.., rules)| matches(rules, true));
-        let is_allowed =
-            with(0).next().is_none() || with(0).any(|(.., rules)| matches(rules, false));
-        !is_denied && is_allowed
-    })
-}
-
-proptest! {
-    #[test]
-    fn every_client_may_what_a_reader_of_the_policies_would_let_it(
-        policies in proptest::collection::vec(
-            (0usize..3, any::<bool>(), proptest::collection::vec((0usize..9, 0usize..3), 1..3)), 0..5,
-        ),
-    ) {
-        let texts: Vec<String> = policies.iter().enumerate().map(|(name, p)| text(name, p)).collect();
-        let compiled = compile(&read(&texts));
-        let expected: Vec<bool> = (0..3).map(|client| naive(&policies, client)).collect();
-        prop_assert_eq!(may(&compiled, &["s", "o", ""]), expected, "{}", texts.concat());
-    }
-}
-
 #[test]
 fn any_name_of_the_trust_domain_is_as_good_as_any_other() {
     let check = |principal: &str, expected: &str| {
@@ -432,79 +335,4 @@ fn any_name_of_the_trust_domain_is_as_good_as_any_other() {
     // As in Istio, only names of five parts are translated.
     check("new.test/ns/shop/*", "s");
     check("old.test/ns/shop/*", "");
-}
-
-#[test]
-fn endpoints_that_take_mutual_tls_only_are_named() {
-    let peers = |namespace: &str, name: &str, spec: &str| {
-        format!(
-            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
-        )
-    };
-    let all = |mode: &str| format!("mtls: {{mode: {mode}}}");
-    let of_port = |port: u16, mode: &str| {
-        format!(
-            "selector: {{matchLabels: {{app: a}}}}, portLevelMtls: {{{port}: {{mode: {mode}}}}}"
-        )
-    };
-    for (written, by) in [
-        (
-            vec![("istio-system", "root", all("STRICT"))],
-            "istio-system/root",
-        ),
-        (vec![("shop", "other", all("STRICT"))], ""),
-        (
-            vec![
-                ("istio-system", "root", all("STRICT")),
-                ("pay", "own", all("PERMISSIVE")),
-            ],
-            "",
-        ),
-        (
-            vec![
-                ("istio-system", "root", all("STRICT")),
-                ("pay", "own", all("UNSET")),
-            ],
-            "istio-system/root",
-        ),
-        (
-            vec![
-                ("pay", "own", all("STRICT")),
-                ("pay", "port", of_port(8080, "DISABLE")),
-            ],
-            "",
-        ),
-        (vec![("pay", "port", of_port(8080, "STRICT"))], "pay/port"),
-        (vec![("pay", "port", of_port(80, "STRICT"))], ""),
-        (
-            vec![
-                ("pay", "own", all("STRICT")),
-                ("pay", "port", of_port(80, "DISABLE")),
-            ],
-            "pay/own",
-        ),
-    ] {
-        let texts: Vec<String> = written
-            .iter()
-            .map(|(n, name, spec)| peers(n, name, spec))
-            .collect();
-        let compiled = compile(&read(&texts));
-        let found = compiled.diagnostics.iter().filter(|d| d.code == "SH3025");
-        let found: Vec<&str> = found.map(|d| d.message.as_str()).collect();
-        let service = compiled.program.services.values().next().unwrap();
-        let reasons = service.reasons.join("\n");
-        if by.is_empty() {
-            assert_eq!(found, [""; 0], "{written:?}");
-            assert!(!reasons.contains("STRICT"), "{reasons}");
-        } else {
-            let by = format!("PeerAuthentication {by} ");
-            assert!(
-                found.len() == 1 && found[0].contains(&by),
-                "{written:?}: {found:?}"
-            );
-            assert!(reasons.contains(&by), "{reasons}");
-        }
-        // They are reported, not denied.
-        assert_eq!(may(&compiled, &["s"]), [true]);
-    }
 }
