@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Measure this alone; may be repeated
-    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "algorithms", "sockets", "names", "effect", "ejection", "load"])]
+    #[arg(long, value_name = "WHAT", value_parser = ["connects", "runs", "algorithms", "clients", "sockets", "names", "effect", "ejection", "load"])]
     only: Vec<String>,
 }
 

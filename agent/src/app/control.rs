@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 
+use crate::compile::Judge;
 use crate::dataplane::{Counts, Dataplane};
 use crate::model::VipRanges;
 use crate::nameserver::{NameServer, Question as NameQuestion};
@@ -113,12 +114,14 @@ fn counts(dataplane: &Mutex<Dataplane>) -> Counts {
 }
 
 fn explain_live(state: &State, dataplane: &Mutex<Dataplane>, question: &Question) -> Response {
+    let judge = Judge::new(&state.snapshot);
     let dataplane = lock(dataplane);
     let counts = dataplane.counts();
     let sight = Sight {
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &state.compiled,
+        judge: &judge,
         live: Live::at(state, &counts, SystemTime::now()),
     };
     let mut draws = 0u64;

@@ -1,6 +1,7 @@
 //! What becomes of what the kernel tells of denied connects? Alike ones are counted together, told in the log once in a while,
 //! and kept for whoever asks.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use agent_common::abi::{Denial, Denied, TCP, UDP};
 use imbl::OrdMap;
 
 use crate::api::ObjectId;
+use crate::compile::{Access, Judge, ServiceKey};
 use crate::dataplane::{Dataplane, ip_address};
 use crate::observe::State;
 use crate::observe::view::DenialView;
@@ -46,6 +48,18 @@ impl Ledger {
     pub(super) fn note(&self, denials: &[Denial], state: &State, dataplane: &Dataplane) {
         let now = Instant::now();
         let mut entries = self.lock();
+        let directory = LazyCell::new(|| Directory::new(state));
+        let judge = LazyCell::new(|| Judge::new(&state.snapshot));
+        let reason = |denial: &Denial, denied| match denied {
+            Denied::NotRegistered | Denied::Audited => unregistered(denial, state),
+            Denied::Policy => {
+                let workload = directory.owners.get(&denial.cgroup).copied();
+                let place = dataplane.denied(denial);
+                by_policies(place, |key, endpoint| {
+                    judge.access(workload, &state.compiled.program, key, endpoint)
+                })
+            }
+        };
         for denial in denials {
             let Some(denied) = denial.denied() else {
                 continue;
@@ -59,7 +73,7 @@ impl Ledger {
             let entry = entries.entry(key).or_insert_with(|| Entry {
                 count: 0,
                 process: denial.process,
-                reason: reason(denial, denied, state, dataplane),
+                reason: reason(denial, denied),
                 last: now,
                 told: None,
             });
@@ -73,7 +87,6 @@ impl Ledger {
                 .is_none_or(|(at, count)| now.duration_since(at) >= QUIET && entry.count > count)
         };
         if entries.values().any(is_due) {
-            let directory = Directory::new(state);
             for (key, entry) in entries.iter_mut().filter(|(_, entry)| is_due(entry)) {
                 tell(key, entry, &directory);
                 entry.told = Some((now, entry.count));
@@ -174,32 +187,23 @@ fn protocol(number: u8) -> String {
     }
 }
 
-fn reason(denial: &Denial, denied: Denied, state: &State, dataplane: &Dataplane) -> String {
-    match denied {
-        Denied::NotRegistered | Denied::Audited => {
-            let clients = &state.compiled.program.clients;
-            let scope = clients.scopes.get(&denial.scope);
-            let by = scope.and_then(|scope| scope.policy.as_deref());
-            let by = by.unwrap_or("outboundTrafficPolicy of the mesh");
-            format!(
-                "no ServiceEntry that the client sees has the destination, and {by} is REGISTRY_ONLY"
-            )
-        }
-        Denied::Policy => {
-            let (service, endpoint) = dataplane.denied(denial);
-            let name = service.map_or_else(|| "the service".to_owned(), ToString::to_string);
-            let service = service.and_then(|key| state.compiled.program.services.get(key));
-            let (what, access) = match endpoint {
-                Some(at) => (
-                    format!("{at} of {name}"),
-                    service.and_then(|service| service.endpoint(at)?.access.clone()),
-                ),
-                None => (name, service.and_then(|service| service.access.clone())),
-            };
-            match access {
-                Some(access) => format!("{what}: {}", access.sentence()),
-                None => format!("policies denied {what}"),
-            }
-        }
+fn unregistered(denial: &Denial, state: &State) -> String {
+    let clients = &state.compiled.program.clients;
+    let scope = clients.scopes.get(&denial.scope);
+    let by = scope.and_then(|scope| scope.policy.as_deref());
+    let by = by.unwrap_or("outboundTrafficPolicy of the mesh");
+    format!("no ServiceEntry that the client sees has the destination, and {by} is REGISTRY_ONLY")
+}
+
+/// `place` is what was denied, as far as it is still there.
+fn by_policies(
+    (service, endpoint): (Option<&ServiceKey>, Option<SocketAddr>),
+    access: impl FnOnce(&ServiceKey, Option<SocketAddr>) -> Option<Access>,
+) -> String {
+    let name = service.map_or_else(|| "the service".to_owned(), ToString::to_string);
+    let what = endpoint.map_or(name.clone(), |at| format!("{at} of {name}"));
+    match service.and_then(|key| access(key, endpoint)) {
+        Some(access) => format!("{what}: {}", access.sentence()),
+        None => format!("policies denied {what}"),
     }
 }

@@ -1,9 +1,10 @@
-//! How often has each rule of a policy decided? The maps count connects by service and endpoint; which rules decide there is known.
+//! How often has each policy decided? The maps count connects by service and endpoint; which policies decide there is known.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::api::ObjectId;
 use crate::compile::{Access, Program, Ruling, ServiceKey};
 use crate::dataplane::{Counts, Dataplane, ServiceCounts};
 use crate::observe::view::Hits;
@@ -11,7 +12,7 @@ use crate::observe::view::Hits;
 /// A service, or one of its endpoints.
 type Place = (ServiceKey, Option<(IpAddr, u16)>);
 
-/// What is counted for each rule.
+/// What is counted for each policy.
 #[derive(Debug, Default)]
 pub(super) struct HitCounter(Mutex<Counted>);
 
@@ -58,9 +59,16 @@ impl HitCounter {
             if access.ruling == Ruling::Audited {
                 tell(&place, access, new);
             }
-            for rule in access.by.iter().chain(&access.noted) {
-                let rule = (rule.policy.as_ref().clone(), rule.rule);
-                *hits.entry(rule).or_default() += new;
+            let deciding = access.by.iter().map(|name| (name, access.is_default));
+            let noted = access.noted.iter().map(|name| (name, false));
+            let missing = access.noted_missing.iter().map(|name| (name, true));
+            for (name, is_missing) in deciding.chain(noted).chain(missing) {
+                let of_policy = hits.entry(ObjectId::clone(&name.policy)).or_default();
+                if is_missing {
+                    of_policy.unmatched += new;
+                } else {
+                    of_policy.matched += new;
+                }
             }
         });
         seen.clear();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::compile::Judge;
 use crate::dataplane::Limits;
 use crate::dataplane::{Counts, MemoryDataplane};
 use crate::health::Records;
@@ -71,6 +72,7 @@ fn offline(args: &ExplainArgs, question: &Question) -> Result<(Explanation, Exit
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &offline.compiled,
+        judge: &Judge::new(&offline.snapshot),
         live: Live {
             counts: &Counts::default(),
             ejections: &Records::default(),

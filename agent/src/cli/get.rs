@@ -358,7 +358,7 @@ impl Row for PolicyView {
         "HITS",
         "UNMATCHED",
     ];
-    const WIDE_COLUMNS: &'static [&'static str] = &["RULE-HITS", "DRY-RUN", "ORIGIN"];
+    const WIDE_COLUMNS: &'static [&'static str] = &["DRY-RUN", "ORIGIN"];
 
     fn namespace(&self) -> &str {
         &self.namespace
@@ -370,17 +370,14 @@ impl Row for PolicyView {
             self.name.clone(),
             self.action.clone(),
             self.scope.clone(),
-            self.rules.len().to_string(),
+            self.rules.to_string(),
             self.hits.to_string(),
             self.unmatched.to_string(),
         ]
     }
 
     fn wide_cells(&self) -> Vec<String> {
-        let rules = self.rules.iter();
-        let rules: Vec<u64> = rules.map(|rule| rule.hits).collect();
         vec![
-            joined(&rules),
             self.dry_run.to_string(),
             format!("{}:{}", self.object.file, self.object.line),
         ]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api::Diagnostic;
 use crate::model::{ServiceVitals, Snapshot};
 
-use super::access::{AccessPolicies, Gate};
+use super::access::{AccessPolicies, Stance};
 use super::catalog::Catalog;
 use super::classes::{Class, Classes};
 use super::cluster::Supplies;
@@ -30,8 +30,11 @@ use super::sidecars;
 use super::views::View;
 use super::visibility::Seen;
 
-/// A host, its port and the viewpoint.
-type At = (usize, usize, usize);
+/// A host, its port, the viewpoint, and what policies of the port depend on.
+type At = (usize, usize, usize, Vec<Stance>);
+
+/// What a class sees, and the services that depend on who it is.
+type Outline = (usize, Vec<usize>);
 
 /// A service, and what leads to it.
 struct Led {
@@ -40,12 +43,11 @@ struct Led {
     part: Part,
 }
 
-/// Rules, routes and policies as some classes of clients see them.
+/// Rules and routes as some classes of clients see them.
 struct Viewpoint<'h, 'a> {
     policies: Policies<'a>,
     routes: Routes<'a>,
     places: Places<'h, 'a>,
-    gate: Gate<'h, 'a>,
 }
 
 pub(super) struct Builder<'h, 'a> {
@@ -54,10 +56,13 @@ pub(super) struct Builder<'h, 'a> {
     sources: &'h [Sources<'a>],
     snapshot: &'a Snapshot,
     viewpoints: Vec<Viewpoint<'h, 'a>>,
+    access: &'h AccessPolicies<'a>,
     peers: PeerPolicies<'a>,
     built: HashMap<At, Vec<Led>>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
     variants: Option<HashMap<ServiceKey, Vec<(usize, Service)>>>,
+    outlines: HashMap<Outline, usize>,
+    behaviours: Vec<Behaviour>,
     claimants: Vec<Claimant>,
     refusals: Refusals,
     unprobed: Unprobed<'a>,
@@ -86,7 +91,6 @@ impl<'h, 'a> Builder<'h, 'a> {
                     policies: Policies::new(&catalog.rules, mesh, class.client),
                     routes: Routes::new(&imported, mesh, class.client),
                     places: Places::new(hosts, class.client, mesh),
-                    gate: access.gate(class.client),
                 });
             }
         }
@@ -96,9 +100,12 @@ impl<'h, 'a> Builder<'h, 'a> {
             sources,
             snapshot,
             viewpoints,
+            access,
             peers: PeerPolicies::new(catalog, &snapshot.mesh),
             built: HashMap::new(),
             variants: (classes.all.len() > 1).then(HashMap::new),
+            outlines: HashMap::new(),
+            behaviours: Vec::new(),
             claimants: Vec::new(),
             refusals: Refusals::default(),
             unprobed: Unprobed::default(),
@@ -106,37 +113,62 @@ impl<'h, 'a> Builder<'h, 'a> {
         }
     }
 
-    /// What the class comes to, which sees so much.
-    pub(super) fn behaviour(
-        &mut self,
-        class: &Class<'a>,
-        view: &View,
-        names: &Arc<Names>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Behaviour {
+    /// What the class comes to, which sees so much, by its place among all behaviours.
+    pub(super) fn behave(&mut self, class: &Class<'a>, view: &View, names: &Arc<Names>) -> usize {
+        let outline = self.outline(class, view);
+        if let Some(known) = self.outlines.get(&outline) {
+            return *known;
+        }
+        let place = self.behaviours.len();
+        let behaviour = self.behaviour(class, view, names);
+        self.behaviours.push(behaviour);
+        self.outlines.insert(outline, place);
+        place
+    }
+
+    /// What tells apart the behaviours of classes.
+    fn outline(&mut self, class: &Class<'a>, view: &View) -> Outline {
+        let mut claimants = Vec::new();
+        for (place, port) in self.ports(view) {
+            if self.access.asks_who(self.hosts[place].ports[port].entry) {
+                let at = self.services(class, place, port);
+                claimants.extend(self.built[&at].iter().map(|led| led.claimant));
+            }
+        }
+        (class.vantage, claimants)
+    }
+
+    /// The declared ports that are seen, each with the place of its host.
+    fn ports(&self, view: &View) -> Vec<(usize, usize)> {
+        let mut all = Vec::new();
+        for Seen { place, ports } in &view.seen {
+            let declared = self.hosts[*place].ports.iter().enumerate();
+            let seen = declared.filter(|(_, declared)| ports.contain(declared.port.number));
+            all.extend(seen.map(|(port, _)| (*place, port)));
+        }
+        all
+    }
+
+    fn behaviour(&mut self, class: &Class<'a>, view: &View, names: &Arc<Names>) -> Behaviour {
         let mut claims = Claims::default();
         let mut learners = Learners::new(names);
-        for Seen { place, ports } in &view.seen {
-            let learns = self.destinations[*place].learns();
-            for (number, declared) in self.hosts[*place].ports.iter().enumerate() {
-                if !ports.contain(declared.port.number) {
-                    continue;
-                }
-                let rank = (declared.entry.age, *place);
-                let at = self.services(class, *place, number);
-                for Led { claimant, part } in &self.built[&at] {
-                    part.claim(&mut claims, *claimant, rank);
-                    let key = &self.claimants[*claimant].key;
-                    if learns && key.route.is_none() {
-                        learners.add(rank, *claimant, key);
-                    }
+        for (place, port) in self.ports(view) {
+            let learns = self.destinations[place].learns();
+            let rank = (self.hosts[place].ports[port].entry.age, place);
+            let at = self.services(class, place, port);
+            for Led { claimant, part } in &self.built[&at] {
+                part.claim(&mut claims, *claimant, rank);
+                let key = &self.claimants[*claimant].key;
+                if learns && key.route.is_none() {
+                    learners.add(rank, *claimant, key);
                 }
             }
         }
         let ranges = &self.snapshot.vip_ranges;
         learners.claim(&self.snapshot.learned, ranges, &mut claims);
         Behaviour {
-            won: claims.settle(&self.claimants, diagnostics),
+            label: Arc::clone(&class.label),
+            won: claims.settle(&self.claimants, &mut self.diagnostics),
             outbound: outbound::of(class.sidecar, self.snapshot),
             policy: outbound::written_by(class.sidecar),
             names: view.names,
@@ -146,14 +178,16 @@ impl<'h, 'a> Builder<'h, 'a> {
 
     /// Sees to it that the services of one declared port of a host are built, and says where.
     fn services(&mut self, class: &Class<'a>, place: usize, port: usize) -> At {
-        let at = (place, port, class.viewpoint);
+        let entry = self.hosts[place].ports[port].entry;
+        let stances = self.access.relevant(entry, &class.stances);
+        let at = (place, port, class.viewpoint, stances);
         if !self.built.contains_key(&at) {
             let built = self.build(class, place, port);
             let led = built
                 .into_iter()
                 .map(|built| self.add(built, class, place, port));
             let led = led.collect();
-            self.built.insert(at, led);
+            self.built.insert(at.clone(), led);
         }
         at
     }
@@ -181,7 +215,8 @@ impl<'h, 'a> Builder<'h, 'a> {
         for Built { key, service, .. } in &mut all {
             let entry = declaration.declared.entry.meta;
             self.diagnostics.extend(self.peers.note(service, entry));
-            viewpoint.gate.keep(service, &addresses, key.port);
+            self.access
+                .guard(class.client, service, &addresses, key.port);
         }
         all
     }
@@ -220,11 +255,21 @@ impl<'h, 'a> Builder<'h, 'a> {
         Led { claimant, part }
     }
 
-    /// All services, and what is to be said of them.
-    pub(super) fn finish(self) -> (Vec<Claimant>, Vec<Diagnostic>) {
+    pub(super) fn finish(self) -> Finished {
         let mut diagnostics = self.diagnostics;
         diagnostics.extend(self.refusals.report());
         diagnostics.extend(self.unprobed.report());
-        (self.claimants, diagnostics)
+        Finished {
+            claimants: self.claimants,
+            behaviours: self.behaviours,
+            diagnostics,
+        }
     }
+}
+
+/// All services, what classes of clients come to, and what is to be said of both.
+pub(super) struct Finished {
+    pub(super) claimants: Vec<Claimant>,
+    pub(super) behaviours: Vec<Behaviour>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }

@@ -23,10 +23,14 @@ pub(super) struct Class<'a> {
     pub(super) label: Arc<str>,
     /// Any of them.
     pub(super) client: Client<'a>,
+    /// Classes of the same number see the same.
+    pub(super) vantage: usize,
     /// Classes of the same number see the same rules and routes.
     pub(super) viewpoint: usize,
     /// What says what it imports.
     pub(super) sidecar: Option<(&'a Meta, &'a Sidecar)>,
+    /// To the rules of policies that ask who connects.
+    pub(super) stances: Vec<Stance>,
 }
 
 pub(super) struct Classes<'a> {
@@ -48,6 +52,7 @@ impl<'a> Classes<'a> {
     ) -> Self {
         let criteria = Criteria::new(catalog, mesh, access);
         let mut known: HashMap<Traits<'a>, usize> = HashMap::new();
+        let mut vantages: HashMap<Vantage<'a>, usize> = HashMap::new();
         let mut viewpoints: HashMap<Viewpoint<'a>, usize> = HashMap::new();
         let mut all: Vec<Class<'a>> = Vec::new();
         let mut place = |client: Client<'a>| {
@@ -56,17 +61,22 @@ impl<'a> Classes<'a> {
                 return *known;
             }
             let next = viewpoints.len();
-            let viewpoint = *viewpoints.entry(traits.viewpoint.clone()).or_insert(next);
+            let viewpoint = traits.vantage.viewpoint.clone();
+            let viewpoint = *viewpoints.entry(viewpoint).or_insert(next);
+            let next = vantages.len();
+            let vantage = *vantages.entry(traits.vantage.clone()).or_insert(next);
             let label = match all.len() {
                 0 => String::new(),
                 _ => criteria.label(&traits),
             };
-            let sidecar = traits.sidecar.map(|place| catalog.sidecars[place]);
+            let sidecar = traits.vantage.sidecar.map(|place| catalog.sidecars[place]);
             all.push(Class {
                 label: label.into(),
                 client,
+                vantage,
                 viewpoint,
                 sidecar,
+                stances: traits.stances.clone(),
             });
             known.insert(traits, all.len() - 1);
             all.len() - 1
@@ -95,8 +105,6 @@ struct Criteria<'c, 'a> {
     /// Matches of routes that are for some clients alone, with their route's object.
     matches: Vec<(&'a Meta, String, &'a Match)>,
     access: &'c AccessPolicies<'a>,
-    /// Rules of those that ask who connects.
-    asking: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -105,17 +113,22 @@ struct Viewpoint<'a> {
     /// Into the rules and the matches.
     rules: Vec<usize>,
     matches: Vec<usize>,
-    /// To the rules that ask who connects, in their order.
-    stances: Vec<Stance>,
     /// Which routes are imported depends on it.
+    sidecar: Option<usize>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Vantage<'a> {
+    viewpoint: Viewpoint<'a>,
+    namespace: Option<&'a str>,
     sidecar: Option<usize>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
 struct Traits<'a> {
-    viewpoint: Viewpoint<'a>,
-    namespace: Option<&'a str>,
-    sidecar: Option<usize>,
+    vantage: Vantage<'a>,
+    /// As [`Class`] has them.
+    stances: Vec<Stance>,
 }
 
 impl<'c, 'a> Criteria<'c, 'a> {
@@ -128,7 +141,6 @@ impl<'c, 'a> Criteria<'c, 'a> {
             rules: Vec::new(),
             matches: Vec::new(),
             access,
-            asking: access.about_clients(catalog),
         };
         criteria.add_entries();
         for (meta, rule) in catalog.rules.iter().copied() {
@@ -187,38 +199,39 @@ impl<'c, 'a> Criteria<'c, 'a> {
         });
         let matches = self.matches.iter().enumerate();
         let matches = matches.filter(|(_, (.., item))| routes::is_for(item, client));
-        let asking = self.asking.iter();
         let namespace = |of: &HashSet<&str>| of.contains(client.namespace);
         let sidecar = sidecars::find(&self.catalog.sidecars, self.mesh, client);
+        let viewpoint = Viewpoint {
+            namespace: namespace(&self.of_viewpoints).then_some(client.namespace),
+            rules: rules.map(|(place, _)| place).collect(),
+            matches: matches.map(|(place, _)| place).collect(),
+            sidecar: sidecar.filter(|_| !self.catalog.routes.is_empty()),
+        };
         Traits {
-            viewpoint: Viewpoint {
-                namespace: namespace(&self.of_viewpoints).then_some(client.namespace),
-                rules: rules.map(|(place, _)| place).collect(),
-                matches: matches.map(|(place, _)| place).collect(),
-                stances: asking
-                    .map(|rule| self.access.stance(*rule, client))
-                    .collect(),
-                sidecar: sidecar.filter(|_| !self.catalog.routes.is_empty()),
+            vantage: Vantage {
+                viewpoint,
+                namespace: namespace(&self.of_views).then_some(client.namespace),
+                sidecar,
             },
-            namespace: namespace(&self.of_views).then_some(client.namespace),
-            sidecar,
+            stances: self.access.stances(client),
         }
     }
 
     /// What tells clients with these traits apart.
     fn label(&self, traits: &Traits<'_>) -> String {
-        let viewpoint = &traits.viewpoint;
-        let namespace = traits.namespace.or(viewpoint.namespace);
+        let Vantage {
+            viewpoint,
+            namespace,
+            sidecar,
+        } = &traits.vantage;
+        let namespace = namespace.or(viewpoint.namespace);
         let mut label = namespace.unwrap_or("other namespaces").to_owned();
         let rules = viewpoint.rules.iter();
         let rules = rules.map(|place| self.rules[*place].0.id.to_string());
         let matches = viewpoint.matches.iter();
         let matches = matches.map(|place| self.matches[*place].1.clone());
-        let sidecar = traits.sidecar;
         let sidecar = sidecar.map(|place| self.catalog.sidecars[place].0.id.to_string());
-        let asking = self.asking.iter().zip(&viewpoint.stances);
-        let asking = asking
-            .filter_map(|(rule, stance)| Some(self.access.rule_name(*rule) + &stance.words()?));
+        let asking = self.access.in_words(&traits.stances);
         let objects = rules.chain(matches).chain(sidecar).chain(asking);
         let objects: BTreeSet<String> = objects.collect();
         for object in objects {
@@ -234,7 +247,8 @@ impl<'c, 'a> Criteria<'c, 'a> {
     {
         let mut rules: BTreeSet<usize> = (0..self.rules.len()).collect();
         let mut matches: BTreeSet<usize> = (0..self.matches.len()).collect();
-        for Traits { viewpoint, .. } in traits {
+        for traits in traits {
+            let viewpoint = &traits.vantage.viewpoint;
             rules.retain(|place| !viewpoint.rules.contains(place));
             matches.retain(|place| !viewpoint.matches.contains(place));
         }

@@ -38,7 +38,7 @@ mod standing;
 mod views;
 mod visibility;
 
-pub use access::{Access, RuleName, Ruling};
+pub use access::{Access, Judge, RuleName, Ruling};
 pub use agent_common::abi::{Exemption, Outbound};
 pub use clients::{Clients, Scope, by_longest};
 pub use learned::{Extension, extend, may_stand};
@@ -56,13 +56,13 @@ use std::sync::Arc;
 use crate::model::Snapshot;
 
 use access::AccessPolicies;
-use builder::Builder;
+use builder::{Builder, Finished};
 use catalog::Catalog;
 use classes::Classes;
 use client::Client;
 use endpoints::Sources;
 use hosts::Host;
-use scopes::{Behaviour, Scopes};
+use scopes::Scopes;
 use views::Views;
 
 /// Compiles everything that `snapshot` says.
@@ -95,19 +95,23 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics.extend(visibility::unseen(&hosts, &seen, &snapshot.mesh));
     let located = (&hosts[..], &views.destinations[..]);
     let mut builder = Builder::new(&catalog, (&classes, &access), located, &sources, snapshot);
-    let behaviours: Vec<Behaviour> = (0..classes.all.len())
+    let of_classes: Vec<usize> = (0..classes.all.len())
         .map(|class| {
             let view = views.of_class(class);
             let names = &views.names[usize::from(view.names)];
-            builder.behaviour(&classes.all[class], view, names, &mut diagnostics)
+            builder.behave(&classes.all[class], view, names)
         })
         .collect();
-    let (claimants, found) = builder.finish();
+    let Finished {
+        claimants,
+        behaviours,
+        diagnostics: found,
+    } = builder.finish();
     diagnostics.extend(found);
     diagnostics.extend(access.unused(&catalog));
-    let mut scopes = Scopes::new(classes.all.iter().zip(behaviours));
+    let mut scopes = Scopes::new(behaviours);
     let of_workloads = classes.of_workloads.iter();
-    let of_workloads = of_workloads.map(|class| scopes.of_classes[*class]);
+    let of_workloads = of_workloads.map(|class| scopes.of_behaviours[of_classes[*class]]);
     let residents = Residents::new(&snapshot.objects, of_workloads);
     let settled = residents.settle(&snapshot.cgroups);
     diagnostics.extend(settled.diagnostics);

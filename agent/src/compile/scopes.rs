@@ -1,4 +1,4 @@
-//! From classes of clients to scopes: classes for which everything is the same are one scope, and are one in the maps.
+//! From what classes of clients come to, to scopes: classes for which everything is the same are one scope, and are one in the maps.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use agent_common::abi::{DEFAULT_SCOPE, Outbound};
 
-use super::classes::Class;
 use super::clients::Scope;
 use super::frontends::{Claimant, Won};
 use super::learned::Learners;
 use super::prefixes;
 use super::program::{Frontend, ServiceKey};
 
-/// What a class of clients comes to.
+/// What classes of clients come to.
 pub(super) struct Behaviour {
+    /// The first class's.
+    pub(super) label: Arc<str>,
     pub(super) won: Won,
     pub(super) outbound: Outbound,
     /// The object that says so.
@@ -27,21 +28,22 @@ pub(super) struct Behaviour {
 #[derive(Default)]
 pub(super) struct Scopes {
     pub(super) all: BTreeMap<u32, Scope>,
-    /// The scope of each class.
-    pub(super) of_classes: Vec<u32>,
+    /// The scope of each behaviour.
+    pub(super) of_behaviours: Vec<u32>,
     pub(super) learners: BTreeMap<u32, Learners>,
     won: Vec<(u32, Won)>,
 }
 
 impl Scopes {
-    /// Of the classes, in their order; the first is the default scope's.
-    pub(super) fn new<'c>(classes: impl Iterator<Item = (&'c Class<'c>, Behaviour)>) -> Self {
+    /// The first is the default scope's.
+    pub(super) fn new(behaviours: Vec<Behaviour>) -> Self {
         let mut scopes = Self::default();
         // What tells behaviours apart, by a hash of it.
         let hasher = RandomState::new();
         let mut known: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (class, behaviour) in classes {
+        for behaviour in behaviours {
             let Behaviour {
+                label,
                 won,
                 outbound,
                 policy,
@@ -57,15 +59,15 @@ impl Scopes {
                     == (&won, outbound, &policy, names)
             };
             if let Some(place) = same.iter().find(is_same) {
-                scopes.of_classes.push(scopes.won[*place].0);
+                scopes.of_behaviours.push(scopes.won[*place].0);
                 continue;
             }
             same.push(scopes.won.len());
-            let id = scopes.id(&class.label);
+            let id = scopes.id(&label);
             scopes.all.insert(
                 id,
                 Scope {
-                    name: Arc::clone(&class.label),
+                    name: label,
                     outbound,
                     policy,
                     names,
@@ -73,7 +75,7 @@ impl Scopes {
             );
             scopes.learners.insert(id, learners);
             scopes.won.push((id, won));
-            scopes.of_classes.push(id);
+            scopes.of_behaviours.push(id);
         }
         scopes
     }

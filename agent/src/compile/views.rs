@@ -38,8 +38,13 @@ impl Views {
     ) -> Self {
         let mut distinct: HashMap<Vec<Seen>, usize> = HashMap::new();
         let mut seen = Vec::new();
+        let mut of_vantages: HashMap<usize, usize> = HashMap::new();
         let mut of_classes = Vec::with_capacity(classes.all.len());
         for class in &classes.all {
+            if let Some(known) = of_vantages.get(&class.vantage) {
+                of_classes.push(*known);
+                continue;
+            }
             let of_class = look(hosts, class, snapshot);
             let view = match distinct.entry(of_class) {
                 hash_map::Entry::Occupied(known) => *known.get(),
@@ -48,6 +53,7 @@ impl Views {
                     *vacant.insert(seen.len() - 1)
                 }
             };
+            of_vantages.insert(class.vantage, view);
             of_classes.push(view);
         }
         let mut found = Located::new(hosts, snapshot);

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use agent_common::{Connect, Tables, Verdict, decide};
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Access, Compiled, Service, ServiceKey};
+use crate::compile::{Access, Compiled, Judge, Service, ServiceKey};
 use crate::dataplane::Names;
 
 use client::Known;
@@ -120,6 +120,7 @@ pub struct Sight<'a, T> {
     pub tables: &'a T,
     pub names: &'a Names,
     pub compiled: &'a Compiled,
+    pub judge: &'a Judge<'a>,
     pub live: Live<'a>,
 }
 
@@ -179,7 +180,9 @@ fn connect_view<T: Tables>(
     if let Some((_, service)) = claimed {
         steps.extend(text::service_steps(service));
     }
-    let access = claimed.and_then(|(_, service)| access(sight, verdict, service));
+    let access = access(sight, client, verdict, key);
+    let access = access.as_ref();
+    steps.extend(access.map(Access::sentence));
     steps.push(text::verdict_step(verdict, to, client.policy, access));
     ConnectView {
         address: to.ip(),
@@ -196,23 +199,23 @@ fn connect_view<T: Tables>(
     }
 }
 
-/// What policies say of the endpoint that the verdict is about, or else of the service.
-fn access<'a, T>(
+/// What policies say to the client of the endpoint that the verdict is about, where they say anything of it, or else of the service.
+fn access<T>(
     sight: &Sight<'_, T>,
+    client: Known<'_>,
     verdict: Verdict,
-    service: &'a Service,
-) -> Option<&'a Access> {
+    key: Option<&ServiceKey>,
+) -> Option<Access> {
     let endpoint = match verdict {
         Verdict::Deny { endpoint, .. } | Verdict::Rewrite { endpoint, .. } => {
             sight.names.endpoint(endpoint)
         }
         _ => None,
     };
-    let access = match endpoint {
-        Some((_, address, port)) => &service.endpoint(SocketAddr::new(address, port))?.access,
-        None => &service.access,
-    };
-    access.as_deref()
+    let at = endpoint.map(|(_, address, port)| SocketAddr::new(address, port));
+    let program = &sight.compiled.program;
+    let access = |endpoint| sight.judge.access(client.workload, program, key?, endpoint);
+    at.and_then(|at| access(Some(at))).or_else(|| access(None))
 }
 
 /// A service as the program has it.

@@ -2,7 +2,7 @@
 
 use agent::compile::compile;
 use proptest::prelude::*;
-use tests::clients::authorization;
+use tests::clients::{authorization, local, read_all, seen};
 
 use super::{may, read};
 
@@ -103,4 +103,40 @@ proptest! {
         let expected: Vec<bool> = (0..3).map(|client| naive(&policies, client)).collect();
         prop_assert_eq!(may(&compiled, &["s", "o", ""]), expected, "{}", texts.concat());
     }
+}
+
+#[test]
+fn workloads_that_may_do_the_same_are_one_scope_whatever_rule_lets_them() {
+    let entries = (0..1000).map(|i| {
+        let more = format!(
+            "hosts: [h{i}.test], addresses: [10.1.{}.{}], location: MESH_INTERNAL",
+            i / 250,
+            1 + i % 250
+        );
+        seen(&format!("n{}", i % 20), &more).replace("name: a,", &format!("name: h{i},"))
+    });
+    let workloads = (0..1000).map(|i| local(&format!("n{}", i % 20), &format!("w{i}"), ""));
+    // The first entry of each namespace is for each of its workloads by a rule of its own.
+    let policies = (0..20).map(|n| {
+        let rules = (n..1000)
+            .step_by(20)
+            .map(|i| format!("{{from: [{{source: {{serviceAccounts: [n{n}/w{i}]}}}}]}}"));
+        let rules = rules.collect::<Vec<_>>().join(", ");
+        let target = format!("{{group: networking.istio.io, kind: ServiceEntry, name: h{n}}}");
+        authorization(
+            &format!("n{n}"),
+            "x",
+            &format!("targetRefs: [{target}], rules: [{rules}]"),
+        )
+    });
+    let workloads = workloads
+        .enumerate()
+        .map(|(i, text)| text.replace("spec: {", &format!("spec: {{serviceAccount: w{i}, ")));
+    let snapshot = read_all(&entries.chain(workloads).chain(policies).collect::<Vec<_>>());
+    let start = std::time::Instant::now();
+    let compiled = compile(&snapshot);
+    println!("compiled in {:?}", start.elapsed());
+    // Two ports each: one service for those whom no rule is about, and one more for those whom some rule allows it.
+    assert_eq!(compiled.program.services.len(), 2 * (1000 + 20));
+    assert_eq!(compiled.program.clients.scopes.len(), 21);
 }

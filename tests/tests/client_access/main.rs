@@ -300,7 +300,7 @@ fn an_audit_and_a_dry_run_let_pass_what_they_count() {
     };
     let found = noted(&compile(&read(&[dry])));
     assert!(
-        found[0].starts_with("rule 1 of AuthorizationPolicy pay/x"),
+        found[0].starts_with("AuthorizationPolicy pay/x"),
         "{found:?}"
     );
 

@@ -5,7 +5,7 @@ use crate::api::{Diagnostic, Meta, Severity, TargetKind};
 use super::super::catalog::Catalog;
 use super::super::client::Client;
 use super::super::codes;
-use super::{AccessPolicies, Policy};
+use super::policies::{AccessPolicies, Policy};
 
 /// More would make a sentence unreadable.
 const NAMED: usize = 3;
@@ -21,12 +21,16 @@ impl AccessPolicies<'_> {
         let locals =
             locals.map(|(meta, local)| (meta.id.to_string(), Client::of_workload(meta, local)));
         let clients: Vec<(String, Client<'_>)> = locals.chain(unclaimed).collect();
-        let rules = self.about_clients(catalog).into_iter();
-        rules
-            .filter_map(|rule| {
-                let unknown = clients.iter();
-                let unknown = unknown.filter(|(_, client)| self.stance(rule, *client).is_unknown());
-                let mut names: Vec<String> = unknown.map(|(name, _)| name.clone()).collect();
+        let stances: Vec<_> = clients
+            .iter()
+            .map(|(_, client)| self.stances(*client))
+            .collect();
+        let asking = self.asking.iter().enumerate();
+        asking
+            .filter_map(|(place, (policy, rule))| {
+                let unknown = clients.iter().zip(&stances);
+                let unknown = unknown.filter(|(_, stances)| stances[place].is_unknown());
+                let mut names: Vec<String> = unknown.map(|((name, _), _)| name.clone()).collect();
                 if names.is_empty() {
                     return None;
                 }
@@ -35,8 +39,7 @@ impl AccessPolicies<'_> {
                 if more > 0 {
                     names.push(format!("{more} more"));
                 }
-                let (policy, number) = rule;
-                Some(self.all[policy].unsure(number, &names.join(", ")))
+                Some(self.all[*policy].unsure(*rule, &names.join(", ")))
             })
             .collect()
     }

@@ -6,8 +6,7 @@ use ipnet::IpNet;
 
 use crate::api::authorization_policy::{AccessRule, Attribute, Operation, Source, Values};
 
-use super::super::client::Client;
-use super::identity::{self, Trust};
+use super::identity::Identity;
 
 /// The least decides where all must hold, the greatest where one is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,12 +93,20 @@ pub(in crate::compile) struct Stance {
 }
 
 impl Stance {
-    pub(super) fn of(rule: &AccessRule, client: Client<'_>, trust: &Trust<'_>) -> Self {
-        let who = |family| who(rule, client, family, trust);
+    pub(super) fn of(rule: &AccessRule, client: &Identity<'_>) -> Self {
+        let either = who(rule, client, Family::Either);
+        let asks = asks_where_from(rule);
+        let who = |family| {
+            if asks {
+                who(rule, client, family)
+            } else {
+                either
+            }
+        };
         Self {
             v4: who(Family::V4),
             v6: who(Family::V6),
-            either: who(Family::Either),
+            either,
         }
     }
 
@@ -134,19 +141,25 @@ pub(super) fn asks_who(rule: &AccessRule) -> bool {
     !rule.from.is_empty() || conditions.any(|condition| is_of_source(&condition.attribute))
 }
 
+fn asks_where_from(rule: &AccessRule) -> bool {
+    let is_empty = |blocks: &Values<IpNet>| blocks.any_of.is_empty() && blocks.none_of.is_empty();
+    let mut conditions = rule.when.iter();
+    rule.from.iter().any(|source| !is_empty(&source.ip_blocks))
+        || conditions.any(|condition| matches!(condition.attribute, Attribute::SourceIp(_)))
+}
+
 /// Whether the rule matches such a connect. What no connection shows is left out.
 pub(super) fn truth(
     rule: &AccessRule,
-    client: Client<'_>,
+    client: &Identity<'_>,
     destination: &Destination<'_>,
-    trust: &Trust<'_>,
 ) -> Truth {
-    who(rule, client, destination.family(), trust).min(whereto(rule, destination))
+    who(rule, client, destination.family()).min(whereto(rule, destination))
 }
 
-fn who(rule: &AccessRule, client: Client<'_>, family: Family, trust: &Trust<'_>) -> Truth {
+fn who(rule: &AccessRule, client: &Identity<'_>, family: Family) -> Truth {
     let from = rule.from.iter();
-    let sources = from.map(|source| is_source(source, client, family, trust));
+    let sources = from.map(|source| is_source(source, client, family));
     let from = if rule.from.is_empty() {
         Truth::Yes
     } else {
@@ -158,16 +171,16 @@ fn who(rule: &AccessRule, client: Client<'_>, family: Family, trust: &Trust<'_>)
         .map(|condition| match &condition.attribute {
             Attribute::SourceIp(blocks) => comes_from(blocks, client, family),
             Attribute::SourceNamespace(namespaces) => {
-                is_one(namespaces, |n| identity::is_namespace(n, client).into())
+                is_one(namespaces, |n| client.is_of_namespace(n).into())
             }
             Attribute::SourcePrincipal(principals) => {
-                is_one(principals, |p| trust.is_principal(p, client).into())
+                is_one(principals, |p| client.is_principal(p).into())
             }
             Attribute::SourceServiceAccount(accounts) => {
-                is_one(accounts, |a| identity::is_account(a, client).into())
+                is_one(accounts, |a| client.is_account(a).into())
             }
             Attribute::SourceTrustDomain(domains) => {
-                is_one(domains, |d| trust.is_domain(d, client).into())
+                is_one(domains, |d| client.is_of_domain(d).into())
             }
             Attribute::DestinationIp(_) | Attribute::DestinationPort(_) | Attribute::Unseen(_) => {
                 Truth::Yes
@@ -176,7 +189,7 @@ fn who(rule: &AccessRule, client: Client<'_>, family: Family, trust: &Trust<'_>)
     Truth::all(when.chain([from]))
 }
 
-fn is_source(source: &Source, client: Client<'_>, family: Family, trust: &Trust<'_>) -> Truth {
+fn is_source(source: &Source, client: &Identity<'_>, family: Family) -> Truth {
     let Source {
         principals,
         namespaces,
@@ -187,10 +200,10 @@ fn is_source(source: &Source, client: Client<'_>, family: Family, trust: &Trust<
         line: _,
     } = source;
     let parts = [
-        is_one(principals, |p| trust.is_principal(p, client).into()),
-        is_one(namespaces, |n| identity::is_namespace(n, client).into()),
-        is_one(service_accounts, |a| identity::is_account(a, client).into()),
-        is_one(trust_domains, |d| trust.is_domain(d, client).into()),
+        is_one(principals, |p| client.is_principal(p).into()),
+        is_one(namespaces, |n| client.is_of_namespace(n).into()),
+        is_one(service_accounts, |a| client.is_account(a).into()),
+        is_one(trust_domains, |d| client.is_of_domain(d).into()),
         comes_from(ip_blocks, client, family),
     ];
     Truth::all(parts.into_iter())
@@ -230,11 +243,11 @@ fn is_one<T>(values: &Values<T>, is: impl Fn(&T) -> Truth) -> Truth {
 }
 
 /// The client's addresses are all that it may come from, as far as any are known.
-fn comes_from(blocks: &Values<IpNet>, client: Client<'_>, family: Family) -> Truth {
+fn comes_from(blocks: &Values<IpNet>, client: &Identity<'_>, family: Family) -> Truth {
     if blocks.any_of.is_empty() && blocks.none_of.is_empty() {
         return Truth::Yes;
     }
-    let addresses = client.addresses.iter().map(IpAddr::to_canonical);
+    let addresses = client.client.addresses.iter().map(IpAddr::to_canonical);
     let of_family = addresses.filter(|address| match family {
         Family::V4 => address.is_ipv4(),
         Family::V6 => address.is_ipv6(),

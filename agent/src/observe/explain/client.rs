@@ -79,15 +79,18 @@ pub(super) struct Known<'a> {
     pub(super) word: ClientWord,
     /// What denies it what nobody registered, where that is not the mesh.
     pub(super) policy: Option<&'a str>,
+    /// The workload that it is of.
+    pub(super) workload: Option<&'a ObjectId>,
 }
 
 impl<'a> Known<'a> {
-    fn new(compiled: &'a Compiled, scope: u32) -> Self {
+    fn new(compiled: &'a Compiled, scope: u32, workload: Option<&'a ObjectId>) -> Self {
         let clients = &compiled.program.clients;
         let of = clients.scopes.get(&scope);
         Self {
             word: client_word(clients, scope).unwrap_or_default(),
             policy: of.and_then(|scope| scope.policy.as_deref()),
+            workload,
         }
     }
 }
@@ -97,7 +100,7 @@ pub(super) fn find<'a>(
     compiled: &'a Compiled,
     name: Option<&ClientName>,
 ) -> Result<(Known<'a>, Vec<String>), String> {
-    let default = || Known::new(compiled, DEFAULT_SCOPE);
+    let default = || Known::new(compiled, DEFAULT_SCOPE, None);
     let workloads = || compiled.residents.iter();
     match name {
         None if workloads().next().is_none() => Ok((default(), Vec::new())),
@@ -122,7 +125,7 @@ pub(super) fn find<'a>(
                 "for {} ({}), whose cgroup is `{}`",
                 meta.id, meta.origin, workload.cgroup
             );
-            Ok((Known::new(compiled, scope), vec![who]))
+            Ok((Known::new(compiled, scope, Some(&meta.id)), vec![who]))
         }
         Some(ClientName::Cgroup(path)) => {
             let mut above = path.as_str();
@@ -143,7 +146,7 @@ pub(super) fn find<'a>(
                 None => format!("for the cgroup {path}, which no LocalWorkload claims"),
             };
             let scope = scope.copied().unwrap_or(DEFAULT_SCOPE);
-            Ok((Known::new(compiled, scope), vec![who]))
+            Ok((Known::new(compiled, scope, owner.copied()), vec![who]))
         }
     }
 }

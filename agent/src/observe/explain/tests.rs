@@ -9,6 +9,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::api::Object;
+use crate::compile::Judge;
 use crate::dataplane::Counts;
 use crate::observe::State;
 use crate::observe::fixtures::{empty, passed, state, tables, weighted};
@@ -39,6 +40,7 @@ fn explained_in(state: &State, target: &str, from: Option<&str>, count: u32) -> 
         tables: dataplane.tables(),
         names: dataplane.names(),
         compiled: &state.compiled,
+        judge: &Judge::new(&state.snapshot),
         live: Live::at(state, &counts, state.updated),
     };
     let question = Question {

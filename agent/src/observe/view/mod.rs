@@ -21,7 +21,7 @@ pub use endpoint::{EndpointView, Live, OutcomesView, endpoints};
 pub use lookup::{AnswerView, LookupView, lookup};
 pub use object::{ObjectStatus, ObjectView, objects};
 pub use place::Place;
-pub use policy::{Hits, PolicyRuleView, PolicyView, policies};
+pub use policy::{Hits, PolicyHits, PolicyView, policies};
 pub use service::{ActionView, ServiceView, services};
 pub use status::{
     ClosedView, FindingsView, HealthView, MapView, NameView, ProgramView, SourceView, StatusInput,

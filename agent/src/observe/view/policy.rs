@@ -1,4 +1,4 @@
-//! The policies: whom they are about, and how often each rule has decided.
+//! The policies: what they are about, and how often each has decided.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,16 @@ use crate::observe::State;
 
 use super::place::Place;
 
-/// Connects for which a rule of a policy decided, or would have; 1 is the first rule, and `None` stands for connects that none of
-/// the policy's rules matched, which was what decided.
-pub type Hits = BTreeMap<(ObjectId, Option<usize>), u64>;
+/// By policy.
+pub type Hits = BTreeMap<ObjectId, PolicyHits>;
+
+/// Connects for which a policy decided, or would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyHits {
+    pub matched: u64,
+    /// What decided was that none of its rules matched.
+    pub unmatched: u64,
+}
 
 /// An `AuthorizationPolicy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,19 +32,13 @@ pub struct PolicyView {
     pub dry_run: bool,
     /// What it is about: labels, objects, a namespace or the whole mesh.
     pub scope: String,
-    pub rules: Vec<PolicyRuleView>,
-    /// Connects for which one of its rules decided, since the agent's start.
+    /// How many there are.
+    pub rules: usize,
+    /// Connects for which its rules decided, or would have, since the agent's start.
     pub hits: u64,
-    /// Connects that are denied as no rule of this policy matches, nor of any other that allows.
+    /// Connects that were denied, or would have been, as no rule of this policy matched, nor of any other that allows.
     pub unmatched: u64,
     pub object: Place,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PolicyRuleView {
-    pub line: u32,
-    pub hits: u64,
 }
 
 /// Every policy, in the order of namespace and name.
@@ -50,22 +51,16 @@ pub fn policies(state: &State, hits: &Hits) -> Vec<PolicyView> {
                 return None;
             };
             let id = &object.meta.id;
-            let of = |rule| hits.get(&(id.clone(), rule)).copied().unwrap_or(0);
-            let rules = policy.rules.iter().zip(1..);
-            let rules = rules.map(|(rule, number)| PolicyRuleView {
-                line: rule.line,
-                hits: of(Some(number)),
-            });
-            let rules: Vec<_> = rules.collect();
+            let hits = hits.get(id).copied().unwrap_or_default();
             Some(PolicyView {
                 namespace: id.namespace.clone(),
                 name: id.name.clone(),
                 action: action(policy).to_owned(),
                 dry_run: policy.is_dry_run,
                 scope: scope(&policy.attachment, &id.namespace, root),
-                hits: rules.iter().map(|rule| rule.hits).sum(),
-                rules,
-                unmatched: of(None),
+                rules: policy.rules.len(),
+                hits: hits.matched,
+                unmatched: hits.unmatched,
                 object: Place::new(id, &object.meta.origin),
             })
         })
