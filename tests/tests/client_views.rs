@@ -276,3 +276,75 @@ fn cgroups_that_come_and_go_leave_what_compiling_anew_would() {
     let moved = settle(&anew, &snapshot.cgroups);
     assert_eq!(moved.compiled.program, compile(&snapshot).program);
 }
+
+#[test]
+fn entries_are_seen_as_far_as_the_mesh_lets_them() {
+    let namespace = |name: &str, labels: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{labels}}}}}\nspec: {{finalizers: [kubernetes]}}\nstatus: {{phase: Active}}\n"
+        )
+    };
+    let compiled = |export_to: &str, setting: &str| {
+        let mut snapshot = read_all(&[
+            namespace("shop", "tier: lab"),
+            seen("shop", export_to),
+            local("shop", "s", ""),
+            local("pay", "p", ""),
+        ]);
+        let mesh = format!("serviceEntryVisibility: {{{setting}}}\n");
+        snapshot.mesh = agent::api::mesh_config::read("mesh.yaml", &mesh)
+            .expect("a mesh")
+            .0;
+        compile(&snapshot)
+    };
+    let by_label = |visibility: &str, label: &str| {
+        format!(
+            "policies: [{{visibility: {visibility}, matchingRules: [{{namespaceSelector: {{matchLabels: {{{label}}}}}}}]}}]"
+        )
+    };
+    for (export_to, setting, expected) in [
+        ("", String::new(), "sp"),
+        ("", "defaultVisibility: PUBLIC".to_owned(), "sp"),
+        ("", "defaultVisibility: NAMESPACE".to_owned(), "s-"),
+        ("", "defaultVisibility: NONE".to_owned(), "--"),
+        (
+            "exportTo: [shop, pay]",
+            "defaultVisibility: NAMESPACE".to_owned(),
+            "s-",
+        ),
+        // It never makes an entry visible where that does not say so itself.
+        (
+            "exportTo: [pay]",
+            "defaultVisibility: NAMESPACE".to_owned(),
+            "--",
+        ),
+        (
+            "exportTo: ['.']",
+            "defaultVisibility: PUBLIC".to_owned(),
+            "s-",
+        ),
+        (
+            "",
+            by_label("NAMESPACE", "kubernetes.io/metadata.name: shop"),
+            "s-",
+        ),
+        (
+            "",
+            by_label("NAMESPACE", "kubernetes.io/metadata.name: pay"),
+            "sp",
+        ),
+        ("", by_label("NONE", "tier: lab"), "--"),
+        ("", by_label("NONE", "tier: prod"), "sp"),
+    ] {
+        let compiled = compiled(export_to, &setting);
+        let marks = ["s", "p"].map(|name| match sees(&compiled, name).as_slice() {
+            [] => "-",
+            _ => name,
+        });
+        let found = marks.concat();
+        assert_eq!(found, expected, "{export_to} {setting}");
+    }
+    let found = compiled("", "defaultVisibility: NONE");
+    let mut found = found.diagnostics.iter();
+    assert!(found.any(|d| d.code == "SH3020" && d.message.contains("serviceEntryVisibility")));
+}

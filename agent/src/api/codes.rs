@@ -55,7 +55,7 @@ codes! {
     SERVICE_ADDRESS_MISSING = "SH1113", "A TCP port without an address gets no automatic one.";
     DYNAMIC_DNS = "SH1114", "The field does not fit resolution DYNAMIC_DNS.";
     SERVICE_WITHOUT_PORTS = "SH1115", "The ServiceEntry has no ports, so it captures nothing.";
-    SELECTOR = "SH1116", "A workload selector has an empty key or a wildcard.";
+    SELECTOR = "SH1116", "A selector has an empty key, a wildcard, or an operator or values that do not fit each other.";
     SELECTOR_EMPTY = "SH1117", "A workload selector without labels selects everything in its namespace.";
     EXPORT_TO = "SH1118", "exportTo has an entry that is not valid, or entries that contradict each other.";
     TOO_MANY = "SH1119", "A list or text is longer than Istio accepts.";

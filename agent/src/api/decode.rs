@@ -213,6 +213,8 @@ impl Decoder {
                 .unwrap_or_default()
         };
         let namespace = match text("namespace") {
+            // It is in none.
+            _ if kind == "Namespace" => "",
             "" => "default",
             namespace => namespace,
         };
@@ -226,7 +228,7 @@ impl Decoder {
 
     fn read_carried_out(&mut self, mut node: Node, kind: Kind, mut findings: Findings) {
         schema::conform(&mut node, &header::OBJECT, &Path::Root, &mut findings);
-        let spec = node.take("spec");
+        let spec = node.take("spec").or_else(|| empty_spec(kind, &node));
         let id = id_of(kind, &findings.subject);
         let object = Cursor::new(&node, Path::Root);
         let metadata = Path::Field(&Path::Root, "metadata");
@@ -276,6 +278,14 @@ fn id_of(kind: Kind, subject: &Subject) -> ObjectId {
     }
 }
 
+/// A namespace need not have any.
+fn empty_spec(kind: Kind, object: &Node) -> Option<Node> {
+    (kind == Kind::Namespace).then(|| Node {
+        line: object.line,
+        value: Value::Map(Vec::new()),
+    })
+}
+
 /// `None` where the spec does not even conform to its schema.
 fn read_spec(
     kind: Kind,
@@ -309,6 +319,7 @@ fn read_spec(
             let service = virtual_service::read(&spec, meta, findings);
             Some(Spec::VirtualService(service))
         }
+        Kind::Namespace => Some(Spec::Namespace),
         Kind::Sidecar => Some(Spec::Sidecar(sidecar::read(&spec, meta, findings))),
         Kind::LocalWorkload => local_workload::read(&spec, findings).map(Spec::LocalWorkload),
         Kind::AuthorizationPolicy => {
@@ -333,6 +344,7 @@ fn schema_of(kind: Kind) -> &'static Message {
         Kind::DestinationRule => &destination_rule::SCHEMA,
         Kind::VirtualService => &virtual_service::SCHEMA,
         Kind::LocalWorkload => &local_workload::SCHEMA,
+        Kind::Namespace => &header::NAMESPACE,
         Kind::Sidecar => &sidecar::SCHEMA,
         Kind::AuthorizationPolicy => &authorization_policy::SCHEMA,
         Kind::PeerAuthentication => &peer_authentication::SCHEMA,

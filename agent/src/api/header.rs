@@ -34,13 +34,19 @@ static SECURITY: Group = Group {
     name: "security.istio.io",
     versions: &["v1", "v1beta1"],
 };
+/// Kubernetes' own.
+static CORE: Group = Group {
+    name: "",
+    versions: &["v1"],
+};
 /// Kinds of our own.
 static INTERNAL: Group = Group {
     name: "shunt.internal",
     versions: &["v1alpha1"],
 };
 
-const CARRIED_OUT: [(&str, Kind); 9] = [
+const CARRIED_OUT: [(&str, Kind); 10] = [
+    ("Namespace", Kind::Namespace),
     ("AuthorizationPolicy", Kind::AuthorizationPolicy),
     ("PeerAuthentication", Kind::PeerAuthentication),
     ("RequestAuthentication", Kind::RequestAuthentication),
@@ -64,8 +70,14 @@ pub(super) fn group_of(kind: Kind) -> &'static Group {
             &SECURITY
         }
         Kind::LocalWorkload => &INTERNAL,
+        Kind::Namespace => &CORE,
     }
 }
+
+/// The spec of a `Namespace`, of which nothing matters here.
+pub(super) static NAMESPACE: Message = Message {
+    fields: &[field("finalizers", Type::Any)],
+};
 
 /// Istio's other kinds.
 const NOT_CARRIED_OUT: [&str; 8] = [

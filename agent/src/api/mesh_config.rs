@@ -2,6 +2,7 @@
 
 mod read;
 mod schema;
+mod visibility;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::OutboundPolicy;
 use super::destination_rule::{Keepalive, LocalityLbSetting, TrafficPolicy};
 
 pub use read::read;
+pub use visibility::{ServiceEntryVisibility, Visibility};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshConfig {
@@ -26,6 +28,8 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<String>,
     pub default_destination_rule_export_to: Vec<String>,
     pub root_namespace: String,
+    /// How far entries may be seen, whatever they say themselves.
+    pub visibility: ServiceEntryVisibility,
     /// That of the identities of clients.
     pub trust_domain: String,
     /// Its other names.
@@ -47,6 +51,7 @@ impl Default for MeshConfig {
             default_virtual_service_export_to: vec!["*".to_owned()],
             default_destination_rule_export_to: vec!["*".to_owned()],
             root_namespace: "istio-system".to_owned(),
+            visibility: ServiceEntryVisibility::default(),
             trust_domain: "cluster.local".to_owned(),
             trust_domain_aliases: Vec::new(),
             outbound: OutboundPolicy::AllowAny,

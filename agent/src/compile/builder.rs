@@ -90,7 +90,7 @@ impl<'h, 'a> Builder<'h, 'a> {
                 viewpoints.push(Viewpoint {
                     policies: Policies::new(&catalog.rules, mesh, class.client),
                     routes: Routes::new(&imported, mesh, class.client),
-                    places: Places::new(hosts, class.client, mesh),
+                    places: Places::new(hosts, class.client),
                 });
             }
         }

@@ -10,7 +10,7 @@ use crate::api::{
 use crate::model::Snapshot;
 
 use super::client::carries;
-use super::visibility::export_to;
+use super::visibility::Exports;
 
 /// A visible `ServiceEntry`.
 pub(super) struct Entry<'a> {
@@ -20,6 +20,10 @@ pub(super) struct Entry<'a> {
     pub(super) spec: &'a ServiceEntry,
     pub(super) id: Arc<ObjectId>,
     pub(super) namespace: Arc<str>,
+    /// The namespaces that it is for.
+    pub(super) export_to: &'a [String],
+    /// Whether the mesh has a part in that.
+    pub(super) is_narrowed: bool,
 }
 
 pub(super) struct Workload<'a> {
@@ -31,6 +35,8 @@ pub(super) struct Workload<'a> {
 pub(super) struct Catalog<'a> {
     /// Oldest first.
     pub(super) entries: Vec<Entry<'a>>,
+    /// Entries that nobody may see as the mesh has it.
+    pub(super) hidden: Vec<&'a Meta>,
     pub(super) workloads: Workloads<'a>,
     /// Oldest first.
     pub(super) rules: Vec<(&'a Meta, &'a DestinationRule)>,
@@ -50,6 +56,7 @@ impl<'a> Catalog<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let mut namespaces: HashMap<&str, Arc<str>> = HashMap::new();
         let mut entries = Vec::new();
+        let mut hidden = Vec::new();
         let mut workloads = Workloads::default();
         let mut rules = Vec::new();
         let mut routes = Vec::new();
@@ -57,11 +64,16 @@ impl<'a> Catalog<'a> {
         let mut sidecars = Vec::new();
         let mut policies = Vec::new();
         let mut peers = Vec::new();
+        let exports = Exports::new(snapshot);
         for object in &snapshot.objects {
             let meta = &object.meta;
             match &object.spec {
-                Spec::ServiceEntry(spec) if is_hidden(spec, snapshot) => {}
                 Spec::ServiceEntry(spec) => {
+                    let (export_to, is_narrowed) = exports.of(meta, spec);
+                    if is_hidden(export_to) {
+                        hidden.extend(is_narrowed.then_some(meta));
+                        continue;
+                    }
                     let namespace = namespaces
                         .entry(&meta.id.namespace)
                         .or_insert_with(|| meta.id.namespace.as_str().into());
@@ -71,6 +83,8 @@ impl<'a> Catalog<'a> {
                         spec,
                         id: Arc::new(meta.id.clone()),
                         namespace: Arc::clone(namespace),
+                        export_to,
+                        is_narrowed,
                     });
                 }
                 Spec::WorkloadEntry(spec) => workloads.add(meta, spec),
@@ -80,12 +94,13 @@ impl<'a> Catalog<'a> {
                 Spec::Sidecar(spec) => sidecars.push((meta, spec)),
                 Spec::AuthorizationPolicy(spec) => policies.push((meta, spec)),
                 Spec::PeerAuthentication(spec) => peers.push((meta, spec)),
-                // It has no effect on connects, as it says itself.
-                Spec::RequestAuthentication(_) => {}
+                // The one has no effect on connects, as it says itself; the other is read already.
+                Spec::RequestAuthentication(_) | Spec::Namespace => {}
             }
         }
         Self {
             entries,
+            hidden,
             workloads,
             rules,
             routes,
@@ -97,9 +112,8 @@ impl<'a> Catalog<'a> {
     }
 }
 
-/// Whether nobody at all may see the entry.
-fn is_hidden(entry: &ServiceEntry, snapshot: &Snapshot) -> bool {
-    let export_to = export_to(entry, &snapshot.mesh);
+/// Whether nobody at all may see what is exported so.
+fn is_hidden(export_to: &[String]) -> bool {
     export_to.iter().any(|namespace| namespace == "~")
 }
 

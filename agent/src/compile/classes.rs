@@ -15,7 +15,6 @@ use super::codes;
 use super::policy;
 use super::routes;
 use super::sidecars;
-use super::visibility::export_to;
 
 /// Clients of which no object tells one from another.
 pub(super) struct Class<'a> {
@@ -178,7 +177,7 @@ impl<'c, 'a> Criteria<'c, 'a> {
         let mut homes: HashMap<&str, &str> = HashMap::new();
         for entry in &self.catalog.entries {
             let home = entry.meta.id.namespace.as_str();
-            let exported = export_to(entry.spec, self.mesh);
+            let exported = entry.export_to;
             if exported != ["*"] {
                 self.of_views.insert(home);
                 self.of_views.extend(exported.iter().map(String::as_str));

@@ -74,6 +74,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let access = AccessPolicies::new(&catalog, snapshot);
     let classes = Classes::divide(&catalog, &snapshot.mesh, &access, locals);
     diagnostics.extend(access.unsure(&catalog));
+    diagnostics.extend(visibility::hidden(&catalog.hidden));
     diagnostics.extend(policy::shadowed(&catalog.rules));
     diagnostics.extend(classes.diagnostics.iter().cloned());
     let mut hosts = hosts::unite(&catalog.entries, &mut diagnostics);
@@ -92,7 +93,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let found = found.filter(|(place, _)| seen.contains(place));
     diagnostics
         .extend(found.filter_map(|(_, (host, destinations))| destinations.unreachable(host)));
-    diagnostics.extend(visibility::unseen(&hosts, &seen, &snapshot.mesh));
+    diagnostics.extend(visibility::unseen(&hosts, &seen));
     let located = (&hosts[..], &views.destinations[..]);
     let mut builder = Builder::new(&catalog, (&classes, &access), located, &sources, snapshot);
     let of_classes: Vec<usize> = (0..classes.all.len())

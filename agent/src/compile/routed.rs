@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::api::virtual_service::RouteDestination;
-use crate::api::{Diagnostic, MeshConfig, Meta, Severity};
+use crate::api::{Diagnostic, Meta, Severity};
 
 use super::client::Client;
 use super::cluster::{self, Supplies};
@@ -26,8 +26,8 @@ pub(super) struct Places<'h, 'a> {
 
 impl<'h, 'a> Places<'h, 'a> {
     /// A route leads also to hosts that the client does not ask for (Istio's `SidecarScope`).
-    pub(super) fn new(hosts: &'h [Host<'a>], client: Client<'_>, mesh: &MeshConfig) -> Self {
-        let exported = visibility::seen(hosts, mesh, client, |_| Some(Ports::All));
+    pub(super) fn new(hosts: &'h [Host<'a>], client: Client<'_>) -> Self {
+        let exported = visibility::seen(hosts, client, |_| Some(Ports::All));
         let by_name = exported
             .iter()
             .map(|seen| (&*hosts[seen.place].name, seen.place));

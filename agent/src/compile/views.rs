@@ -45,7 +45,7 @@ impl Views {
                 of_classes.push(*known);
                 continue;
             }
-            let of_class = look(hosts, class, snapshot);
+            let of_class = look(hosts, class);
             let view = match distinct.entry(of_class) {
                 hash_map::Entry::Occupied(known) => *known.get(),
                 hash_map::Entry::Vacant(vacant) => {
@@ -91,8 +91,8 @@ impl Views {
     }
 }
 
-fn look(hosts: &[Host<'_>], class: &Class<'_>, snapshot: &Snapshot) -> Vec<Seen> {
-    visibility::seen(hosts, &snapshot.mesh, class.client, |host| {
+fn look(hosts: &[Host<'_>], class: &Class<'_>) -> Vec<Seen> {
+    visibility::seen(hosts, class.client, |host| {
         class
             .sidecar
             .map_or(Some(Ports::All), |sidecar| sidecars::import(sidecar, host))

@@ -1,13 +1,19 @@
 //! Which hosts a client sees, and of hosts of one name in several namespaces which one: its own namespace's, then one that is
 //! exported to it by name, then one that is exported to all; of equal ones the oldest (Istio's `SidecarScope`).
 
-use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
+use std::sync::LazyLock;
 
-use crate::api::{Diagnostic, MeshConfig, ServiceEntry, Severity};
+use crate::api::mesh_config::Visibility;
+use crate::api::{Diagnostic, MeshConfig, Meta, ServiceEntry, Severity, Spec};
+use crate::model::Snapshot;
 
 use super::client::{Client, Export, exported};
 use super::codes;
 use super::hosts::Host;
+
+/// The label that Kubernetes gives every namespace: its name.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Which ports of a host a client sees.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,13 +42,12 @@ pub(super) struct Seen {
 /// The hosts that are exported to the client, one of each name, by their places. `import` says what of them the client asks for.
 pub(super) fn seen(
     hosts: &[Host<'_>],
-    mesh: &MeshConfig,
     client: Client<'_>,
     import: impl Fn(&Host<'_>) -> Option<Ports>,
 ) -> Vec<Seen> {
     let mut best: HashMap<&str, (Rank, Seen)> = HashMap::with_capacity(hosts.len());
     for (place, host) in hosts.iter().enumerate() {
-        let Some(export) = export(host, mesh, client) else {
+        let Some(export) = export(host, client) else {
             continue;
         };
         let Some(ports) = import(host) else {
@@ -72,22 +77,66 @@ pub(super) fn seen(
 /// The least comes first: whether it is another namespace than the client's, and whether it is exported to all.
 type Rank = (bool, bool);
 
-fn export(host: &Host<'_>, mesh: &MeshConfig, client: Client<'_>) -> Option<Export> {
+fn export(host: &Host<'_>, client: Client<'_>) -> Option<Export> {
     let entry = host.entries.first()?;
-    client.sees(export_to(entry.spec, mesh), &host.namespace)
+    client.sees(entry.export_to, &host.namespace)
 }
 
-/// The namespaces that the entry is for.
-pub(super) fn export_to<'a>(entry: &'a ServiceEntry, mesh: &'a MeshConfig) -> &'a [String] {
-    exported(&entry.export_to, &mesh.default_service_export_to)
+/// For whom entries are: as they say, and as far as the mesh lets them.
+pub(super) struct Exports<'a> {
+    mesh: &'a MeshConfig,
+    /// The labels of each namespace of which some are known.
+    labels: HashMap<&'a str, &'a BTreeMap<String, String>>,
+}
+
+impl<'a> Exports<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        let namespaces = snapshot.objects.iter();
+        let namespaces = namespaces.filter(|object| matches!(object.spec, Spec::Namespace));
+        let labels = namespaces.map(|object| (object.meta.id.name.as_str(), &object.meta.labels));
+        Self {
+            mesh: &snapshot.mesh,
+            labels: labels.collect(),
+        }
+    }
+
+    /// The namespaces that the entry is for, and whether the mesh says that it is for no more.
+    pub(super) fn of(&self, meta: &Meta, entry: &'a ServiceEntry) -> (&'a [String], bool) {
+        static NOBODY: LazyLock<[String; 1]> = LazyLock::new(|| ["~".to_owned()]);
+        static OWN: LazyLock<[String; 1]> = LazyLock::new(|| [".".to_owned()]);
+        let written = exported(&entry.export_to, &self.mesh.default_service_export_to);
+        let home = meta.id.namespace.as_str();
+        let is_for_home = written
+            .iter()
+            .any(|to| to == "*" || to == "." || to == home);
+        let limited: &[String] = match self.visibility(home) {
+            Visibility::Public => return (written, false),
+            Visibility::Namespace if is_for_home => &*OWN,
+            Visibility::Namespace | Visibility::None => &*NOBODY,
+        };
+        (limited, written != limited)
+    }
+
+    fn visibility(&self, namespace: &str) -> Visibility {
+        let labels = self.labels.get(namespace).copied();
+        let mut labels = labels.cloned().unwrap_or_default();
+        labels.insert(NAMESPACE_NAME.to_owned(), namespace.to_owned());
+        self.mesh.visibility.of(&labels)
+    }
+}
+
+/// Says of entries that the mesh hides from everybody.
+pub(super) fn hidden(entries: &[&Meta]) -> impl Iterator<Item = Diagnostic> {
+    entries.iter().map(|meta| {
+        let message = "no client sees the entry: serviceEntryVisibility of the mesh hides it";
+        Diagnostic::about(Severity::Info, codes::UNSEEN_HOST, meta, message)
+            .at("spec.exportTo", 0)
+            .hint("nothing to do, unless clients are to reach it: see serviceEntryVisibility in the mesh's configuration")
+    })
 }
 
 /// Says of hosts that no client sees why that is.
-pub(super) fn unseen(
-    hosts: &[Host<'_>],
-    seen: &HashSet<usize>,
-    mesh: &MeshConfig,
-) -> Vec<Diagnostic> {
+pub(super) fn unseen(hosts: &[Host<'_>], seen: &HashSet<usize>) -> Vec<Diagnostic> {
     let by_name: HashMap<&str, &Host<'_>> = seen
         .iter()
         .map(|place| (&*hosts[*place].name, &hosts[*place]))
@@ -99,12 +148,16 @@ pub(super) fn unseen(
     unseen
         .filter_map(|(_, host)| {
             let entry = host.entries.first()?;
-            let why = match by_name.get(&*host.name) {
-                Some(other) => format!("they see that of namespace {}", other.namespace),
-                None => format!(
-                    "it is for {}",
-                    described(export_to(entry.spec, mesh), &host.namespace)
-                ),
+            let why = if let Some(other) = by_name.get(&*host.name) {
+                format!("they see that of namespace {}", other.namespace)
+            } else {
+                let by = if entry.is_narrowed {
+                    ", as serviceEntryVisibility of the mesh has it"
+                } else {
+                    ""
+                };
+                let described = described(entry.export_to, &host.namespace);
+                format!("it is for {described}{by}")
             };
             let message = format!("no client of this node sees {}: {why}", host.name);
             let found =

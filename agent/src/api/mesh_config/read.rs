@@ -18,6 +18,7 @@ use super::super::schema;
 use super::super::tree::{Cursor, Node, Path, Spot, Value};
 use super::MeshConfig;
 use super::schema::{MESH_CONFIG, MESH_NETWORKS};
+use super::visibility;
 
 /// Reads a bare `MeshConfig` or `MeshNetworks`, a `ConfigMap` with `data.mesh` and `data.meshNetworks`, an
 /// `IstioOperator` with `spec.meshConfig`, or several of them that do not contradict each other.
@@ -247,6 +248,9 @@ fn read_fields(config: &Cursor<'_>, mesh: &mut MeshConfig, findings: &mut Findin
             message,
             "write the name of a namespace",
         );
+    }
+    if let Some(setting) = config.field("serviceEntryVisibility") {
+        mesh.visibility = visibility::read(&setting, findings);
     }
     let domain = config.text("trustDomain");
     if !domain.is_empty() {

@@ -5,6 +5,7 @@ use super::super::destination_rule::{
 };
 use super::super::outbound_policy;
 use super::super::schema::{Field, Message, Type, field, ignored};
+use super::visibility;
 
 /// A field that is known but has no effect here.
 const fn unused(name: &'static str) -> Field {
@@ -19,6 +20,7 @@ pub(super) static MESH_CONFIG: Message = Message {
         field("defaultDestinationRuleExportTo", Type::List(&Type::Text)),
         field("defaultVirtualServiceExportTo", Type::List(&Type::Text)),
         field("rootNamespace", Type::Text),
+        field("serviceEntryVisibility", Type::Message(&visibility::SCHEMA)),
         field("trustDomain", Type::Text),
         field("trustDomainAliases", Type::List(&Type::Text)),
         field(
@@ -63,7 +65,6 @@ pub(super) static MESH_CONFIG: Message = Message {
         unused("proxyHttpPort"),
         unused("proxyInboundListenPort"),
         unused("proxyListenPort"),
-        unused("serviceEntryVisibility"),
         unused("serviceScopeConfigs"),
         unused("serviceSettings"),
         unused("tlsDefaults"),

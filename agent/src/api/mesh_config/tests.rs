@@ -162,3 +162,69 @@ defaultTrafficPolicy:
         ]
     );
 }
+
+#[test]
+fn the_first_policy_whose_rules_all_match_says_how_far_entries_are_seen() {
+    let mesh = read_ok(
+        "serviceEntryVisibility:
+  defaultVisibility: NAMESPACE
+  applyToSidecars: true
+  policies:
+  - visibility: NONE
+    matchingRules:
+    - namespaceSelector: {matchLabels: {tier: lab}}
+    - namespaceSelector: {matchExpressions: [{key: keep, operator: DoesNotExist}]}
+  - visibility: PUBLIC
+    matchingRules:
+    - namespaceSelector: {matchExpressions: [{key: tier, operator: In, values: [lab, prod]}]}
+  - visibility: NONE
+    matchingRules:
+    - namespaceSelector: {matchExpressions: [{key: old, operator: Exists}, {key: tier, operator: NotIn, values: [dev]}]}
+  - visibility: PUBLIC
+    matchingRules: [{}]
+",
+    );
+    let of = |labels: &[(&str, &str)]| {
+        let labels = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        mesh.visibility.of(&labels.collect())
+    };
+    assert_eq!(of(&[("tier", "lab")]), Visibility::None);
+    assert_eq!(of(&[("tier", "lab"), ("keep", "")]), Visibility::Public);
+    assert_eq!(of(&[("tier", "prod"), ("old", "")]), Visibility::Public);
+    assert_eq!(of(&[("old", "")]), Visibility::None);
+    assert_eq!(of(&[("old", ""), ("tier", "dev")]), Visibility::Namespace);
+    assert_eq!(of(&[]), Visibility::Namespace);
+    let catch_all = read_ok("serviceEntryVisibility: {policies: [{visibility: NONE}]}");
+    assert_eq!(
+        catch_all.visibility.of(&std::collections::BTreeMap::new()),
+        Visibility::None
+    );
+}
+
+#[test]
+fn a_selector_that_says_nothing_clear_is_an_error() {
+    let of = |expression: &str| {
+        findings(&format!(
+            "serviceEntryVisibility: {{policies: [{{matchingRules: [{{namespaceSelector: {{matchExpressions: [{{{expression}}}]}}}}]}}]}}"
+        ))
+    };
+    let at =
+        "serviceEntryVisibility.policies[0].matchingRules[0].namespaceSelector.matchExpressions[0]";
+    for (expression, field) in [
+        ("key: a, operator: Is", "operator"),
+        ("key: a, operator: In", "values"),
+        ("key: a, operator: Exists, values: [b]", "values"),
+    ] {
+        assert_eq!(
+            of(expression),
+            [format!("1 Error SH1116 {at}.{field}")],
+            "{expression}"
+        );
+    }
+    assert_eq!(
+        findings("serviceEntryVisibility: {defaultVisibility: SECRET}"),
+        ["1 Error SH1011 serviceEntryVisibility.defaultVisibility"]
+    );
+}

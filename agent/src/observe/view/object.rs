@@ -164,6 +164,7 @@ fn shadow(
             Some(format!("{} ({})", older.meta.id, older.meta.origin))
         }
         Spec::LocalWorkload(_)
+        | Spec::Namespace
         | Spec::Sidecar(_)
         | Spec::AuthorizationPolicy(_)
         | Spec::PeerAuthentication(_)
