@@ -1,6 +1,6 @@
 //! How often has each policy decided? The maps count connects by service and endpoint; which policies decide there is known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,17 +20,21 @@ pub(super) struct HitCounter(Mutex<Counted>);
 struct Counted {
     /// In effect.
     program: Program,
+    /// The services of it of which policies say anything.
+    guarded: Vec<ServiceKey>,
     hits: Hits,
     /// Connects by place, as of the last look.
     seen: HashMap<Place, u64>,
 }
 
-/// Whether policies say anything of the service.
-fn is_guarded(program: &Program, key: &ServiceKey) -> bool {
-    program.services.get(key).is_some_and(|service| {
+/// The services of which policies say anything.
+fn guarded(program: &Program) -> Vec<ServiceKey> {
+    let services = program.services.iter();
+    let guarded = services.filter(|(_, service)| {
         let mut endpoints = service.endpoints.iter();
         service.access.is_some() || endpoints.any(|endpoint| endpoint.access.is_some())
-    })
+    });
+    guarded.map(|(key, _)| key.clone()).collect()
 }
 
 impl HitCounter {
@@ -44,13 +48,19 @@ impl HitCounter {
     /// Counts what has been until now; from now on `program` will be in effect.
     pub(super) fn turn(&self, dataplane: &Dataplane, program: &Program) {
         let mut counted = self.lock();
+        let guarded = guarded(program);
+        if guarded.is_empty() && counted.guarded.is_empty() {
+            return;
+        }
         let Counted {
             program: before,
+            guarded: guarded_before,
             hits,
             seen,
         } = &mut *counted;
-        let counts = dataplane.counts_of(|key| is_guarded(before, key) || is_guarded(program, key));
-        visit(before, &counts, |place, access, now| {
+        let wanted: HashSet<&ServiceKey> = guarded_before.iter().chain(&guarded).collect();
+        let counts = dataplane.counts_of(|key| wanted.contains(key));
+        visit(before, guarded_before, &counts, |place, access, now| {
             // What came with this program had no connects before it.
             let new = now.saturating_sub(seen.get(&place).copied().unwrap_or(0));
             if new == 0 {
@@ -72,10 +82,11 @@ impl HitCounter {
             }
         });
         seen.clear();
-        visit(program, &counts, |place, _, now| {
+        visit(program, &guarded, &counts, |place, _, now| {
             seen.insert(place, now);
         });
         *before = program.clone();
+        *guarded_before = guarded;
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
@@ -95,9 +106,17 @@ fn tell((service, endpoint): &Place, access: &Access, count: u64) {
 }
 
 /// Every place of which policies say something, with the connects that there were.
-fn visit(program: &Program, counts: &Counts, mut each: impl FnMut(Place, &Access, u64)) {
+fn visit(
+    program: &Program,
+    guarded: &[ServiceKey],
+    counts: &Counts,
+    mut each: impl FnMut(Place, &Access, u64),
+) {
     let none = ServiceCounts::default();
-    for (key, service) in &program.services {
+    let services = guarded
+        .iter()
+        .filter_map(|key| program.services.get_key_value(key));
+    for (key, service) in services {
         let of_service = counts.services.get(key).unwrap_or(&none);
         if let Some(access) = &service.access {
             let now = of_service.connects + of_service.denied;

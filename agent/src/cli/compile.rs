@@ -49,6 +49,7 @@ fn paragraph(service: &ReportedService) -> String {
         host,
         port,
         route,
+        clients,
         protocol,
         resolution,
         policy,
@@ -68,6 +69,9 @@ fn paragraph(service: &ReportedService) -> String {
     if let Some(route) = route {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  by {route}");
+    }
+    if let Some(clients) = clients {
+        let _ = writeln!(text, "  for clients of: {clients}");
     }
     for frontend in frontends {
         let _ = writeln!(text, "  from {frontend}");
@@ -138,6 +142,7 @@ mod tests {
             host: "api.example.com".to_owned(),
             port: 80,
             route: None,
+            clients: None,
             protocol: "HTTP".to_owned(),
             resolution: "STATIC".to_owned(),
             policy: ReportedPolicy {
@@ -187,6 +192,7 @@ mod tests {
     fn policies_health_and_subsets_are_shown_where_there_are_any() {
         let service = ReportedService {
             route: Some("VirtualService/default/v spec.tcp[0]".to_owned()),
+            clients: Some("shop, rule 1 of AuthorizationPolicy pay/x".to_owned()),
             policy: ReportedPolicy {
                 load_balancer: "ROUND_ROBIN",
                 warmup: Some(ReportedWarmup {
@@ -224,6 +230,7 @@ mod tests {
         expect![[r"
             default/api.example.com:80  HTTP  STATIC  ROUND_ROBIN
               by VirtualService/default/v spec.tcp[0]
+              for clients of: shop, rule 1 of AuthorizationPolicy pay/x
               from 240.240.0.17:80
               from [2001:2::11]:80
               warmup: 10% at first, all after 60s

@@ -34,6 +34,9 @@ pub struct ReportedService {
     /// The route that is for some addresses of the host alone, where this is the service of those.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// Who the clients are that it is for, where it is not what it is for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<String>,
     /// As Istio names it; empty where the entry leaves it open.
     pub protocol: String,
     pub resolution: String,
@@ -99,6 +102,7 @@ fn reported(key: &ServiceKey, service: &Service, frontends: &[&Frontend]) -> Rep
         host: key.host.to_string(),
         port: key.port,
         route: key.route.as_deref().map(str::to_owned),
+        clients: key.clients.as_deref().map(str::to_owned),
         protocol: service.protocol.to_string(),
         resolution: service.resolution.to_string(),
         policy: ReportedPolicy::of(service),

@@ -35,6 +35,7 @@ fn service(namespace: &str) -> ServiceView {
         host: "api.example.com".to_owned(),
         port: 80,
         route: None,
+        clients: None,
         port_name: "http".to_owned(),
         protocol: "HTTP".to_owned(),
         transport: "TCP".to_owned(),
@@ -62,6 +63,7 @@ pub(in crate::cli) fn endpoint() -> EndpointView {
         namespace: "default".to_owned(),
         host: "api.example.com".to_owned(),
         service_port: 80,
+        clients: None,
         transport: "TCP".to_owned(),
         address: "fd00::1".parse().unwrap(),
         port: 8080,
@@ -132,14 +134,40 @@ fn a_namespace_is_all_that_is_listed_without_header() {
     );
 }
 
+fn policy() -> PolicyView {
+    PolicyView {
+        namespace: "pay".to_owned(),
+        name: "only-shop".to_owned(),
+        action: "ALLOW".to_owned(),
+        dry_run: false,
+        scope: "ServiceEntry/bank".to_owned(),
+        rules: 1,
+        hits: 40,
+        unmatched: 2,
+        object: place(),
+    }
+}
+
+#[test]
+fn policies_show_how_often_each_has_decided() {
+    shows(
+        "policies -o wide",
+        vec![policy()],
+        expect![[r"
+            NAMESPACE  NAME       ACTION  SCOPE              RULES  HITS  UNMATCHED  DRY-RUN  ORIGIN
+            pay        only-shop  ALLOW   ServiceEntry/bank  1      40    2          false    api.yaml:9
+        "]],
+    );
+}
+
 #[test]
 fn endpoints_show_their_share_in_percent() {
     shows(
         "ep -o wide",
         vec![endpoint()],
         expect![[r"
-            ENDPOINT        HEALTH   SHARE  PRIORITY  LOCALITY  CONNECTS  OPEN  NAMESPACE  HOST             PORT  EJECTIONS  SUCCEEDED  REFUSED  TIMED-OUT  LATENCY  DESTINATION      SUBSET  RESOLVED-FROM  LABELS   OBJECT  ORIGIN      WHY
-            [fd00::1]:8080  healthy  33.3%  0         r/z       3         1     default    api.example.com  80    2          2          10       1          0.25ms   api.example.com  v1      -              app=api  api     api.yaml:9  was ejected 2 times before
+            ENDPOINT        HEALTH   SHARE  PRIORITY  LOCALITY  CONNECTS  OPEN  NAMESPACE  HOST             PORT  EJECTIONS  SUCCEEDED  REFUSED  TIMED-OUT  LATENCY  CLIENTS  DESTINATION      SUBSET  RESOLVED-FROM  LABELS   OBJECT  ORIGIN      WHY
+            [fd00::1]:8080  healthy  33.3%  0         r/z       3         1     default    api.example.com  80    2          2          10       1          0.25ms   -        api.example.com  v1      -              app=api  api     api.yaml:9  was ejected 2 times before
         "]],
     );
 }
@@ -195,4 +223,5 @@ fn every_column_has_a_cell() {
     check(&service("default"));
     check(&endpoint());
     check(&object(ObjectStatus::Programmed));
+    check(&policy());
 }

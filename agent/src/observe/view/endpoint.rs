@@ -22,6 +22,8 @@ pub struct EndpointView {
     pub namespace: String,
     pub host: String,
     pub service_port: u16,
+    /// Who the clients are that the service is for, where it is not what it is for others.
+    pub clients: Option<String>,
     /// `TCP` or `UDP`.
     pub transport: String,
     pub address: IpAddr,
@@ -154,6 +156,7 @@ fn view(key: &ServiceKey, endpoint: &Endpoint, known: &Known<'_>) -> EndpointVie
         namespace: key.namespace.to_string(),
         host: key.host.to_string(),
         service_port: key.port,
+        clients: key.clients.as_deref().map(str::to_owned),
         transport: transport_name(key.transport).to_owned(),
         address: endpoint.address,
         port: endpoint.port,

@@ -23,6 +23,8 @@ pub struct ServiceView {
     pub port: u16,
     /// The route that is for some addresses of the host alone, where this is the service of those.
     pub route: Option<String>,
+    /// Who the clients are that it is for, where it is not what it is for others.
+    pub clients: Option<String>,
     pub port_name: String,
     /// As Istio spells it; empty when the object leaves it to be sniffed.
     pub protocol: String,
@@ -133,6 +135,7 @@ fn view(
         host: key.host.to_string(),
         port: key.port,
         route: key.route.as_deref().map(str::to_owned),
+        clients: key.clients.as_deref().map(str::to_owned),
         port_name: service.port_name.clone(),
         protocol: service.protocol.to_string(),
         transport: transport_name(key.transport).to_owned(),
