@@ -182,7 +182,9 @@ fn connect_view<T: Tables>(
     }
     let access = access(sight, client, verdict, key);
     let access = access.as_ref();
-    steps.extend(access.map(Access::sentence));
+    if !matches!(verdict, Verdict::Deny { .. }) {
+        steps.extend(access.map(Access::sentence));
+    }
     steps.push(text::verdict_step(verdict, to, client.policy, access));
     ConnectView {
         address: to.ip(),
@@ -245,12 +247,16 @@ fn distribution(
 ) -> Vec<DrawsView> {
     let mut draws: BTreeMap<SocketAddr, u64> = BTreeMap::new();
     for _ in 0..count {
-        // Only endpoints are drawn; every other verdict is the same each time.
-        let Verdict::Rewrite { address, port, .. } = decide(tables, connect, &mut *random) else {
-            break;
-        };
-        let to = SocketAddr::new(target::ip(address), port.get());
-        *draws.entry(to).or_default() += 1;
+        match decide(tables, connect, &mut *random) {
+            Verdict::Rewrite { address, port, .. } => {
+                let to = SocketAddr::new(target::ip(address), port.get());
+                *draws.entry(to).or_default() += 1;
+            }
+            // One that is drawn may be denied, or not be there.
+            Verdict::Deny { .. } => {}
+            // The same each time.
+            _ => break,
+        }
     }
     let mut views: Vec<DrawsView> = draws
         .into_iter()

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use agent_common::abi::UNCOUNTED;
 use agent_common::{Connect, Family, Reason, Verdict};
 
 use crate::compile::report::ReportedPolicy;
@@ -123,6 +124,15 @@ pub(super) fn verdict_step(
                 "a query to a name server: the agent's own at {listener} answers it, and asks {to} what it does not know"
             )
         }
+        Verdict::Deny {
+            endpoint,
+            reason: reason @ Reason::Policy,
+            ..
+        } if endpoint != UNCOUNTED => format!(
+            "an endpoint is drawn for each connect; this one fails with {}: {}",
+            errno(reason),
+            why_by(reason, access)
+        ),
         Verdict::Deny { reason, .. } => {
             let why = why_by(reason, access);
             format!("the connect fails with {}: {why}", errno(reason))
