@@ -285,3 +285,24 @@ fn an_audit_lets_pass_and_counts_what_policies_would_deny() -> Result<()> {
     assert!(format!("{:?}", shop.explained("ops/o")?).contains("--policy-mode=audit lets pass"));
     Ok(())
 }
+
+#[test]
+fn an_endpoint_that_a_route_leads_to_twice_is_counted_once() -> Result<()> {
+    let deny = format!("action: DENY, {}", from("shop"));
+    let to =
+        |subset: &str| format!("{{destination: {{host: a.test, subset: {subset}}}, weight: 50}}");
+    let routes = format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r, namespace: pay}}\nspec: {{host: a.test, subsets: [{{name: v1, labels: {{app: b}}}}, {{name: v2, labels: {{app: b}}}}]}}\n\
+         ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: pay}}\nspec: {{hosts: [a.test], tcp: [{{route: [{}, {}]}}]}}\n",
+        to("v1"),
+        to("v2")
+    );
+    let Some(mut shop) = Shop::new(&(authorization("pay", "x", &deny) + &routes))? else {
+        return Ok(());
+    };
+    shop.node.start()?;
+    shop.enter(Some(0))?;
+    assert_eq!(shop.reached(5)?, ([0, 0], 5));
+    assert_eq!(shop.policies()?[0].hits, 5);
+    Ok(())
+}

@@ -122,9 +122,13 @@ fn visit(
             let now = of_service.connects + of_service.denied;
             each((key.clone(), None), access, now);
         }
+        // A route may lead to the same endpoint by several ways, which the maps count as one.
+        let mut known = HashSet::new();
         for endpoint in &service.endpoints {
-            if let Some(access) = &endpoint.access {
-                let at = (endpoint.address, endpoint.port);
+            let at = (endpoint.address, endpoint.port);
+            if let Some(access) = &endpoint.access
+                && known.insert(at)
+            {
                 let counted = of_service.endpoints.get(&at);
                 let now = counted.map_or(0, |counted| counted.connects + counted.denied);
                 each((key.clone(), Some(at)), access, now);
