@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::codes;
 use super::findings::Findings;
 use super::rules;
-use super::schema::{Message, Type, field};
+use super::schema::{Field, Message, Type, field};
 use super::tree::Cursor;
 
 /// Neither labels nor targets mean everything in the policy's namespace, or everywhere for the root namespace.
@@ -34,11 +34,18 @@ pub enum TargetKind {
     GatewayClass,
 }
 
-pub(super) static SELECTOR: Message = Message {
+/// The fields that [`read`] reads.
+pub(super) const SELECTOR: Field = field("selector", Type::Message(&LABELS));
+pub(super) const TARGET_REF: Field = field("targetRef", Type::Message(&TARGET));
+pub(super) const TARGET_REFS: Field = field("targetRefs", Type::List(&A_TARGET));
+
+static LABELS: Message = Message {
     fields: &[field("matchLabels", Type::Map(&Type::Text))],
 };
 
-pub(super) static TARGET: Message = Message {
+static A_TARGET: Type = Type::Message(&TARGET);
+
+static TARGET: Message = Message {
     fields: &[
         field("group", Type::Text),
         field("kind", Type::Text),

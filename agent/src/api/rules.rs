@@ -207,6 +207,21 @@ fn is_label_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
+/// Reports a list that is longer than Istio accepts.
+pub(super) fn at_most(
+    parent: &Cursor<'_>,
+    name: &str,
+    most: usize,
+    hint: &'static str,
+    findings: &mut Findings,
+) {
+    let count = parent.items(name).len();
+    if count > most {
+        let message = format!("`{name}` has {count} items, and Istio accepts {most}");
+        findings.error(codes::TOO_MANY, parent.spot_of(name), message, hint);
+    }
+}
+
 /// Reads the selector `name`, whose labels are in `labels_name`. `None` where there is none.
 pub(super) fn selector(
     spec: &Cursor<'_>,

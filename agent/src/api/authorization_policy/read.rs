@@ -4,6 +4,7 @@ use super::super::attachment;
 use super::super::codes;
 use super::super::findings::Findings;
 use super::super::object::Meta;
+use super::super::rules;
 use super::super::tree::Cursor;
 use super::{AuthorizationPolicy, PolicyAction, dry_run, rule, unseen};
 
@@ -101,18 +102,10 @@ fn check_parts(spec: &Cursor<'_>, action: PolicyAction, findings: &mut Findings)
             }
         }
     }
-    check_count(spec, "rules", findings);
+    let hint = "spread them over several policies";
+    rules::at_most(spec, "rules", MOST_IN_LIST, hint, findings);
     for rule in spec.items("rules") {
-        check_count(&rule, "from", findings);
-    }
-}
-
-fn check_count(parent: &Cursor<'_>, name: &str, findings: &mut Findings) {
-    let count = parent.items(name).len();
-    if count > MOST_IN_LIST {
-        let message = format!("`{name}` has {count} items, and Istio accepts {MOST_IN_LIST}");
-        let hint = "spread them over several policies";
-        findings.error(codes::TOO_MANY, parent.spot_of(name), message, hint);
+        rules::at_most(&rule, "from", MOST_IN_LIST, hint, findings);
     }
 }
 

@@ -7,12 +7,9 @@ const TEXTS: Type = Type::List(&Type::Text);
 
 pub(in crate::api) static SCHEMA: Message = Message {
     fields: &[
-        field("selector", Type::Message(&attachment::SELECTOR)),
-        field("targetRef", Type::Message(&attachment::TARGET)),
-        field(
-            "targetRefs",
-            Type::List(&Type::Message(&attachment::TARGET)),
-        ),
+        attachment::SELECTOR,
+        attachment::TARGET_REF,
+        attachment::TARGET_REFS,
         field("rules", Type::List(&Type::Message(&RULE))),
         field(
             "action",

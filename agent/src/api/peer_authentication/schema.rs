@@ -5,7 +5,7 @@ use super::super::schema::{Message, Type, field};
 
 pub(in crate::api) static SCHEMA: Message = Message {
     fields: &[
-        field("selector", Type::Message(&attachment::SELECTOR)),
+        attachment::SELECTOR,
         field("mtls", Type::Message(&MUTUAL_TLS)),
         field("portLevelMtls", Type::Map(&Type::Message(&MUTUAL_TLS))),
     ],

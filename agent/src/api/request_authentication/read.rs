@@ -13,10 +13,13 @@ const MOST_RULES: usize = 4096;
 const MOST_CLAIMS: usize = 64;
 const LONGEST_URL: usize = 2048;
 
+/// What to do about a list that is too long.
+const SPREAD: &str = "spread them over several objects or rules";
+
 /// Reads a spec that conforms to the schema.
 pub(in crate::api) fn read(spec: &Cursor<'_>, findings: &mut Findings) -> RequestAuthentication {
     let attachment = attachment::read(spec, findings);
-    check_count(spec, "jwtRules", MOST_RULES, findings);
+    rules::at_most(spec, "jwtRules", MOST_RULES, SPREAD, findings);
     for rule in spec.items("jwtRules") {
         check_rule(&rule, findings);
     }
@@ -54,7 +57,7 @@ fn check_rule(rule: &Cursor<'_>, findings: &mut Findings) {
             findings.error(codes::REQUIRED, item.spot(), message, "write or remove it");
         }
     }
-    check_count(rule, "spaceDelimitedClaims", MOST_CLAIMS, findings);
+    rules::at_most(rule, "spaceDelimitedClaims", MOST_CLAIMS, SPREAD, findings);
     for header in rule.items("fromHeaders") {
         require(&header, "name", findings);
     }
@@ -64,15 +67,6 @@ fn check_rule(rule: &Cursor<'_>, findings: &mut Findings) {
         check_header(&item, findings);
     }
     rules::duration(rule, "timeout", findings);
-}
-
-fn check_count(parent: &Cursor<'_>, name: &str, most: usize, findings: &mut Findings) {
-    let count = parent.items(name).len();
-    if count > most {
-        let message = format!("`{name}` has {count} items, and Istio accepts {most}");
-        let hint = "spread them over several objects or rules";
-        findings.error(codes::TOO_MANY, parent.spot_of(name), message, hint);
-    }
 }
 
 fn require(parent: &Cursor<'_>, name: &str, findings: &mut Findings) {
