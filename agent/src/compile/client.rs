@@ -9,7 +9,7 @@ use crate::api::{LocalWorkload, Meta};
 /// The namespace of clients that no workload claims.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
-static NO_LABELS: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);
+pub(super) static NO_LABELS: LazyLock<BTreeMap<String, String>> = LazyLock::new(BTreeMap::new);
 
 /// A client.
 #[derive(Clone, Copy, Debug)]

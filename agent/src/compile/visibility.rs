@@ -8,12 +8,9 @@ use crate::api::mesh_config::Visibility;
 use crate::api::{Diagnostic, MeshConfig, Meta, ServiceEntry, Severity, Spec};
 use crate::model::Snapshot;
 
-use super::client::{Client, Export, exported};
+use super::client::{Client, Export, NO_LABELS, exported};
 use super::codes;
 use super::hosts::Host;
-
-/// The label that Kubernetes gives every namespace: its name.
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Which ports of a host a client sees.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,9 +116,9 @@ impl<'a> Exports<'a> {
 
     fn visibility(&self, namespace: &str) -> Visibility {
         let labels = self.labels.get(namespace).copied();
-        let mut labels = labels.cloned().unwrap_or_default();
-        labels.insert(NAMESPACE_NAME.to_owned(), namespace.to_owned());
-        self.mesh.visibility.of(&labels)
+        self.mesh
+            .visibility
+            .of(namespace, labels.unwrap_or(&NO_LABELS))
     }
 }
 

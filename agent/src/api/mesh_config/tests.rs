@@ -188,7 +188,7 @@ fn the_first_policy_whose_rules_all_match_says_how_far_entries_are_seen() {
         let labels = labels
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        mesh.visibility.of(&labels.collect())
+        mesh.visibility.of("ns", &labels.collect())
     };
     assert_eq!(of(&[("tier", "lab")]), Visibility::None);
     assert_eq!(of(&[("tier", "lab"), ("keep", "")]), Visibility::Public);
@@ -198,7 +198,9 @@ fn the_first_policy_whose_rules_all_match_says_how_far_entries_are_seen() {
     assert_eq!(of(&[]), Visibility::Namespace);
     let catch_all = read_ok("serviceEntryVisibility: {policies: [{visibility: NONE}]}");
     assert_eq!(
-        catch_all.visibility.of(&std::collections::BTreeMap::new()),
+        catch_all
+            .visibility
+            .of("ns", &std::collections::BTreeMap::new()),
         Visibility::None
     );
 }

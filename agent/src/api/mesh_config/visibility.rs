@@ -7,6 +7,9 @@ use super::super::findings::Findings;
 use super::super::schema::{Message, Type, field};
 use super::super::tree::Cursor;
 
+/// The label that Kubernetes gives every namespace: its name.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
 type Labels = BTreeMap<String, String>;
 
 /// How far an entry may be seen, whatever it says itself.
@@ -54,28 +57,32 @@ enum Operator {
 }
 
 impl ServiceEntryVisibility {
-    /// Of the entries of a namespace with these labels.
-    pub fn of(&self, labels: &Labels) -> Visibility {
+    /// Of the entries of a namespace with these labels, beside the one that Kubernetes gives every namespace.
+    pub fn of(&self, namespace: &str, labels: &Labels) -> Visibility {
+        let value = |label: &str| match label {
+            NAMESPACE_NAME => Some(namespace),
+            label => labels.get(label).map(String::as_str),
+        };
         let mut policies = self.policies.iter();
-        let found = policies.find(|policy| policy.matches(labels));
+        let found = policies.find(|policy| policy.matches(value));
         found.map_or(self.default, |policy| policy.visibility)
     }
 }
 
 impl Policy {
-    fn matches(&self, labels: &Labels) -> bool {
+    fn matches<'l>(&self, value: impl Fn(&str) -> Option<&'l str>) -> bool {
         let mut rules = self.rules.iter();
         rules.all(|rule| {
             let requirements = rule.as_ref();
-            requirements.is_some_and(|all| all.iter().all(|one| one.is_met(labels)))
+            requirements.is_some_and(|all| all.iter().all(|one| one.is_met(value(&one.label))))
         })
     }
 }
 
 impl Requirement {
-    fn is_met(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.label);
-        let is_listed = value.is_some_and(|value| self.values.contains(value));
+    /// By the value of its label, where that is there.
+    fn is_met(&self, value: Option<&str>) -> bool {
+        let is_listed = value.is_some_and(|value| self.values.iter().any(|listed| listed == value));
         match self.operator {
             Operator::In => is_listed,
             Operator::NotIn => !is_listed,
