@@ -27,41 +27,16 @@ struct Counted {
     seen: HashMap<Place, u64>,
 }
 
-/// The services of which policies say anything.
-fn guarded(program: &Program) -> Vec<ServiceKey> {
-    let services = program.services.iter();
-    let guarded = services.filter(|(_, service)| {
-        let mut endpoints = service.endpoints.iter();
-        service.access.is_some() || endpoints.any(|endpoint| endpoint.access.is_some())
-    });
-    guarded.map(|(key, _)| key.clone()).collect()
-}
-
-impl HitCounter {
-    /// Counts what has been until now, and says how much that is since the agent's start.
-    pub(super) fn look(&self, dataplane: &Dataplane) -> Hits {
-        let program = self.lock().program.clone();
-        self.turn(dataplane, &program);
-        self.lock().hits.clone()
-    }
-
-    /// Counts what has been until now; from now on `program` will be in effect.
-    pub(super) fn turn(&self, dataplane: &Dataplane, program: &Program) {
-        let mut counted = self.lock();
-        let guarded = guarded(program);
-        if guarded.is_empty() && counted.guarded.is_empty() {
-            return;
-        }
-        let Counted {
-            program: before,
-            guarded: guarded_before,
+impl Counted {
+    /// Counts what is new in `counts`.
+    fn take(&mut self, counts: &Counts) {
+        let Self {
+            program,
+            guarded,
             hits,
             seen,
-        } = &mut *counted;
-        let wanted: HashSet<&ServiceKey> = guarded_before.iter().chain(&guarded).collect();
-        let counts = dataplane.counts_of(|key| wanted.contains(key));
-        visit(before, guarded_before, &counts, |place, access, now| {
-            // What came with this program had no connects before it.
+        } = &mut *self;
+        visit(program, guarded, counts, |place, access, now| {
             let new = now.saturating_sub(seen.get(&place).copied().unwrap_or(0));
             if new == 0 {
                 return;
@@ -81,12 +56,53 @@ impl HitCounter {
                 }
             }
         });
+    }
+
+    /// Counts from these on.
+    fn begin(&mut self, counts: &Counts) {
+        let seen = &mut self.seen;
         seen.clear();
-        visit(program, &guarded, &counts, |place, _, now| {
+        visit(&self.program, &self.guarded, counts, |place, _, now| {
             seen.insert(place, now);
         });
-        *before = program.clone();
-        *guarded_before = guarded;
+    }
+}
+
+/// The services of which policies say anything.
+fn guarded(program: &Program) -> Vec<ServiceKey> {
+    let services = program.services.iter();
+    let guarded = services.filter(|(_, service)| {
+        let mut endpoints = service.endpoints.iter();
+        service.access.is_some() || endpoints.any(|endpoint| endpoint.access.is_some())
+    });
+    guarded.map(|(key, _)| key.clone()).collect()
+}
+
+impl HitCounter {
+    /// Counts what has been until now, and says how much that is since the agent's start.
+    pub(super) fn look(&self, dataplane: &Dataplane) -> Hits {
+        let mut counted = self.lock();
+        let wanted: HashSet<&ServiceKey> = counted.guarded.iter().collect();
+        let counts = dataplane.counts_of(|key| wanted.contains(key));
+        counted.take(&counts);
+        counted.begin(&counts);
+        counted.hits.clone()
+    }
+
+    /// Counts what has been until now; from now on `program` will be in effect.
+    pub(super) fn turn(&self, dataplane: &Dataplane, program: &Program) {
+        let mut counted = self.lock();
+        let guarded = guarded(program);
+        if guarded.is_empty() && counted.guarded.is_empty() {
+            return;
+        }
+        let wanted: HashSet<&ServiceKey> = counted.guarded.iter().chain(&guarded).collect();
+        let counts = dataplane.counts_of(|key| wanted.contains(key));
+        counted.take(&counts);
+        counted.program = program.clone();
+        counted.guarded = guarded;
+        // What comes with this program had no connects before it.
+        counted.begin(&counts);
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
