@@ -66,6 +66,13 @@ pub struct Values<T> {
     pub none_of: Vec<T>,
 }
 
+impl<T> Values<T> {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.any_of.is_empty() && self.none_of.is_empty()
+    }
+}
+
 impl<T> Default for Values<T> {
     fn default() -> Self {
         Self {

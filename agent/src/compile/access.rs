@@ -4,6 +4,7 @@
 //! A policy that names a `ServiceEntry` is about the services of that, at the addresses and ports that clients ask for. Any other
 //! is about workloads: the endpoints of entries of location `MESH_INTERNAL`, at their own addresses and ports.
 
+mod asking;
 mod findings;
 mod identity;
 mod judge;
@@ -17,6 +18,7 @@ use crate::api::{ObjectId, Origin};
 
 use super::program::Endpoint;
 
+pub(super) use asking::Asking;
 pub use judge::Judge;
 pub(super) use policies::AccessPolicies;
 pub(super) use rule::Stance;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::api::Diagnostic;
 use crate::model::{ServiceVitals, Snapshot};
 
-use super::access::{AccessPolicies, Stance};
+use super::access::{Asking, Stance};
 use super::catalog::Catalog;
 use super::classes::{Class, Classes};
 use super::cluster::Supplies;
@@ -56,7 +56,7 @@ pub(super) struct Builder<'h, 'a> {
     sources: &'h [Sources<'a>],
     snapshot: &'a Snapshot,
     viewpoints: Vec<Viewpoint<'h, 'a>>,
-    access: &'h AccessPolicies<'a>,
+    asking: &'h Asking<'h, 'a>,
     peers: PeerPolicies<'a>,
     built: HashMap<At, Vec<Led>>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
@@ -72,7 +72,7 @@ pub(super) struct Builder<'h, 'a> {
 impl<'h, 'a> Builder<'h, 'a> {
     pub(super) fn new(
         catalog: &Catalog<'a>,
-        (classes, access): (&Classes<'a>, &'h AccessPolicies<'a>),
+        (classes, asking): (&Classes<'a>, &'h Asking<'h, 'a>),
         (hosts, destinations): (&'h [Host<'a>], &'h [Destinations]),
         sources: &'h [Sources<'a>],
         snapshot: &'a Snapshot,
@@ -100,7 +100,7 @@ impl<'h, 'a> Builder<'h, 'a> {
             sources,
             snapshot,
             viewpoints,
-            access,
+            asking,
             peers: PeerPolicies::new(catalog, &snapshot.mesh),
             built: HashMap::new(),
             variants: (classes.all.len() > 1).then(HashMap::new),
@@ -130,7 +130,7 @@ impl<'h, 'a> Builder<'h, 'a> {
     fn outline(&mut self, class: &Class<'a>, view: &View) -> Outline {
         let mut claimants = Vec::new();
         for (place, port) in self.ports(view) {
-            if self.access.asks_who(self.hosts[place].ports[port].entry) {
+            if self.asking.asks_who(self.hosts[place].ports[port].entry) {
                 let at = self.services(class, place, port);
                 claimants.extend(self.built[&at].iter().map(|led| led.claimant));
             }
@@ -179,7 +179,7 @@ impl<'h, 'a> Builder<'h, 'a> {
     /// Sees to it that the services of one declared port of a host are built, and says where.
     fn services(&mut self, class: &Class<'a>, place: usize, port: usize) -> At {
         let entry = self.hosts[place].ports[port].entry;
-        let stances = self.access.relevant(entry, &class.stances);
+        let stances = self.asking.relevant(entry, &class.stances);
         let at = (place, port, class.viewpoint, stances);
         if !self.built.contains_key(&at) {
             let built = self.build(class, place, port);
@@ -215,7 +215,8 @@ impl<'h, 'a> Builder<'h, 'a> {
         for Built { key, service, .. } in &mut all {
             let entry = declaration.declared.entry.meta;
             self.diagnostics.extend(self.peers.note(service, entry));
-            self.access
+            self.asking
+                .policies
                 .guard(class.client, service, &addresses, key.port);
         }
         all

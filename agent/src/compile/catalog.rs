@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::api::{
-    AuthorizationPolicy, DestinationRule, LocalWorkload, Meta, ObjectId, PeerAuthentication,
-    ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, LocalWorkload, Location, Meta, ObjectId,
+    PeerAuthentication, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry,
 };
 use crate::model::Snapshot;
 
@@ -24,6 +24,13 @@ pub(super) struct Entry<'a> {
     pub(super) export_to: &'a [String],
     /// Whether the mesh has a part in that.
     pub(super) is_narrowed: bool,
+}
+
+impl Entry<'_> {
+    /// Whether its endpoints are workloads of the mesh, so that policies for those hold for them.
+    pub(super) fn is_in_mesh(&self) -> bool {
+        self.spec.location == Location::MeshInternal
+    }
 }
 
 pub(super) struct Workload<'a> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::api::virtual_service::Match;
 use crate::api::{Diagnostic, MeshConfig, Meta, Severity, Sidecar};
 
-use super::access::{AccessPolicies, Stance};
+use super::access::{Asking, Stance};
 use super::catalog::Catalog;
 use super::client::Client;
 use super::codes;
@@ -46,10 +46,10 @@ impl<'a> Classes<'a> {
     pub(super) fn divide(
         catalog: &Catalog<'a>,
         mesh: &'a MeshConfig,
-        access: &AccessPolicies<'a>,
+        asking: &Asking<'_, 'a>,
         workloads: impl Iterator<Item = Client<'a>>,
     ) -> Self {
-        let criteria = Criteria::new(catalog, mesh, access);
+        let criteria = Criteria::new(catalog, mesh, asking);
         let mut known: HashMap<Traits<'a>, usize> = HashMap::new();
         let mut vantages: HashMap<Vantage<'a>, usize> = HashMap::new();
         let mut viewpoints: HashMap<Viewpoint<'a>, usize> = HashMap::new();
@@ -91,6 +91,20 @@ impl<'a> Classes<'a> {
     }
 }
 
+impl Classes<'_> {
+    /// All clients by name, with their stances.
+    pub(super) fn named(&self, catalog: &Catalog<'_>) -> Vec<(String, &[Stance])> {
+        let stances = |class: usize| &*self.all[class].stances;
+        let locals = catalog.locals.iter().zip(&self.of_workloads);
+        let locals = locals.map(|((meta, _), class)| (meta.id.to_string(), stances(*class)));
+        let unclaimed = (
+            "clients that no LocalWorkload claims".to_owned(),
+            stances(0),
+        );
+        locals.chain([unclaimed]).collect()
+    }
+}
+
 /// What objects may ask of clients.
 struct Criteria<'c, 'a> {
     catalog: &'c Catalog<'a>,
@@ -103,7 +117,7 @@ struct Criteria<'c, 'a> {
     rules: Vec<(&'a Meta, &'a BTreeMap<String, String>)>,
     /// Matches of routes that are for some clients alone, with their route's object.
     matches: Vec<(&'a Meta, String, &'a Match)>,
-    access: &'c AccessPolicies<'a>,
+    asking: &'c Asking<'c, 'a>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -131,7 +145,7 @@ struct Traits<'a> {
 }
 
 impl<'c, 'a> Criteria<'c, 'a> {
-    fn new(catalog: &'c Catalog<'a>, mesh: &'a MeshConfig, access: &'c AccessPolicies<'a>) -> Self {
+    fn new(catalog: &'c Catalog<'a>, mesh: &'a MeshConfig, asking: &'c Asking<'c, 'a>) -> Self {
         let mut criteria = Self {
             catalog,
             mesh,
@@ -139,7 +153,7 @@ impl<'c, 'a> Criteria<'c, 'a> {
             of_views: HashSet::new(),
             rules: Vec::new(),
             matches: Vec::new(),
-            access,
+            asking,
         };
         criteria.add_entries();
         for (meta, rule) in catalog.rules.iter().copied() {
@@ -212,7 +226,7 @@ impl<'c, 'a> Criteria<'c, 'a> {
                 namespace: namespace(&self.of_views).then_some(client.namespace),
                 sidecar,
             },
-            stances: self.access.stances(client),
+            stances: self.asking.stances(client),
         }
     }
 
@@ -230,7 +244,7 @@ impl<'c, 'a> Criteria<'c, 'a> {
         let matches = viewpoint.matches.iter();
         let matches = matches.map(|place| self.matches[*place].1.clone());
         let sidecar = sidecar.map(|place| self.catalog.sidecars[place].0.id.to_string());
-        let asking = self.access.in_words(&traits.stances);
+        let asking = self.asking.in_words(&traits.stances);
         let objects = rules.chain(matches).chain(sidecar).chain(asking);
         let objects: BTreeSet<String> = objects.collect();
         for object in objects {

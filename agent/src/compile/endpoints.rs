@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::api::{
-    Diagnostic, EndpointAddress, Locality, Location, Meta, ObjectId, Origin, Resolution,
-    ServicePort, Severity, WorkloadEntry,
+    Diagnostic, EndpointAddress, Locality, Meta, ObjectId, Origin, Resolution, ServicePort,
+    Severity, WorkloadEntry,
 };
 use crate::model::{Answer, Snapshot};
 
@@ -92,7 +92,7 @@ impl<'a> Sources<'a> {
             ports: &NO_PORTS,
             weight: u32::from(!drains(entry.meta)),
             failing: false,
-            is_in_mesh: is_in_mesh(entry),
+            is_in_mesh: entry.is_in_mesh(),
             locality: &NOWHERE,
             network: "",
             labels: no_labels(),
@@ -167,10 +167,6 @@ fn drains(meta: &Meta) -> bool {
         .is_some_and(|value| value == "true")
 }
 
-fn is_in_mesh(entry: &Entry<'_>) -> bool {
-    entry.spec.location == Location::MeshInternal
-}
-
 /// An endpoint as it is written: in its entry, or as a workload of its own.
 struct Written<'e, 'a> {
     spec: &'a WorkloadEntry,
@@ -201,7 +197,7 @@ pub(super) fn collect<'a>(
             meta: entry.meta,
             id: &entry.id,
             index: Some(i),
-            is_in_mesh: is_in_mesh(entry),
+            is_in_mesh: entry.is_in_mesh(),
         };
         sources.add(&written, by_name, snapshot, diagnostics);
     }
@@ -213,7 +209,7 @@ pub(super) fn collect<'a>(
                     meta: workload.meta,
                     id: &workload.id,
                     index: None,
-                    is_in_mesh: is_in_mesh(entry),
+                    is_in_mesh: entry.is_in_mesh(),
                 };
                 sources.add(&written, by_name, snapshot, diagnostics);
             }

@@ -84,6 +84,16 @@ fn unresolved_name(entry: &Entry, name: &str, why: &str) -> Diagnostic {
     .hint("check the name, and the resolvers that the agent uses")
 }
 
+/// The first of them, and how many more there are: all would make a sentence unreadable.
+pub(super) fn listed(names: &[impl ToString]) -> String {
+    const NAMED: usize = 3;
+    let mut listed: Vec<String> = names.iter().take(NAMED).map(ToString::to_string).collect();
+    if names.len() > NAMED {
+        listed.push(format!("{} more", names.len() - NAMED));
+    }
+    listed.join(", ")
+}
+
 /// Rules that ask for what cannot be done, each with the services that are refused on their account.
 #[derive(Default)]
 pub(super) struct Refusals(BTreeMap<(ObjectId, Origin, RefuseReason), Vec<ServiceKey>>);
@@ -95,14 +105,7 @@ impl Refusals {
     }
 
     pub(super) fn report(self) -> impl Iterator<Item = Diagnostic> {
-        /// More would make the sentence unreadable.
-        const NAMED: usize = 3;
         self.0.into_iter().map(|((id, origin, reason), services)| {
-            let mut named: Vec<String> =
-                services.iter().take(NAMED).map(ToString::to_string).collect();
-            if services.len() > NAMED {
-                named.push(format!("{} more", services.len() - NAMED));
-            }
             let (code, why, field, hint) = if reason == RefuseReason::Passthrough {
                 (
                     codes::PASSTHROUGH_NOWHERE,
@@ -118,7 +121,7 @@ impl Refusals {
                     "have the clients speak TLS themselves and set the mode to DISABLE",
                 )
             };
-            let message = format!("{why}: connects to {} are refused", named.join(", "));
+            let message = format!("{why}: connects to {} are refused", listed(&services));
             Diagnostic::new(Severity::Error, code, &id, &origin, message)
                 .at(field, 0)
                 .hint(hint)

@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use crate::model::Snapshot;
 
-use access::AccessPolicies;
+use access::{AccessPolicies, Asking};
 use builder::{Builder, Finished};
 use catalog::Catalog;
 use classes::Classes;
@@ -72,8 +72,9 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let locals = catalog.locals.iter();
     let locals = locals.map(|(meta, local)| Client::of_workload(meta, local));
     let access = AccessPolicies::new(&catalog, snapshot);
-    let classes = Classes::divide(&catalog, &snapshot.mesh, &access, locals);
-    diagnostics.extend(access.unsure(&catalog));
+    let asking = Asking::new(&access, &catalog);
+    let classes = Classes::divide(&catalog, &snapshot.mesh, &asking, locals);
+    diagnostics.extend(asking.unsure(&classes.named(&catalog)));
     diagnostics.extend(visibility::hidden(&catalog.hidden));
     diagnostics.extend(policy::shadowed(&catalog.rules));
     diagnostics.extend(classes.diagnostics.iter().cloned());
@@ -95,7 +96,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         .extend(found.filter_map(|(_, (host, destinations))| destinations.unreachable(host)));
     diagnostics.extend(visibility::unseen(&hosts, &seen));
     let located = (&hosts[..], &views.destinations[..]);
-    let mut builder = Builder::new(&catalog, (&classes, &access), located, &sources, snapshot);
+    let mut builder = Builder::new(&catalog, (&classes, &asking), located, &sources, snapshot);
     let of_classes: Vec<usize> = (0..classes.all.len())
         .map(|class| {
             let view = views.of_class(class);

@@ -8,6 +8,7 @@ use agent_common::abi::TCP;
 
 use super::catalog::Entry;
 use super::codes;
+use super::findings::listed;
 use super::hosts::Declared;
 use super::program::{Action, Service, ServiceKey};
 use super::spread::Policy;
@@ -16,9 +17,6 @@ use super::spread::Policy;
 const PROBE_INTERVAL: &str = "shunt.internal/probe-interval";
 /// What is shorter would be a load on endpoints rather than a look at them.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// More would make the sentence unreadable.
-const NAMED: usize = 3;
-
 /// How often endpoints of a declared port are probed; `None` where nothing would follow from that.
 pub(super) fn interval(declared: &Declared, policy: &Policy) -> Option<Duration> {
     let ejects = policy
@@ -133,12 +131,7 @@ fn without_effect(
     why: &str,
     hint: &'static str,
 ) -> Option<Diagnostic> {
-    let more = services.len().saturating_sub(NAMED);
-    let mut named = services.iter().take(NAMED).cloned().collect::<Vec<_>>();
-    if more > 0 {
-        named.push(format!("{more} more"));
-    }
-    let message = format!("nothing is probed of {}: {why}", named.join(", "));
+    let message = format!("nothing is probed of {}: {why}", listed(services));
     let is_any = !services.is_empty();
     is_any.then(|| finding(Severity::Warning, found.meta, message, hint))
 }

@@ -1,49 +1,31 @@
 //! What must be said of `AuthorizationPolicy` objects: those that are about nothing here, and what is not known of clients.
 
-use crate::api::{Diagnostic, Meta, Severity, TargetKind};
+use crate::api::{Diagnostic, Meta, PolicyAction, Severity, TargetKind};
 
 use super::super::catalog::Catalog;
-use super::super::client::Client;
 use super::super::codes;
+use super::super::findings::listed;
+use super::asking::Asking;
 use super::policies::{AccessPolicies, Policy};
+use super::rule::Stance;
 
-/// More would make a sentence unreadable.
-const NAMED: usize = 3;
-
-impl AccessPolicies<'_> {
-    /// Says of rules that ask where clients come from for whom that is not known.
-    pub(in crate::compile) fn unsure(&self, catalog: &Catalog<'_>) -> Vec<Diagnostic> {
-        let unclaimed = [(
-            "clients that no LocalWorkload claims".to_owned(),
-            Client::unclaimed(),
-        )];
-        let locals = catalog.locals.iter();
-        let locals =
-            locals.map(|(meta, local)| (meta.id.to_string(), Client::of_workload(meta, local)));
-        let clients: Vec<(String, Client<'_>)> = locals.chain(unclaimed).collect();
-        let stances: Vec<_> = clients
-            .iter()
-            .map(|(_, client)| self.stances(*client))
-            .collect();
-        let asking = self.asking.iter().enumerate();
-        asking
+impl Asking<'_, '_> {
+    /// Says of rules that ask where clients come from for whom that is not known. `clients` are known by name and stances.
+    pub(in crate::compile) fn unsure(&self, clients: &[(String, &[Stance])]) -> Vec<Diagnostic> {
+        let rules = self.rules.iter().enumerate();
+        rules
             .filter_map(|(place, (policy, rule))| {
-                let unknown = clients.iter().zip(&stances);
+                let unknown = clients.iter();
                 let unknown = unknown.filter(|(_, stances)| stances[place].is_unknown());
-                let mut names: Vec<String> = unknown.map(|((name, _), _)| name.clone()).collect();
-                if names.is_empty() {
-                    return None;
-                }
-                let more = names.len().saturating_sub(NAMED);
-                names.truncate(NAMED);
-                if more > 0 {
-                    names.push(format!("{more} more"));
-                }
-                Some(self.all[*policy].unsure(*rule, &names.join(", ")))
+                let names: Vec<&String> = unknown.map(|(name, _)| name).collect();
+                let policy = &self.policies.all[*policy];
+                (!names.is_empty()).then(|| policy.unsure(*rule, &listed(&names)))
             })
             .collect()
     }
+}
 
+impl AccessPolicies<'_> {
     /// Says of policies that nothing was found to be about.
     pub(in crate::compile) fn unused(&self, catalog: &Catalog<'_>) -> Vec<Diagnostic> {
         let used = self.used.borrow();
@@ -56,7 +38,7 @@ impl AccessPolicies<'_> {
 impl Policy<'_> {
     fn unsure(&self, rule: usize, clients: &str) -> Diagnostic {
         let follows = match self.spec.action {
-            crate::api::PolicyAction::Allow => "it does not match them",
+            PolicyAction::Allow => "it does not match them",
             _ => "it matches them",
         };
         let message = format!(

@@ -1,21 +1,19 @@
-//! The policies by what they are about, and what they say of connects of one client, in Istio's order: a DENY rule that matches
-//! denies; else an ALLOW rule that matches allows; else ALLOW policies deny.
+//! The policies by what they are about, and what they say of connects of one client.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::api::{AuthorizationPolicy, Location, Meta, ObjectId, PolicyAction, TargetKind};
+use crate::api::{AuthorizationPolicy, Meta, ObjectId, PolicyAction, TargetKind};
 use crate::model::Snapshot;
 
-use super::super::catalog::{Catalog, Entry};
+use super::super::catalog::Catalog;
 use super::super::client::{Client, carries};
 use super::super::program::{Action, Endpoint, RefuseReason, Service};
 use super::identity::{Identity, Trust};
-use super::rule::{self, Destination, Stance, Truth};
+use super::rule::{self, Destination, Truth};
 use super::{Access, RuleName, Ruling};
 
 /// A policy that decides or counts.
@@ -37,7 +35,7 @@ impl Policy<'_> {
     }
 
     /// Whether the rule takes part at all.
-    fn may_match(&self, rule: usize) -> bool {
+    pub(super) fn may_match(&self, rule: usize) -> bool {
         self.spec.action != PolicyAction::Allow || !self.spec.rules[rule].needs_unseen()
     }
 
@@ -61,17 +59,11 @@ pub(in crate::compile) struct AccessPolicies<'a> {
     /// By namespace and name of the `ServiceEntry`.
     of_entries: HashMap<&'a str, HashMap<&'a str, Vec<usize>>>,
     /// Those about workloads, by namespace.
-    of_namespaces: HashMap<&'a str, Vec<usize>>,
+    pub(super) of_namespaces: HashMap<&'a str, Vec<usize>>,
     /// Those about workloads of every namespace.
-    of_all: Vec<usize>,
+    pub(super) of_all: Vec<usize>,
     pub(super) trust: Trust<'a>,
     is_audited: bool,
-    /// A route may lead to any workload.
-    has_routes: bool,
-    /// Policies and rules that ask who connects, and may be about something here.
-    pub(super) asking: Vec<(usize, usize)>,
-    /// Those of them, by place, that may be about services of an entry, by age of the entry.
-    relevant: Vec<Rc<[usize]>>,
     /// Those that were about something.
     pub(super) used: RefCell<HashSet<usize>>,
     /// Each once, for most services and endpoints share them.
@@ -87,9 +79,6 @@ impl<'a> AccessPolicies<'a> {
             of_all: Vec::new(),
             trust: Trust::of(&snapshot.mesh),
             is_audited: snapshot.node.is_audited,
-            has_routes: !catalog.routes.is_empty(),
-            asking: Vec::new(),
-            relevant: Vec::new(),
             used: RefCell::default(),
             known: RefCell::default(),
         };
@@ -98,8 +87,6 @@ impl<'a> AccessPolicies<'a> {
                 policies.add(meta, spec, &snapshot.mesh.root_namespace);
             }
         }
-        policies.asking = policies.about_clients(catalog);
-        policies.relevant = policies.relevances(catalog);
         policies
     }
 
@@ -119,122 +106,26 @@ impl<'a> AccessPolicies<'a> {
             let of_namespace = self.of_entries.entry(namespace).or_default();
             of_namespace.entry(&target.name).or_default().push(place);
         }
-        if !targets.is_empty() {
-        } else if namespace == root {
-            self.of_all.push(place);
-        } else {
-            self.of_namespaces.entry(namespace).or_default().push(place);
+        if targets.is_empty() {
+            let of_workloads = if namespace == root {
+                &mut self.of_all
+            } else {
+                self.of_namespaces.entry(namespace).or_default()
+            };
+            of_workloads.push(place);
         }
     }
 
-    /// Policies and rules that ask who connects, and may be about something here.
-    fn about_clients(&self, catalog: &Catalog<'_>) -> Vec<(usize, usize)> {
-        let entries = || catalog.entries.iter();
-        let internal = entries().filter(|entry| entry.spec.location == Location::MeshInternal);
-        let internal: HashSet<&str> = internal.map(|entry| &*entry.namespace).collect();
-        let named = entries().flat_map(|entry| self.of_entry(&entry.id));
-        let of_namespaces = internal.iter().filter_map(|n| self.of_namespaces.get(n));
-        let of_all = (!internal.is_empty()).then_some(&self.of_all).into_iter();
-        let mut places: Vec<usize> = of_namespaces
-            .chain(of_all)
-            .flatten()
-            .chain(named)
-            .copied()
-            .collect();
-        places.sort_unstable();
-        places.dedup();
-        let rules = places.into_iter().flat_map(|place| {
-            let rules = 0..self.all[place].spec.rules.len();
-            rules.map(move |rule| (place, rule))
-        });
-        rules
-            .filter(|(place, rule)| {
-                let policy = &self.all[*place];
-                policy.may_match(*rule) && rule::asks_who(&policy.spec.rules[*rule])
-            })
-            .collect()
+    /// Those about workloads of the namespace, but not of every namespace.
+    pub(super) fn of_namespace(&self, namespace: &str) -> &[usize] {
+        self.of_namespaces.get(namespace).map_or(&[], Vec::as_slice)
     }
 
+    /// Those that name the entry.
     pub(super) fn of_entry(&self, entry: &ObjectId) -> &[usize] {
         let of_namespace = self.of_entries.get(entry.namespace.as_str());
         let found = of_namespace.and_then(|of| of.get(entry.name.as_str()));
         found.map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether the client is whom each of the rules asks for that ask who connects, in their order.
-    pub(in crate::compile) fn stances(&self, client: Client<'_>) -> Vec<Stance> {
-        let client = self.trust.identify(client);
-        let asking = self.asking.iter();
-        let rule = |(policy, rule): &(usize, usize)| &self.all[*policy].spec.rules[*rule];
-        asking
-            .map(|asking| Stance::of(rule(asking), &client))
-            .collect()
-    }
-
-    /// The rules that a client is about, for people.
-    pub(in crate::compile) fn in_words(&self, stances: &[Stance]) -> impl Iterator<Item = String> {
-        let asking = self.asking.iter().zip(stances);
-        asking.filter_map(|((policy, rule), stance)| {
-            let words = stance.words()?;
-            Some(format!(
-                "rule {} of {}{words}",
-                rule + 1,
-                self.all[*policy].id
-            ))
-        })
-    }
-
-    /// Whether it depends on who connects what becomes of services of the entry.
-    pub(in crate::compile) fn asks_who(&self, entry: &Entry<'_>) -> bool {
-        !self.relevant[entry.age].is_empty()
-    }
-
-    /// Those of a client's stances on which it may depend what becomes of services of the entry: clients with the same ones may
-    /// do the same.
-    pub(in crate::compile) fn relevant(
-        &self,
-        entry: &Entry<'_>,
-        stances: &[Stance],
-    ) -> Vec<Stance> {
-        let places = self.relevant[entry.age].iter();
-        places.map(|place| stances[*place]).collect()
-    }
-
-    fn relevances(&self, catalog: &Catalog<'_>) -> Vec<Rc<[usize]>> {
-        // What is the same for all entries of a namespace that no policy names.
-        let mut known: HashMap<(&str, bool), Rc<[usize]>> = HashMap::new();
-        let entries = catalog.entries.iter();
-        entries
-            .map(|entry| {
-                let named = self.of_entry(&entry.id);
-                let key = (
-                    &*entry.namespace,
-                    entry.spec.location == Location::MeshInternal,
-                );
-                if let Some(known) = known.get(&key).filter(|_| named.is_empty()) {
-                    return Rc::clone(known);
-                }
-                let found = self.relevance(key, named);
-                if named.is_empty() {
-                    known.insert(key, Rc::clone(&found));
-                }
-                found
-            })
-            .collect()
-    }
-
-    fn relevance(&self, (namespace, is_internal): (&str, bool), named: &[usize]) -> Rc<[usize]> {
-        let of_namespace = self.of_namespaces.get(namespace);
-        let of_namespace = of_namespace.map_or(&[][..], Vec::as_slice);
-        let is_relevant = |policy: usize| {
-            let is_of_workloads = self.all[policy].spec.attachment.targets.is_empty();
-            let is_near =
-                is_internal && (of_namespace.contains(&policy) || self.of_all.contains(&policy));
-            named.contains(&policy) || is_of_workloads && (self.has_routes || is_near)
-        };
-        let asking = self.asking.iter().enumerate();
-        let relevant = asking.filter(|(_, (policy, _))| is_relevant(*policy));
-        relevant.map(|(place, _)| place).collect()
     }
 
     /// Says of the service and its endpoints what policies say to the client, which asks for it at `addresses` and `port`.
@@ -267,8 +158,7 @@ impl<'a> AccessPolicies<'a> {
 
     /// What policies for its workload say of the endpoint.
     pub(super) fn of_endpoint(&self, client: &Identity<'_>, endpoint: &Endpoint) -> Option<Access> {
-        let of_namespace = self.of_namespaces.get(&*endpoint.object.namespace);
-        let of_namespace = of_namespace.map_or(&[][..], Vec::as_slice);
+        let of_namespace = self.of_namespace(&endpoint.object.namespace);
         let all = of_namespace.iter().chain(&self.of_all).copied();
         let selecting = all.filter(|place| selects(self.all[*place].spec, &endpoint.labels));
         let destination = Destination {

@@ -35,6 +35,14 @@ impl Truth {
         truths.min().unwrap_or(Self::Yes)
     }
 
+    /// One of those that are asked for; where none is, any will do.
+    fn one_of(truths: impl ExactSizeIterator<Item = Self>) -> Self {
+        match truths.len() {
+            0 => Self::Yes,
+            _ => Self::any(truths),
+        }
+    }
+
     fn any(truths: impl Iterator<Item = Self>) -> Self {
         truths.max().unwrap_or(Self::No)
     }
@@ -142,9 +150,8 @@ pub(super) fn asks_who(rule: &AccessRule) -> bool {
 }
 
 fn asks_where_from(rule: &AccessRule) -> bool {
-    let is_empty = |blocks: &Values<IpNet>| blocks.any_of.is_empty() && blocks.none_of.is_empty();
     let mut conditions = rule.when.iter();
-    rule.from.iter().any(|source| !is_empty(&source.ip_blocks))
+    rule.from.iter().any(|source| !source.ip_blocks.is_empty())
         || conditions.any(|condition| matches!(condition.attribute, Attribute::SourceIp(_)))
 }
 
@@ -159,12 +166,7 @@ pub(super) fn truth(
 
 fn who(rule: &AccessRule, client: &Identity<'_>, family: Family) -> Truth {
     let from = rule.from.iter();
-    let sources = from.map(|source| is_source(source, client, family));
-    let from = if rule.from.is_empty() {
-        Truth::Yes
-    } else {
-        Truth::any(sources)
-    };
+    let from = Truth::one_of(from.map(|source| is_source(source, client, family)));
     let when = rule
         .when
         .iter()
@@ -211,12 +213,8 @@ fn is_source(source: &Source, client: &Identity<'_>, family: Family) -> Truth {
 
 fn whereto(rule: &AccessRule, destination: &Destination<'_>) -> Truth {
     let is_port = |ports: &Values<u16>| is_one(ports, |port| (*port == destination.port).into());
-    let to = rule.to.iter().map(|Operation { ports, .. }| is_port(ports));
-    let to = if rule.to.is_empty() {
-        Truth::Yes
-    } else {
-        Truth::any(to)
-    };
+    let to = rule.to.iter();
+    let to = Truth::one_of(to.map(|Operation { ports, .. }| is_port(ports)));
     let when = rule
         .when
         .iter()
@@ -233,18 +231,14 @@ fn whereto(rule: &AccessRule, destination: &Destination<'_>) -> Truth {
 
 /// Whether a value is one of those that are asked for, and none of those that are not.
 fn is_one<T>(values: &Values<T>, is: impl Fn(&T) -> Truth) -> Truth {
-    let any = if values.any_of.is_empty() {
-        Truth::Yes
-    } else {
-        Truth::any(values.any_of.iter().map(&is))
-    };
+    let any = Truth::one_of(values.any_of.iter().map(&is));
     let none = Truth::any(values.none_of.iter().map(&is)).not();
     any.min(none)
 }
 
 /// The client's addresses are all that it may come from, as far as any are known.
 fn comes_from(blocks: &Values<IpNet>, client: &Identity<'_>, family: Family) -> Truth {
-    if blocks.any_of.is_empty() && blocks.none_of.is_empty() {
+    if blocks.is_empty() {
         return Truth::Yes;
     }
     let addresses = client.client.addresses.iter().map(IpAddr::to_canonical);
