@@ -23,8 +23,14 @@ pub fn seen(namespace: &str, more: &str) -> String {
 
 /// A workload, with these labels.
 pub fn local(namespace: &str, name: &str, labels: &str) -> String {
+    let spec = format!("cgroup: /{namespace}/{name}");
+    workload(namespace, name, labels, &spec)
+}
+
+/// A workload that says this.
+pub fn workload(namespace: &str, name: &str, labels: &str, spec: &str) -> String {
     format!(
-        "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\nspec: {{cgroup: /{namespace}/{name}}}\n"
+        "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\nspec: {{{spec}}}\n"
     )
 }
 

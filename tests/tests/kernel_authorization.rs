@@ -9,7 +9,7 @@ use agent::observe::explain::{Explanation, Question};
 use agent::observe::{DenialView, PolicyView, Request as Ask, Response};
 use anyhow::{Context, Result, bail};
 use tests::cgroup::TemporaryCgroup;
-use tests::clients::authorization;
+use tests::clients::{authorization, workload};
 use tests::node::{ADDRESSES, Node, PATIENCE, PORT};
 use tests::sockets::Request;
 
@@ -42,12 +42,15 @@ impl Shop {
              endpoints: [{{address: {a}, labels: {{app: a}}}}, {{address: {b}, labels: {{app: b}}}}]\n"
         );
         let names = [("shop", "s"), ("ops", "o")];
-        text.extend(shop.cgroups.iter().zip(names).map(|(cgroup, (namespace, name))| {
-            let path = cgroup.path().display();
-            format!(
-                "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{cgroup: '{path}'}}\n"
-            )
-        }));
+        text.extend(
+            shop.cgroups
+                .iter()
+                .zip(names)
+                .map(|(cgroup, (namespace, name))| {
+                    let spec = format!("cgroup: '{}'", cgroup.path().display());
+                    workload(namespace, name, "", &spec)
+                }),
+        );
         fs::write(shop.node.config_dir().join("a.yaml"), text)?;
         shop.write(policies)?;
         Ok(Some(shop))

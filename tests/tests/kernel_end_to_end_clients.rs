@@ -9,6 +9,7 @@ use agent::api::OutboundPolicy;
 use agent::observe::State;
 use anyhow::{Context, Result};
 use tests::cgroup::TemporaryCgroup;
+use tests::clients::workload;
 use tests::lab;
 use tests::node::{ADDRESSES, Node, PORT};
 use tests::sockets::Request;
@@ -28,21 +29,13 @@ fn private(namespace: &str, endpoint: &str) -> String {
     )
 }
 
-fn workload(namespace: &str, cgroup: &str) -> String {
-    format!(
-        "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: w, namespace: {namespace}}}\nspec: {{cgroup: '{cgroup}'}}\n"
-    )
-}
-
 /// Each namespace with its host, and with a workload at the cgroup of this name below that of the node.
 fn write(node: &Node, cgroups: [&str; 2]) -> Result<()> {
     let mut text = String::new();
     for ((namespace, cgroup), endpoint) in NAMESPACES.into_iter().zip(cgroups).zip(ADDRESSES) {
         text += &private(namespace, endpoint);
-        text += &workload(
-            namespace,
-            &format!("{}/{cgroup}", node.cgroup.path().display()),
-        );
+        let spec = format!("cgroup: '{}/{cgroup}'", node.cgroup.path().display());
+        text += &workload(namespace, "w", "", &spec);
     }
     Ok(fs::write(node.config_dir().join("a.yaml"), text)?)
 }

@@ -11,7 +11,7 @@ use agent::dataplane::{Limits, MemoryDataplane, abi_address};
 use agent::model::Snapshot;
 use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, TCP};
 use agent_common::{Connect, Family, Reason, Verdict, decide};
-use tests::clients::{authorization, read_all, scope_of};
+use tests::clients::{authorization, read_all, scope_of, workload};
 
 /// An entry of namespace `pay` for `a.test` at 10.1.0.1, of location `MESH_INTERNAL`, whose endpoint is labelled `app: a`.
 const ENTRY: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: pay}\nspec: {hosts: [a.test], addresses: [10.1.0.1], location: MESH_INTERNAL, ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}], resolution: STATIC, endpoints: [{address: 10.2.0.1, labels: {app: a}}]}\n";
@@ -20,8 +20,11 @@ const ENTRY: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry
 /// where.
 fn workloads() -> String {
     let local = |namespace: &str, name: &str, spec: &str| {
-        format!(
-            "---\napiVersion: shunt.internal/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{cgroup: /{namespace}/{name}, {spec}}}\n"
+        workload(
+            namespace,
+            name,
+            "",
+            &format!("cgroup: /{namespace}/{name}, {spec}"),
         )
     };
     local("shop", "s", "serviceAccount: s, addresses: [10.9.0.1]") + &local("ops", "o", "")
