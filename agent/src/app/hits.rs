@@ -1,16 +1,16 @@
 //! How often has each policy decided? The maps count connects by service and endpoint; which policies decide there is known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::api::ObjectId;
-use crate::compile::{Access, Program, Ruling, ServiceKey};
+use crate::compile::{Access, Program, Ruling, Service, ServiceKey};
 use crate::dataplane::{Counts, Dataplane, ServiceCounts};
 use crate::observe::view::Hits;
 
-/// A service, or one of its endpoints.
-type Place = (ServiceKey, Option<(IpAddr, u16)>);
+/// A service as a whole, or one of its endpoints.
+type Place = Option<(IpAddr, u16)>;
 
 /// What is counted for each policy.
 #[derive(Debug, Default)]
@@ -21,88 +21,150 @@ struct Counted {
     /// In effect.
     program: Program,
     /// The services of it of which policies say anything.
-    guarded: Vec<ServiceKey>,
+    guarded: BTreeSet<ServiceKey>,
     hits: Hits,
     /// Connects by place, as of the last look.
-    seen: HashMap<Place, u64>,
+    seen: HashMap<ServiceKey, HashMap<Place, u64>>,
 }
 
 impl Counted {
-    /// Counts what is new in `counts`.
-    fn take(&mut self, counts: &Counts) {
-        let Self {
-            program,
-            guarded,
-            hits,
-            seen,
-        } = &mut *self;
-        visit(program, guarded, counts, |place, access, now| {
-            let new = now.saturating_sub(seen.get(&place).copied().unwrap_or(0));
-            if new == 0 {
-                return;
+    /// Counts what is new in `counts` at these services, and from these on.
+    fn take(&mut self, counts: &Counts, services: &BTreeSet<ServiceKey>) {
+        for key in services {
+            let now = connects(&self.program, key, counts);
+            let mut before = self.seen.remove(key).unwrap_or_default();
+            for (place, access, now) in &now {
+                let before = before.insert(*place, *now).unwrap_or(0);
+                note(
+                    &mut self.hits,
+                    (key, *place),
+                    access,
+                    now.saturating_sub(before),
+                );
             }
-            if access.ruling == Ruling::Audited {
-                tell(&place, access, new);
+            if !before.is_empty() {
+                self.seen.insert(key.clone(), before);
             }
-            let deciding = access.by.iter().map(|name| (name, access.is_default));
-            let noted = access.noted.iter().map(|name| (name, false));
-            let missing = access.noted_missing.iter().map(|name| (name, true));
-            for (name, is_missing) in deciding.chain(noted).chain(missing) {
-                let of_policy = hits.entry(ObjectId::clone(&name.policy)).or_default();
-                if is_missing {
-                    of_policy.unmatched += new;
-                } else {
-                    of_policy.matched += new;
-                }
-            }
-        });
+        }
     }
 
-    /// Counts from these on.
-    fn begin(&mut self, counts: &Counts) {
-        let seen = &mut self.seen;
-        seen.clear();
-        visit(&self.program, &self.guarded, counts, |place, _, now| {
-            seen.insert(place, now);
-        });
+    /// Counts from here on what `program` says of these services.
+    fn turn(&mut self, program: &Program, counts: &Counts, services: &BTreeSet<ServiceKey>) {
+        self.program = program.clone();
+        for key in services {
+            let now = connects(program, key, counts).into_iter();
+            let now: HashMap<Place, u64> = now.map(|(place, _, now)| (place, now)).collect();
+            self.seen.remove(key);
+            if !now.is_empty() {
+                self.seen.insert(key.clone(), now);
+            }
+        }
+    }
+
+    /// Those of the services of which `program` has policies say something else.
+    fn changed(&self, program: &Program, guarded: &BTreeSet<ServiceKey>) -> BTreeSet<ServiceKey> {
+        let all = self.guarded.union(guarded);
+        let service = |program: &Program, key: &ServiceKey| program.services.get(key).cloned();
+        let changed =
+            all.filter(
+                |key| match (service(&self.program, key), service(program, key)) {
+                    (Some(before), Some(after)) => !places(&before).eq(places(&after)),
+                    _ => true,
+                },
+            );
+        changed.cloned().collect()
     }
 }
 
 /// The services of which policies say anything.
-fn guarded(program: &Program) -> Vec<ServiceKey> {
+fn guarded(program: &Program) -> BTreeSet<ServiceKey> {
     let services = program.services.iter();
-    let guarded = services.filter(|(_, service)| {
-        let mut endpoints = service.endpoints.iter();
-        service.access.is_some() || endpoints.any(|endpoint| endpoint.access.is_some())
-    });
+    let guarded = services.filter(|(_, service)| places(service).next().is_some());
     guarded.map(|(key, _)| key.clone()).collect()
+}
+
+/// What policies say of the service and its endpoints, as far as they say anything.
+fn places(service: &Service) -> impl Iterator<Item = (Place, &Access)> {
+    let of_service = service.access.iter().map(|access| (None, &**access));
+    let of_endpoints = service.endpoints.iter().filter_map(|endpoint| {
+        let access = endpoint.access.as_ref()?;
+        Some((Some((endpoint.address, endpoint.port)), &**access))
+    });
+    of_service.chain(of_endpoints)
+}
+
+/// Every place of the service of which policies say something, with the connects that there were.
+fn connects<'p>(
+    program: &'p Program,
+    key: &ServiceKey,
+    counts: &Counts,
+) -> Vec<(Place, &'p Access, u64)> {
+    let Some(service) = program.services.get(key) else {
+        return Vec::new();
+    };
+    let none = ServiceCounts::default();
+    let of_service = counts.services.get(key).unwrap_or(&none);
+    // A route may lead to the same endpoint by several ways, which the maps count as one.
+    let mut known = HashSet::new();
+    let once = places(service).filter(|(place, _)| known.insert(*place));
+    once.map(|(place, access)| {
+        let (connects, denied) = match place {
+            None => (of_service.connects, of_service.denied),
+            Some(at) => {
+                let counted = of_service.endpoints.get(&at);
+                counted.map_or((0, 0), |counted| (counted.connects, counted.denied))
+            }
+        };
+        (place, access, connects + denied)
+    })
+    .collect()
+}
+
+/// Counts connects for the policies that decide on them or count them.
+fn note(hits: &mut Hits, at: (&ServiceKey, Place), access: &Access, new: u64) {
+    if new == 0 {
+        return;
+    }
+    if access.ruling == Ruling::Audited {
+        tell(at, access, new);
+    }
+    let deciding = access.by.iter().map(|name| (name, access.is_default));
+    let noted = access.noted.iter().map(|name| (name, false));
+    let missing = access.noted_missing.iter().map(|name| (name, true));
+    for (name, is_missing) in deciding.chain(noted).chain(missing) {
+        let of_policy = hits.entry(ObjectId::clone(&name.policy)).or_default();
+        if is_missing {
+            of_policy.unmatched += new;
+        } else {
+            of_policy.matched += new;
+        }
+    }
 }
 
 impl HitCounter {
     /// Counts what has been until now, and says how much that is since the agent's start.
     pub(super) fn look(&self, dataplane: &Dataplane) -> Hits {
         let mut counted = self.lock();
-        let wanted: HashSet<&ServiceKey> = counted.guarded.iter().collect();
-        let counts = dataplane.counts_of(|key| wanted.contains(key));
-        counted.take(&counts);
-        counted.begin(&counts);
+        let guarded = counted.guarded.clone();
+        let counts = dataplane.counts_of(|key| guarded.contains(key));
+        counted.take(&counts, &guarded);
         counted.hits.clone()
     }
 
-    /// Counts what has been until now; from now on `program` will be in effect.
+    /// Counts what has been until now of what changes; from now on `program` will be in effect.
     pub(super) fn turn(&self, dataplane: &Dataplane, program: &Program) {
         let mut counted = self.lock();
         let guarded = guarded(program);
-        if guarded.is_empty() && counted.guarded.is_empty() {
-            return;
-        }
-        let wanted: HashSet<&ServiceKey> = counted.guarded.iter().chain(&guarded).collect();
-        let counts = dataplane.counts_of(|key| wanted.contains(key));
-        counted.take(&counts);
-        counted.program = program.clone();
-        counted.guarded = guarded;
+        let changed = counted.changed(program, &guarded);
+        let counts = if changed.is_empty() {
+            Counts::default()
+        } else {
+            dataplane.counts_of(|key| changed.contains(key))
+        };
+        counted.take(&counts, &changed);
         // What comes with this program had no connects before it.
-        counted.begin(&counts);
+        counted.turn(program, &counts, &changed);
+        counted.guarded = guarded;
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
@@ -110,7 +172,7 @@ impl HitCounter {
     }
 }
 
-fn tell((service, endpoint): &Place, access: &Access, count: u64) {
+fn tell((service, endpoint): (&ServiceKey, Place), access: &Access, count: u64) {
     let endpoint = endpoint.map(|(address, port)| SocketAddr::new(address, port).to_string());
     tracing::warn!(
         %service,
@@ -119,36 +181,4 @@ fn tell((service, endpoint): &Place, access: &Access, count: u64) {
         reason = %access.sentence(),
         "connects would be denied"
     );
-}
-
-/// Every place of which policies say something, with the connects that there were.
-fn visit(
-    program: &Program,
-    guarded: &[ServiceKey],
-    counts: &Counts,
-    mut each: impl FnMut(Place, &Access, u64),
-) {
-    let none = ServiceCounts::default();
-    let services = guarded
-        .iter()
-        .filter_map(|key| program.services.get_key_value(key));
-    for (key, service) in services {
-        let of_service = counts.services.get(key).unwrap_or(&none);
-        if let Some(access) = &service.access {
-            let now = of_service.connects + of_service.denied;
-            each((key.clone(), None), access, now);
-        }
-        // A route may lead to the same endpoint by several ways, which the maps count as one.
-        let mut known = HashSet::new();
-        for endpoint in &service.endpoints {
-            let at = (endpoint.address, endpoint.port);
-            if let Some(access) = &endpoint.access
-                && known.insert(at)
-            {
-                let counted = of_service.endpoints.get(&at);
-                let now = counted.map_or(0, |counted| counted.connects + counted.denied);
-                each((key.clone(), Some(at)), access, now);
-            }
-        }
-    }
 }
