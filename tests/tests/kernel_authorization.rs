@@ -242,7 +242,93 @@ fn an_endpoint_that_is_denied_to_a_workload_fails_its_part_of_the_connects() -> 
 }
 
 #[test]
-fn a_policy_that_changes_counts_anew_and_one_that_breaks_stays_in_force() -> Result<()> {
+fn what_comes_counts_from_there_on_and_what_changes_keeps_its_count() -> Result<()> {
+    let Some(mut shop) = Shop::new("")? else {
+        return Ok(());
+    };
+    shop.node.start()?;
+    shop.enter(Some(1))?;
+    assert_eq!(shop.reached(7)?.1, 0);
+    // The service stays what it is, with its counters.
+    let audit = |name: &str| of_service(name, "action: AUDIT, rules: [{}]");
+    let has = |shop: &mut Shop, name: &'static str| {
+        shop.node.wait_until("the policy is there", |state| {
+            let services = state.compiled.program.services.values();
+            let mut noted =
+                services.flat_map(|service| service.access.iter().flat_map(|a| &a.noted));
+            noted.any(|rule| rule.policy.name == name)
+        })
+    };
+    let hits = |shop: &Shop| -> Result<Vec<(String, u64)>> {
+        let views = shop.policies()?.into_iter();
+        Ok(views.map(|view| (view.name, view.hits)).collect())
+    };
+    shop.write(&audit("x"))?;
+    has(&mut shop, "x")?;
+    assert_eq!(
+        hits(&shop)?,
+        [("x".to_owned(), 0)],
+        "what was before it is not its"
+    );
+    assert_eq!(shop.reached(4)?.1, 0);
+    // What was before the change is counted by what was in effect then, though nobody looked.
+    shop.write(&(audit("x") + &audit("y")))?;
+    has(&mut shop, "y")?;
+    assert_eq!(shop.reached(2)?.1, 0);
+    assert_eq!(hits(&shop)?, [("x".to_owned(), 6), ("y".to_owned(), 2)]);
+    Ok(())
+}
+
+#[test]
+fn an_endpoint_that_is_denied_is_denied_at_its_own_address_too() -> Result<()> {
+    let deny = format!(
+        "selector: {{matchLabels: {{app: b}}}}, action: DENY, {}",
+        from("shop")
+    );
+    let Some(mut shop) = Shop::new(&authorization("pay", "not-b", &deny))? else {
+        return Ok(());
+    };
+    shop.node.start()?;
+    let to = |place: usize| -> Result<SocketAddr> {
+        Ok(SocketAddr::new(ADDRESSES[place].parse()?, PORT))
+    };
+    for (workload, expected) in [
+        (Some(0), Err(libc::EPERM)),
+        (Some(1), Ok(())),
+        (None, Ok(())),
+    ] {
+        shop.enter(workload)?;
+        assert_eq!(shop.node.attempt(to(0)?)?.map(|_| ()), Ok(()));
+        assert_eq!(shop.node.attempt(to(1)?)?.map(|_| ()), expected);
+    }
+    let told = shop.denials(1)?;
+    let reason = &told[0].reason;
+    assert!(
+        reason.contains("rule 1 of AuthorizationPolicy pay/not-b"),
+        "{reason}"
+    );
+    assert_eq!(told[0].destination, to(1)?);
+    assert_eq!(shop.policies()?[0].hits, 1);
+    let question = Question {
+        target: to(1)?.to_string().parse()?,
+        transport: None,
+        from: Some("shop/s".parse()?),
+        count: 1,
+    };
+    let Response::Explain(explained) = ask(&shop.node.socket(), &Ask::Explain(question))? else {
+        bail!("an answer to something else");
+    };
+    let explained = format!("{explained:?}");
+    assert!(
+        explained.contains("EPERM")
+            && explained.contains("rule 1 of AuthorizationPolicy pay/not-b"),
+        "{explained}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_breaks_stays_in_force() -> Result<()> {
     let Some(mut shop) = Shop::new("")? else {
         return Ok(());
     };
@@ -256,7 +342,6 @@ fn a_policy_that_changes_counts_anew_and_one_that_breaks_stays_in_force() -> Res
     let deny = of_service("x", &format!("action: DENY, {}", from("ops")));
     shop.write(&deny)?;
     shop.node.wait_until("it is denied", denies)?;
-    assert_eq!(shop.policies()?[0].hits, 0, "what was before it is not its");
     assert_eq!(shop.reached(4)?, ([0, 0], 4));
     assert_eq!(shop.policies()?[0].hits, 4);
     // What does not parse keeps what it said.

@@ -11,7 +11,7 @@ use agent_common::abi::{Denial, Denied, TCP, UDP};
 use imbl::OrdMap;
 
 use crate::api::ObjectId;
-use crate::compile::{Access, Judge, ServiceKey};
+use crate::compile::{Judge, ServiceKey};
 use crate::dataplane::{Dataplane, ip_address};
 use crate::observe::State;
 use crate::observe::view::DenialView;
@@ -54,10 +54,7 @@ impl Ledger {
             Denied::NotRegistered | Denied::Audited => unregistered(denial, state),
             Denied::Policy => {
                 let workload = directory.owners.get(&denial.cgroup).copied();
-                let place = dataplane.denied(denial);
-                by_policies(place, |key, endpoint| {
-                    judge.access(workload, &state.compiled.program, key, endpoint)
-                })
+                by_policies(dataplane.denied(denial), state, &judge, workload)
             }
         };
         for denial in denials {
@@ -195,14 +192,21 @@ fn unregistered(denial: &Denial, state: &State) -> String {
     format!("no ServiceEntry that the client sees has the destination, and {by} is REGISTRY_ONLY")
 }
 
-/// `place` is what was denied, as far as it is still there.
+/// `key` and `at` are what was denied, as far as it is still there.
 fn by_policies(
-    (service, endpoint): (Option<&ServiceKey>, Option<SocketAddr>),
-    access: impl FnOnce(&ServiceKey, Option<SocketAddr>) -> Option<Access>,
+    (key, at): (Option<&ServiceKey>, Option<SocketAddr>),
+    state: &State,
+    judge: &Judge<'_>,
+    workload: Option<&ObjectId>,
 ) -> String {
-    let name = service.map_or_else(|| "the service".to_owned(), ToString::to_string);
-    let what = endpoint.map_or(name.clone(), |at| format!("{at} of {name}"));
-    match service.and_then(|key| access(key, endpoint)) {
+    let service = key.and_then(|key| state.compiled.program.services.get(key));
+    let access = service.and_then(|service| match at {
+        Some(at) => judge.of_endpoint(workload, service.endpoint(at)?),
+        None => judge.of_service(workload, service),
+    });
+    let name = key.map_or_else(|| "the service".to_owned(), ToString::to_string);
+    let what = at.map_or(name.clone(), |at| format!("{at} of {name}"));
+    match access {
         Some(access) => format!("{what}: {}", access.sentence()),
         None => format!("policies denied {what}"),
     }

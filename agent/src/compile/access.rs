@@ -2,7 +2,8 @@
 //! Istio's order: a DENY rule that matches denies; else an ALLOW rule that matches allows; else ALLOW policies deny.
 //!
 //! A policy that names a `ServiceEntry` is about the services of that, at the addresses and ports that clients ask for. Any other
-//! is about workloads: the endpoints of entries of location `MESH_INTERNAL`, at their own addresses and ports.
+//! is about workloads: the endpoints of entries of location `MESH_INTERNAL`, at their own addresses and ports, by whatever way a
+//! client comes there.
 
 mod asking;
 mod findings;
@@ -14,8 +15,11 @@ mod rule;
 use std::fmt;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::api::{ObjectId, Origin};
 
+use super::mesh::MeshWorkload;
 use super::program::Endpoint;
 
 pub(super) use asking::Asking;
@@ -37,13 +41,26 @@ pub struct Access {
     pub noted_missing: Vec<RuleName>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// In order: of several the last decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ruling {
     #[default]
     Allowed,
-    Denied,
     /// It would be denied, were policies enforced.
     Audited,
+    Denied,
+}
+
+/// What policies compare of a service as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Where clients ask for it; with none it is not known.
+    pub addresses: Arc<[IpNet]>,
+    /// The port that they ask for; `None` where policies for its entry are not about it.
+    pub port: Option<u16>,
+    /// Who is there, where clients get to whom they dial.
+    pub workloads: Arc<[MeshWorkload]>,
+    pub workload_port: u16,
 }
 
 /// A rule of a policy, or the policy as a whole.
@@ -92,6 +109,22 @@ impl Access {
         }
     }
 
+    /// What follows where both are said.
+    fn join(self, other: Self) -> Self {
+        let weight = |access: &Self| (access.ruling, !access.is_default);
+        let (mut decides, yields) = if weight(&self) >= weight(&other) {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        if weight(&decides) == weight(&yields) {
+            add_new(&mut decides.by, yields.by);
+        }
+        add_new(&mut decides.noted, yields.noted);
+        add_new(&mut decides.noted_missing, yields.noted_missing);
+        decides
+    }
+
     /// What is decided, and by what.
     pub fn sentence(&self) -> String {
         let by: Vec<String> = self.by.iter().map(ToString::to_string).collect();
@@ -107,6 +140,14 @@ impl Access {
             (Ruling::Audited, false) => {
                 format!("{by} denies it, which --policy-mode=audit lets pass")
             }
+        }
+    }
+}
+
+fn add_new(names: &mut Vec<RuleName>, more: Vec<RuleName>) {
+    for name in more {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
 }

@@ -1,64 +1,48 @@
 //! The services of each class of clients. What is the same for several classes is built once, and is one service.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::api::Diagnostic;
-use crate::model::{ServiceVitals, Snapshot};
+use agent_common::abi::Outbound;
 
-use super::access::{Asking, Stance};
+use crate::api::Diagnostic;
+use crate::model::ServiceVitals;
+
+use super::access::{Asking, Ruling};
 use super::catalog::Catalog;
-use super::classes::{Class, Classes};
-use super::cluster::Supplies;
-use super::destinations::{Destinations, Part};
-use super::endpoints::Sources;
+use super::classes::{self, Class, Classes};
+use super::fences::{self, Fences};
 use super::findings::Refusals;
 use super::frontends::{Claimant, Claims};
-use super::hosts::Host;
 use super::learned::Learners;
-use super::mtls::PeerPolicies;
+use super::mesh::Spot;
 use super::names::Names;
 use super::outbound;
-use super::policy::Policies;
+use super::prepared::{Guards, Posts, Prepared, Stock, Viewpoint};
 use super::probing::Unprobed;
 use super::program::{Service, ServiceKey};
-use super::routed::Places;
-use super::routes::Routes;
 use super::scopes::Behaviour;
-use super::services::{self, Built, Declaration, Routing};
-use super::sidecars;
 use super::views::View;
 use super::visibility::Seen;
 
-/// A host, its port, the viewpoint, and what policies of the port depend on.
-type At = (usize, usize, usize, Vec<Stance>);
+/// A host, its port, and the viewpoint.
+type At = (usize, usize, usize);
 
 /// What a class sees, and the services that depend on who it is.
 type Outline = (usize, Vec<usize>);
 
-/// A service, and what leads to it.
-struct Led {
-    /// Into the claimants.
-    claimant: usize,
-    part: Part,
-}
-
-/// Rules and routes as some classes of clients see them.
-struct Viewpoint<'h, 'a> {
-    policies: Policies<'a>,
-    routes: Routes<'a>,
-    places: Places<'h, 'a>,
-}
-
 pub(super) struct Builder<'h, 'a> {
-    hosts: &'h [Host<'a>],
-    destinations: &'h [Destinations],
-    sources: &'h [Sources<'a>],
-    snapshot: &'a Snapshot,
+    stock: Stock<'h, 'a>,
     viewpoints: Vec<Viewpoint<'h, 'a>>,
-    asking: &'h Asking<'h, 'a>,
-    peers: PeerPolicies<'a>,
-    built: HashMap<At, Vec<Led>>,
+    guards: Guards<'h, 'a>,
+    prepared: Vec<Prepared<'a>>,
+    built: HashMap<At, Range<usize>>,
+    /// Prepared services on which it depends what classes of a vantage come to, by vantage.
+    guarded: HashMap<usize, Rc<[usize]>>,
+    /// Endpoints of the mesh that policies are about.
+    sites: Vec<(Spot, Posts)>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
     variants: Option<HashMap<ServiceKey, Vec<(usize, Service)>>>,
     outlines: HashMap<Outline, usize>,
@@ -73,36 +57,32 @@ impl<'h, 'a> Builder<'h, 'a> {
     pub(super) fn new(
         catalog: &Catalog<'a>,
         (classes, asking): (&Classes<'a>, &'h Asking<'h, 'a>),
-        (hosts, destinations): (&'h [Host<'a>], &'h [Destinations]),
-        sources: &'h [Sources<'a>],
-        snapshot: &'a Snapshot,
+        stock: Stock<'h, 'a>,
     ) -> Self {
         let mut viewpoints = Vec::new();
         for class in &classes.all {
             if class.viewpoint == viewpoints.len() {
-                let mesh = &snapshot.mesh;
-                let imported = catalog.routes.iter().copied().filter(|(meta, routes)| {
-                    class.sidecar.is_none_or(|sidecar| {
-                        sidecars::imports_routes(sidecar, &meta.id.namespace, &routes.hosts)
-                    })
-                });
-                let imported: Vec<_> = imported.collect();
-                viewpoints.push(Viewpoint {
-                    policies: Policies::new(&catalog.rules, mesh, class.client),
-                    routes: Routes::new(&imported, mesh, class.client),
-                    places: Places::new(hosts, class.client),
-                });
+                viewpoints.push(Viewpoint::new(catalog, class, &stock));
             }
         }
+        let guards = Guards::new(catalog, asking, &stock);
+        // At a loopback address each network namespace has something of its own.
+        let sites = guards.mesh.sites.iter();
+        let sites = sites.filter(|((address, ..), _)| !address.is_loopback());
+        let sites = sites.filter_map(|(spot, site)| {
+            let about = asking.policies.about_workloads(site.workloads.iter());
+            let posts = Posts::new(asking.of(&about));
+            (!about.is_empty()).then_some((*spot, posts))
+        });
+        let sites = sites.collect();
         Self {
-            hosts,
-            destinations,
-            sources,
-            snapshot,
+            sites,
+            stock,
             viewpoints,
-            asking,
-            peers: PeerPolicies::new(catalog, &snapshot.mesh),
+            guards,
+            prepared: Vec::new(),
             built: HashMap::new(),
+            guarded: HashMap::new(),
             variants: (classes.all.len() > 1).then(HashMap::new),
             outlines: HashMap::new(),
             behaviours: Vec::new(),
@@ -115,147 +95,209 @@ impl<'h, 'a> Builder<'h, 'a> {
 
     /// What the class comes to, which sees so much, by its place among all behaviours.
     pub(super) fn behave(&mut self, class: &Class<'a>, view: &View, names: &Arc<Names>) -> usize {
-        let outline = self.outline(class, view);
+        let fences = self.fences(class);
+        let outline = self.outline(class, view, &fences);
         if let Some(known) = self.outlines.get(&outline) {
             return *known;
         }
         let place = self.behaviours.len();
-        let behaviour = self.behaviour(class, view, names);
+        let behaviour = self.behaviour(class, view, names, &fences);
         self.behaviours.push(behaviour);
         self.outlines.insert(outline, place);
         place
     }
 
     /// What tells apart the behaviours of classes.
-    fn outline(&mut self, class: &Class<'a>, view: &View) -> Outline {
-        let mut claimants = Vec::new();
-        for (place, port) in self.ports(view) {
-            if self.asking.asks_who(self.hosts[place].ports[port].entry) {
-                let at = self.services(class, place, port);
-                claimants.extend(self.built[&at].iter().map(|led| led.claimant));
-            }
-        }
+    fn outline(&mut self, class: &Class<'a>, view: &View, fences: &Fences) -> Outline {
+        let guarded = match self.guarded.get(&class.vantage) {
+            Some(known) => Rc::clone(known),
+            None => self.guard(class, view),
+        };
+        let guarded = guarded.iter();
+        let mut claimants: Vec<usize> = guarded.map(|place| self.claimant(class, *place)).collect();
+        // Which they are says where they are.
+        claimants.extend(fences.iter().map(|(_, fence)| fence));
         (class.vantage, claimants)
+    }
+
+    /// Prepares all that a class of its vantage sees, and says on which of it depends what it comes to.
+    fn guard(&mut self, class: &Class<'a>, view: &View) -> Rc<[usize]> {
+        let mut guarded = Vec::new();
+        for (place, port) in self.ports(view) {
+            let all = self.services(class, place, port);
+            guarded.extend(all.filter(|place| !self.prepared[*place].posts.asked.is_empty()));
+        }
+        let guarded: Rc<[usize]> = guarded.into();
+        self.guarded.insert(class.vantage, Rc::clone(&guarded));
+        guarded
     }
 
     /// The declared ports that are seen, each with the place of its host.
     fn ports(&self, view: &View) -> Vec<(usize, usize)> {
         let mut all = Vec::new();
         for Seen { place, ports } in &view.seen {
-            let declared = self.hosts[*place].ports.iter().enumerate();
+            let declared = self.stock.hosts[*place].ports.iter().enumerate();
             let seen = declared.filter(|(_, declared)| ports.contain(declared.port.number));
             all.extend(seen.map(|(port, _)| (*place, port)));
         }
         all
     }
 
-    fn behaviour(&mut self, class: &Class<'a>, view: &View, names: &Arc<Names>) -> Behaviour {
+    fn behaviour(
+        &mut self,
+        class: &Class<'a>,
+        view: &View,
+        names: &Arc<Names>,
+        fences: &Fences,
+    ) -> Behaviour {
         let mut claims = Claims::default();
         let mut learners = Learners::new(names);
         for (place, port) in self.ports(view) {
-            let learns = self.destinations[place].learns();
-            let rank = (self.hosts[place].ports[port].entry.age, place);
-            let at = self.services(class, place, port);
-            for Led { claimant, part } in &self.built[&at] {
-                part.claim(&mut claims, *claimant, rank);
-                let key = &self.claimants[*claimant].key;
-                if learns && key.route.is_none() {
-                    learners.add(rank, *claimant, key);
+            let learns = self.stock.destinations[place].learns();
+            let rank = (self.stock.hosts[place].ports[port].entry.age, place);
+            for prepared in self.services(class, place, port) {
+                let claimant = self.claimant(class, prepared);
+                self.prepared[prepared]
+                    .part
+                    .claim(&mut claims, claimant, rank);
+                if learns && self.claimants[claimant].key.route.is_none() {
+                    learners.add(rank, claimant, &self.claimants[claimant]);
                 }
             }
         }
-        let ranges = &self.snapshot.vip_ranges;
-        learners.claim(&self.snapshot.learned, ranges, &mut claims);
+        learners.fence(fences, &self.claimants);
+        let ranges = &self.stock.snapshot.vip_ranges;
+        learners.claim(&self.stock.snapshot.learned, ranges, &mut claims);
         Behaviour {
             label: Arc::clone(&class.label),
-            won: claims.settle(&self.claimants, &mut self.diagnostics),
-            outbound: outbound::of(class.sidecar, self.snapshot),
+            won: claims.settle(&self.claimants, fences, &mut self.diagnostics),
+            outbound: outbound::of(class.sidecar, self.stock.snapshot),
             policy: outbound::written_by(class.sidecar),
             names: view.names,
             learners,
         }
     }
 
-    /// Sees to it that the services of one declared port of a host are built, and says where.
-    fn services(&mut self, class: &Class<'a>, place: usize, port: usize) -> At {
-        let entry = self.hosts[place].ports[port].entry;
-        let stances = self.asking.relevant(entry, &class.stances);
-        let at = (place, port, class.viewpoint, stances);
-        if !self.built.contains_key(&at) {
-            let built = self.build(class, place, port);
-            let led = built
-                .into_iter()
-                .map(|built| self.add(built, class, place, port));
-            let led = led.collect();
-            self.built.insert(at.clone(), led);
+    /// Sees to it that the services of one declared port of a host are prepared, and says which they are.
+    fn services(&mut self, class: &Class<'a>, place: usize, port: usize) -> Range<usize> {
+        let at = (place, port, class.viewpoint);
+        if let Some(known) = self.built.get(&at) {
+            return known.clone();
         }
-        at
-    }
-
-    fn build(&mut self, class: &Class<'a>, place: usize, port: usize) -> Vec<Built<'a>> {
+        let start = self.prepared.len();
         let viewpoint = &self.viewpoints[class.viewpoint];
-        let host = &self.hosts[place];
-        let declaration = Declaration {
-            host,
-            declared: &host.ports[port],
-            destinations: &self.destinations[place],
-        };
-        let routing = Routing {
-            routes: &viewpoint.routes,
-            places: &viewpoint.places,
-            diagnostics: &mut self.diagnostics,
-        };
-        let supplies = Supplies {
-            sources: self.sources,
-            policies: &viewpoint.policies,
-            snapshot: self.snapshot,
-        };
-        let mut all = services::build(declaration, routing, supplies);
-        let addresses = declaration.destinations.all();
-        for Built { key, service, .. } in &mut all {
-            let entry = declaration.declared.entry.meta;
-            self.diagnostics.extend(self.peers.note(service, entry));
-            self.asking
-                .policies
-                .guard(class.client, service, &addresses, key.port);
-        }
+        let diagnostics = &mut self.diagnostics;
+        let built = viewpoint.prepare(&self.stock, (place, port), &self.guards, diagnostics);
+        self.prepared.extend(built);
+        let all = start..self.prepared.len();
+        self.built.insert(at, all.clone());
         all
     }
 
-    /// Gives the service its name, unless it is there already.
-    fn add(&mut self, built: Built<'a>, class: &Class<'a>, place: usize, port: usize) -> Led {
-        let Built {
-            mut key,
-            mut service,
-            refused_by,
-            part,
-        } = built;
+    /// The service as it is for the class.
+    fn claimant(&mut self, class: &Class<'a>, place: usize) -> usize {
+        let prepared = &mut self.prepared[place];
+        let stances = prepared.posts.of(class);
+        if let Some(known) = prepared.posts.known.get(&stances) {
+            return known.expect("every service is a claimant");
+        }
+        let service = if prepared.posts.asked.is_empty() {
+            prepared.service.take()
+        } else {
+            prepared.service.clone()
+        };
+        let mut service = service.expect("it is built once for everybody, or kept");
+        self.guards
+            .asking
+            .policies
+            .guard(class.client, &mut service);
+        let key = prepared.key.clone();
+        let asked = prepared.posts.asked.clone();
+        let claimants = self.claimants.len();
+        let claimant = self.add(key, service, class, &asked);
+        let prepared = &mut self.prepared[place];
+        prepared.posts.known.insert(stances, Some(claimant));
+        if claimant == claimants {
+            let Claimant { key, service } = &self.claimants[claimant];
+            if let Some((rule, reason)) = prepared.refused_by {
+                self.refusals.add(rule, reason, key);
+            }
+            let entry = &self.stock.entries[prepared.entry];
+            self.unprobed.note(entry, key, service);
+        }
+        claimant
+    }
+
+    /// Which endpoints of the mesh policies deny to the class, or would.
+    fn fences(&mut self, class: &Class<'a>) -> Fences {
+        let outbound = outbound::of(class.sidecar, self.stock.snapshot);
+        let mut found = Vec::new();
+        for place in 0..self.sites.len() {
+            let (spot, posts) = &self.sites[place];
+            let (spot, stances) = (*spot, posts.of(class));
+            let fence = if let Some(known) = posts.known.get(&stances) {
+                *known
+            } else {
+                let fence = self.fence(class, place);
+                self.sites[place].1.known.insert(stances, fence);
+                fence
+            };
+            // What counts lets pass, which is not for an address that nobody registered.
+            let is_for = |fence: &usize| {
+                outbound == Outbound::AllowAny || self.claimants[*fence].service.is_denied()
+            };
+            found.extend(fence.filter(is_for).map(|fence| (spot, fence)));
+        }
+        found.into_iter().collect()
+    }
+
+    /// The service that denies the endpoint to the class where clients dial it, or counts that it would; `None` where it may be
+    /// dialled.
+    fn fence(&mut self, class: &Class<'a>, place: usize) -> Option<usize> {
+        let (spot, posts) = &self.sites[place];
+        let site = &self.guards.mesh.sites[spot];
+        let host = &self.stock.hosts[site.host];
+        let (key, mut service) = fences::service(*spot, site, host);
+        self.guards
+            .asking
+            .policies
+            .guard(class.client, &mut service);
+        let access = service.access.as_ref()?;
+        let asked = posts.asked.clone();
+        (access.ruling != Ruling::Allowed).then(|| self.add(key, service, class, &asked))
+    }
+
+    /// Gives the service, which depends on these rules as well, its name, unless it is there already.
+    fn add(
+        &mut self,
+        mut key: ServiceKey,
+        mut service: Service,
+        class: &Class<'a>,
+        asked: &[usize],
+    ) -> usize {
         let claimant = self.claimants.len();
         if let Some(variants) = &mut self.variants {
             let known = variants.entry(key.clone()).or_default();
             if let Some((claimant, _)) = known.iter().find(|(_, known)| *known == service) {
-                let claimant = *claimant;
-                return Led { claimant, part };
+                return *claimant;
             }
             if !known.is_empty() {
-                key.clients = Some(Arc::clone(&class.label));
+                let rules = self
+                    .guards
+                    .asking
+                    .in_words(asked.iter().copied(), &class.stances);
+                key.clients = Some(classes::named(&class.outlook, rules).into());
             }
             known.push((claimant, service.clone()));
         }
-        let vitals = self.snapshot.vitals.get(&key);
+        let vitals = self.stock.snapshot.vitals.get(&key);
         service.examine(vitals.map_or(&ServiceVitals::new(), |vitals| vitals));
-        if let Some((rule, reason)) = refused_by {
-            self.refusals.add(rule, reason, &key);
-        }
-        let entry = self.hosts[place].ports[port].entry;
-        self.unprobed.note(entry, &key, &service);
         self.claimants.push(Claimant {
             key,
             service: Arc::new(service),
         });
-        Led { claimant, part }
+        claimant
     }
-
     pub(super) fn finish(self) -> Finished {
         let mut diagnostics = self.diagnostics;
         diagnostics.extend(self.refusals.report());

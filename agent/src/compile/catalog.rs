@@ -42,8 +42,8 @@ pub(super) struct Workload<'a> {
 pub(super) struct Catalog<'a> {
     /// Oldest first.
     pub(super) entries: Vec<Entry<'a>>,
-    /// Entries that nobody may see as the mesh has it.
-    pub(super) hidden: Vec<&'a Meta>,
+    /// Entries that nobody may see, and whether that is since the mesh has it so.
+    pub(super) hidden: Vec<(&'a Meta, bool)>,
     pub(super) workloads: Workloads<'a>,
     /// Oldest first.
     pub(super) rules: Vec<(&'a Meta, &'a DestinationRule)>,
@@ -78,7 +78,7 @@ impl<'a> Catalog<'a> {
                 Spec::ServiceEntry(spec) => {
                     let (export_to, is_narrowed) = exports.of(meta, spec);
                     if is_hidden(export_to) {
-                        hidden.extend(is_narrowed.then_some(meta));
+                        hidden.push((meta, is_narrowed));
                         continue;
                     }
                     let namespace = namespaces

@@ -20,6 +20,8 @@ use super::sidecars;
 pub(super) struct Class<'a> {
     /// What tells it apart, in words; empty for the clients that no workload claims.
     pub(super) label: Arc<str>,
+    /// What tells its vantage apart.
+    pub(super) outlook: Arc<str>,
     /// Any of them.
     pub(super) client: Client<'a>,
     /// Classes of the same number see the same.
@@ -64,13 +66,14 @@ impl<'a> Classes<'a> {
             let viewpoint = *viewpoints.entry(viewpoint).or_insert(next);
             let next = vantages.len();
             let vantage = *vantages.entry(traits.vantage.clone()).or_insert(next);
-            let label = match all.len() {
-                0 => String::new(),
-                _ => criteria.label(&traits),
+            let (outlook, label) = match all.len() {
+                0 => (String::new(), String::new()),
+                _ => criteria.labels(&traits),
             };
             let sidecar = traits.vantage.sidecar.map(|place| catalog.sidecars[place]);
             all.push(Class {
                 label: label.into(),
+                outlook: outlook.into(),
                 client,
                 vantage,
                 viewpoint,
@@ -230,27 +233,24 @@ impl<'c, 'a> Criteria<'c, 'a> {
         }
     }
 
-    /// What tells clients with these traits apart.
-    fn label(&self, traits: &Traits<'_>) -> String {
+    /// What tells apart what clients with these traits see, and then what they are to policies as well.
+    fn labels(&self, traits: &Traits<'_>) -> (String, String) {
         let Vantage {
             viewpoint,
             namespace,
             sidecar,
         } = &traits.vantage;
         let namespace = namespace.or(viewpoint.namespace);
-        let mut label = namespace.unwrap_or("other namespaces").to_owned();
+        let namespace = namespace.unwrap_or("other namespaces");
         let rules = viewpoint.rules.iter();
         let rules = rules.map(|place| self.rules[*place].0.id.to_string());
         let matches = viewpoint.matches.iter();
         let matches = matches.map(|place| self.matches[*place].1.clone());
         let sidecar = sidecar.map(|place| self.catalog.sidecars[place].0.id.to_string());
-        let asking = self.asking.in_words(&traits.stances);
-        let objects = rules.chain(matches).chain(sidecar).chain(asking);
-        let objects: BTreeSet<String> = objects.collect();
-        for object in objects {
-            write!(label, ", {object}").expect("text takes what is written");
-        }
-        label
+        let outlook = named(namespace, rules.chain(matches).chain(sidecar));
+        let places = 0..traits.stances.len();
+        let label = named(&outlook, self.asking.in_words(places, &traits.stances));
+        (outlook, label)
     }
 
     /// Says of what no client is that has these traits.
@@ -281,4 +281,14 @@ impl<'c, 'a> Criteria<'c, 'a> {
         });
         rules.chain(matches).collect()
     }
+}
+
+/// With each of these once.
+pub(super) fn named(start: &str, more: impl Iterator<Item = String>) -> String {
+    let mut name = start.to_owned();
+    let more: BTreeSet<String> = more.collect();
+    for object in more {
+        write!(name, ", {object}").expect("text takes what is written");
+    }
+    name
 }

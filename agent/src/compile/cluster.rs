@@ -162,7 +162,7 @@ fn endpoint(candidate: &Candidate) -> Endpoint {
         cluster: 0,
         locality: source.locality.clone(),
         vital: Vital::default(),
-        is_in_mesh: source.is_in_mesh,
+        workloads: Arc::default(),
         access: None,
         failing: source.failing,
         labels: Arc::clone(&source.labels),

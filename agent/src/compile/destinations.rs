@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -66,13 +67,6 @@ impl Destinations {
         (parts, rest)
     }
 
-    /// All addresses at which clients find the host.
-    pub(super) fn all(&self) -> Vec<IpNet> {
-        let single = self.vips.iter().chain(&self.resolved);
-        let single = single.map(|address| IpNet::from(*address));
-        self.addresses.iter().copied().chain(single).collect()
-    }
-
     /// Whether clients find the host where other servers say that it is.
     pub(super) fn learns(&self) -> bool {
         matches!(self.saying, Some(Saying::Learned))
@@ -125,6 +119,12 @@ pub(super) struct Part {
 impl Part {
     pub(super) fn is_empty(&self) -> bool {
         self.declared.is_empty() && self.resolved.is_empty()
+    }
+
+    /// All addresses of it.
+    pub(super) fn all(&self) -> Arc<[IpNet]> {
+        let resolved = self.resolved.iter().map(|address| IpNet::from(*address));
+        self.declared.iter().copied().chain(resolved).collect()
     }
 
     pub(super) fn claim(&self, claims: &mut Claims, claimant: usize, rank: Rank) {

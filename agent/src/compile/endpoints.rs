@@ -35,7 +35,6 @@ pub(super) struct Source<'a> {
     pub(super) weight: u32,
     /// Whether its object says that it is unhealthy.
     pub(super) failing: bool,
-    pub(super) is_in_mesh: bool,
     pub(super) locality: &'a Locality,
     /// Empty: the node's own.
     pub(super) network: &'a str,
@@ -92,7 +91,6 @@ impl<'a> Sources<'a> {
             ports: &NO_PORTS,
             weight: u32::from(!drains(entry.meta)),
             failing: false,
-            is_in_mesh: entry.is_in_mesh(),
             locality: &NOWHERE,
             network: "",
             labels: no_labels(),
@@ -174,7 +172,6 @@ struct Written<'e, 'a> {
     id: &'e Arc<ObjectId>,
     /// Which endpoint of the entry; `None` for a workload of its own, which was selected.
     index: Option<usize>,
-    is_in_mesh: bool,
 }
 
 /// Collects what `entry` has for endpoints; what cannot be used is reported.
@@ -197,7 +194,6 @@ pub(super) fn collect<'a>(
             meta: entry.meta,
             id: &entry.id,
             index: Some(i),
-            is_in_mesh: entry.is_in_mesh(),
         };
         sources.add(&written, by_name, snapshot, diagnostics);
     }
@@ -209,7 +205,6 @@ pub(super) fn collect<'a>(
                     meta: workload.meta,
                     id: &workload.id,
                     index: None,
-                    is_in_mesh: entry.is_in_mesh(),
                 };
                 sources.add(&written, by_name, snapshot, diagnostics);
             }
@@ -249,7 +244,6 @@ impl<'a> Sources<'a> {
                 spec.weight.max(1)
             },
             failing: spec.failing,
-            is_in_mesh: written.is_in_mesh,
             locality: &spec.locality,
             network: &spec.network,
             labels: if spec.labels.is_empty() {

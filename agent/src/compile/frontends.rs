@@ -11,6 +11,7 @@ use crate::api::{Diagnostic, Severity};
 use agent_common::abi::{DEFAULT_SCOPE, UDP};
 
 use super::codes;
+use super::fences::Fences;
 use super::program::{Destination, Frontend, Service, ServiceKey};
 
 /// How a claim came about: what users declared beats what a name resolved to, and
@@ -77,10 +78,12 @@ impl Claims {
         });
     }
 
-    /// Gives each destination to one service: declared before resolved before learned, then the oldest.
+    /// Gives each destination to one service: declared before resolved before learned, then the oldest. No service leads around
+    /// `fences`.
     pub(super) fn settle(
         mut self,
         claimants: &[Claimant],
+        fences: &Fences,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Won {
         self.claims
@@ -116,6 +119,7 @@ impl Claims {
         }
         let lost = losses.into_iter();
         diagnostics.extend(lost.filter_map(|(loss, what)| loss.report(claimants, what)));
+        fences.close(&mut winners, &mut learned, claimants);
         let mut frontends: Vec<(Frontend, usize)> = winners.into_iter().collect();
         frontends.sort_unstable_by_key(|(frontend, _)| *frontend);
         learned.sort_unstable();
@@ -128,7 +132,7 @@ impl Claims {
 pub(super) struct Won {
     /// In order, with claimants.
     pub(super) frontends: Vec<(Frontend, usize)>,
-    /// Those that nobody declared, and no host resolved to.
+    /// Those that yield to what clients are told; see [`Compiled`](super::Compiled).
     pub(super) learned: Vec<Frontend>,
 }
 

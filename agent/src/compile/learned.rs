@@ -10,7 +10,9 @@ use std::sync::Arc;
 use crate::model::VipRanges;
 
 use super::destinations::is_dialable;
-use super::frontends::{Claims, Rank};
+use super::fences::Fences;
+use super::frontends::{Claimant, Claims, Rank};
+use super::mesh::Spot;
 use super::names::{Names, Saying};
 use super::program::{Compiled, Destination, Frontend, ServiceKey};
 
@@ -21,6 +23,8 @@ pub(super) struct Learners {
     by_host: HashMap<usize, Vec<Learner>>,
     ranks: HashMap<ServiceKey, Rank>,
     names: Arc<Names>,
+    /// Endpoints that are denied, each with the service that does so.
+    fences: HashMap<Spot, ServiceKey>,
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ struct Learner {
     rank: Rank,
     claimant: usize,
     key: ServiceKey,
+    /// The port that connects go to where they keep their address.
+    original_port: Option<u16>,
 }
 
 impl Learners {
@@ -39,14 +45,31 @@ impl Learners {
         }
     }
 
-    pub(super) fn add(&mut self, rank: Rank, claimant: usize, key: &ServiceKey) {
+    pub(super) fn add(&mut self, rank: Rank, place: usize, Claimant { key, service }: &Claimant) {
         self.ranks.insert(key.clone(), rank);
         let (_, host) = rank;
         self.by_host.entry(host).or_default().push(Learner {
             rank,
-            claimant,
+            claimant: place,
             key: key.clone(),
+            original_port: service.original_port(key.port),
         });
+    }
+
+    /// Has learned addresses lead to no endpoint that is denied.
+    pub(super) fn fence(&mut self, fences: &Fences, claimants: &[Claimant]) {
+        let denying = fences
+            .iter()
+            .filter(|(_, fence)| claimants[*fence].service.is_denied());
+        self.fences = denying
+            .map(|(spot, fence)| (spot, claimants[fence].key.clone()))
+            .collect();
+    }
+
+    /// What denies it where the learner would leave connects to the address as they are.
+    fn fenced(&self, address: IpAddr, learner: &Learner) -> Option<&ServiceKey> {
+        let port = learner.original_port?;
+        self.fences.get(&(address, port, learner.key.transport))
     }
 
     /// The services of the host that covers `name`.
@@ -127,12 +150,18 @@ pub fn extend<'a>(
                         transport: learner.key.transport,
                         scope: *scope,
                     };
-                    if next.yields(&frontend, learners, learner.rank) {
-                        let key = learner.key.clone();
-                        next.program.frontends.insert(frontend, key.clone());
-                        next.learned.insert(frontend);
-                        added.push((frontend, key));
+                    if !next.yields(&frontend, learners, learner.rank) {
+                        continue;
                     }
+                    let fence = learners.fenced(address, learner);
+                    let key = fence.unwrap_or(&learner.key).clone();
+                    next.program.frontends.insert(frontend, key.clone());
+                    if fence.is_none() {
+                        next.learned.insert(frontend);
+                    } else {
+                        next.learned.remove(&frontend);
+                    }
+                    added.push((frontend, key));
                 }
             }
         }
@@ -144,11 +173,12 @@ pub fn extend<'a>(
 }
 
 impl Compiled {
-    /// Whether `frontend` is free, or was learned for a service that comes after `rank`.
+    /// Whether `frontend` is free, or yields to a service of `rank`: one that learns yields to those before it, one that only
+    /// counts to all.
     fn yields(&self, frontend: &Frontend, learners: &Learners, rank: Rank) -> bool {
         self.program.frontends.get(frontend).is_none_or(|winner| {
             let winner = learners.ranks.get(winner);
-            self.learned.contains(frontend) && winner.is_some_and(|winner| rank < *winner)
+            self.learned.contains(frontend) && winner.is_none_or(|winner| rank < *winner)
         })
     }
 }

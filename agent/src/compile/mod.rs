@@ -10,18 +10,21 @@ mod cluster;
 pub mod codes;
 mod destinations;
 mod endpoints;
+mod fences;
 mod findings;
 mod frontends;
 mod hosts;
 mod learned;
 mod load;
 mod locality;
+mod mesh;
 mod mtls;
 mod names;
 mod outbound;
 mod placement;
 mod policy;
 mod prefixes;
+mod prepared;
 mod probing;
 pub mod program;
 pub mod report;
@@ -38,10 +41,11 @@ mod standing;
 mod views;
 mod visibility;
 
-pub use access::{Access, Judge, RuleName, Ruling};
+pub use access::{Access, Judge, RuleName, Ruling, Subject};
 pub use agent_common::abi::{Exemption, Outbound};
 pub use clients::{Clients, Scope, by_longest};
 pub use learned::{Extension, extend, may_stand};
+pub use mesh::MeshWorkload;
 pub use names::{Names, Saying};
 pub use program::{
     Action, Compiled, Destination, Endpoint, Frontend, Program, RefuseReason, Service, ServiceKey,
@@ -62,6 +66,7 @@ use classes::Classes;
 use client::Client;
 use endpoints::Sources;
 use hosts::Host;
+use prepared::Stock;
 use scopes::Scopes;
 use views::Views;
 
@@ -74,7 +79,6 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     let access = AccessPolicies::new(&catalog, snapshot);
     let asking = Asking::new(&access, &catalog);
     let classes = Classes::divide(&catalog, &snapshot.mesh, &asking, locals);
-    diagnostics.extend(asking.unsure(&classes.named(&catalog)));
     diagnostics.extend(visibility::hidden(&catalog.hidden));
     diagnostics.extend(policy::shadowed(&catalog.rules));
     diagnostics.extend(classes.diagnostics.iter().cloned());
@@ -95,8 +99,14 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
     diagnostics
         .extend(found.filter_map(|(_, (host, destinations))| destinations.unreachable(host)));
     diagnostics.extend(visibility::unseen(&hosts, &seen));
-    let located = (&hosts[..], &views.destinations[..]);
-    let mut builder = Builder::new(&catalog, (&classes, &asking), located, &sources, snapshot);
+    let stock = Stock {
+        entries: &catalog.entries,
+        hosts: &hosts,
+        destinations: &views.destinations,
+        sources: &sources,
+        snapshot,
+    };
+    let mut builder = Builder::new(&catalog, (&classes, &asking), stock);
     let of_classes: Vec<usize> = (0..classes.all.len())
         .map(|class| {
             let view = views.of_class(class);
@@ -110,6 +120,7 @@ pub fn compile(snapshot: &Snapshot) -> Compiled {
         diagnostics: found,
     } = builder.finish();
     diagnostics.extend(found);
+    diagnostics.extend(asking.unsure(&classes.named(&catalog)));
     diagnostics.extend(access.unused(&catalog));
     let mut scopes = Scopes::new(behaviours);
     let of_workloads = classes.of_workloads.iter();

@@ -7,7 +7,8 @@ use crate::api::{Diagnostic, MeshConfig, Meta, MtlsMode, PeerAuthentication, Sev
 use super::catalog::Catalog;
 use super::client::carries;
 use super::codes;
-use super::program::{Endpoint, Service};
+use super::mesh::MeshWorkload;
+use super::program::Service;
 
 /// Every `PeerAuthentication`, by namespace.
 pub(super) struct PeerPolicies<'a> {
@@ -29,14 +30,22 @@ impl<'a> PeerPolicies<'a> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_namespace.is_empty()
+    }
+
     /// Says of the service, whose port `entry` declares, which of its endpoints take mutual TLS only.
     pub(super) fn note(&self, service: &mut Service, entry: &Meta) -> Vec<Diagnostic> {
-        if self.by_namespace.is_empty() {
+        if self.is_empty() {
             return Vec::new();
         }
         let mut strict: BTreeMap<String, usize> = BTreeMap::new();
-        for endpoint in service.endpoints.iter().filter(|e| e.is_in_mesh) {
-            if let Some((meta, MtlsMode::Strict)) = self.mode(endpoint) {
+        for endpoint in &service.endpoints {
+            let mut modes = endpoint
+                .workloads
+                .iter()
+                .filter_map(|w| self.mode(w, endpoint.port));
+            if let Some((meta, _)) = modes.find(|(_, mode)| *mode == MtlsMode::Strict) {
                 let by = format!("{} ({})", meta.id, meta.origin);
                 *strict.entry(by).or_default() += 1;
             }
@@ -57,14 +66,14 @@ impl<'a> PeerPolicies<'a> {
         found.collect()
     }
 
-    /// What is in effect for the endpoint, and what says so: of its port and its workload, then of the namespace, then of all.
-    fn mode(&self, endpoint: &Endpoint) -> Option<(&'a Meta, MtlsMode)> {
-        let namespace = endpoint.object.namespace.as_str();
+    /// What is in effect at the port of the workload, and what says so: of its port and itself, then of the namespace, then of
+    /// all.
+    fn mode(&self, workload: &MeshWorkload, port: u16) -> Option<(&'a Meta, MtlsMode)> {
+        let namespace = workload.object.namespace.as_str();
         let of_workload = self.first(namespace, |labels| {
-            labels.is_some_and(|labels| carries(&endpoint.labels, labels))
+            labels.is_some_and(|labels| carries(&workload.labels, labels))
         });
-        let of_port =
-            of_workload.and_then(|(meta, spec)| Some((meta, *spec.ports.get(&endpoint.port)?)));
+        let of_port = of_workload.and_then(|(meta, spec)| Some((meta, *spec.ports.get(&port)?)));
         let whole = |(meta, spec): (&'a Meta, &'a PeerAuthentication)| (meta, spec.mode);
         let of_all = |namespace| self.first(namespace, |labels| labels.is_none()).map(whole);
         let levels = [

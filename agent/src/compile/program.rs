@@ -10,9 +10,10 @@ use ipnet::IpNet;
 use crate::api::{Diagnostic, Locality, ObjectId, Origin, Protocol, Resolution};
 use crate::model::{ServiceVitals, VipRanges, Vital};
 
-use super::access::Access;
+use super::access::{Access, Subject};
 use super::clients::Clients;
 use super::learned::Learners;
+use super::mesh::MeshWorkload;
 use super::names::Names;
 use super::residents::Residents;
 use super::spread::Cluster;
@@ -53,8 +54,8 @@ pub struct Endpoint {
     pub cluster: u32,
     pub locality: Locality,
     pub vital: Vital,
-    /// Whether its server is of the mesh: policies for its workload hold for it.
-    pub is_in_mesh: bool,
+    /// Who is there, where that is of the mesh: policies for any of these hold for it.
+    pub workloads: Arc<[MeshWorkload]>,
     /// What policies for its workload say; `None` where none says anything.
     pub access: Option<Arc<Access>>,
     /// Whether its object says that it is unhealthy, which nothing that is observed of it outweighs.
@@ -100,7 +101,9 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// What the endpoints belong to. The first decides what the whole service has one of.
     pub clusters: Vec<Cluster>,
-    /// What policies for its `ServiceEntry` say; `None` where none says anything.
+    /// What policies are about that are about the service as a whole; `None` where there is none.
+    pub subject: Option<Arc<Subject>>,
+    /// What they say of it; `None` where none says anything.
     pub access: Option<Arc<Access>>,
     /// Part of the connects that go to clusters without an endpoint, and fail.
     pub unserved: u64,
@@ -116,6 +119,19 @@ impl Service {
     pub fn endpoint(&self, at: SocketAddr) -> Option<&Endpoint> {
         let mut endpoints = self.endpoints.iter();
         endpoints.find(|endpoint| (endpoint.address, endpoint.port) == (at.ip(), at.port()))
+    }
+
+    /// Whether policies deny it as a whole.
+    pub fn is_denied(&self) -> bool {
+        self.action == Action::Refuse(RefuseReason::Denied)
+    }
+
+    /// The port that connects to `port` go to, where the service leaves their address as it is.
+    pub fn original_port(&self, port: u16) -> Option<u16> {
+        match self.action {
+            Action::Original { port: target } => Some(target.unwrap_or(port)),
+            Action::Balance | Action::Refuse(_) => None,
+        }
     }
 
     /// What the shares of the endpoints are parts of.
@@ -142,7 +158,8 @@ pub struct Compiled {
     pub demand: Arc<BTreeSet<Arc<str>>>,
     /// What the name server says to clients, by [`Scope::names`](super::Scope). The first is the default scope's.
     pub names: Arc<[Arc<Names>]>,
-    /// Which of the frontends are there only because clients were told of these addresses.
+    /// Which of the frontends yield to what clients are told: those that are there only because clients were told of these
+    /// addresses, and those that only count what policies would deny.
     pub learned: OrdSet<Frontend>,
     /// By scope.
     pub(super) learners: Arc<BTreeMap<u32, Learners>>,

@@ -121,6 +121,7 @@ fn finish<'a>(
         action,
         endpoints: built.endpoints,
         clusters: built.clusters,
+        subject: None,
         access: None,
         unserved: 0,
         object: Arc::clone(&entry.id),

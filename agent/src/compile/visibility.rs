@@ -123,8 +123,9 @@ impl<'a> Exports<'a> {
 }
 
 /// Says of entries that the mesh hides from everybody.
-pub(super) fn hidden(entries: &[&Meta]) -> impl Iterator<Item = Diagnostic> {
-    entries.iter().map(|meta| {
+pub(super) fn hidden(entries: &[(&Meta, bool)]) -> impl Iterator<Item = Diagnostic> {
+    let by_mesh = entries.iter().filter(|(_, is_by_mesh)| *is_by_mesh);
+    by_mesh.map(|(meta, _)| {
         let message = "no client sees the entry: serviceEntryVisibility of the mesh hides it";
         Diagnostic::about(Severity::Info, codes::UNSEEN_HOST, meta, message)
             .at("spec.exportTo", 0)

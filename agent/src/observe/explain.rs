@@ -180,7 +180,7 @@ fn connect_view<T: Tables>(
     if let Some((_, service)) = claimed {
         steps.extend(text::service_steps(service));
     }
-    let access = access(sight, client, verdict, key);
+    let access = claimed.and_then(|(_, service)| access(sight, client, verdict, service));
     let access = access.as_ref();
     if !matches!(verdict, Verdict::Deny { .. }) {
         steps.extend(access.map(Access::sentence));
@@ -206,7 +206,7 @@ fn access<T>(
     sight: &Sight<'_, T>,
     client: Known<'_>,
     verdict: Verdict,
-    key: Option<&ServiceKey>,
+    service: &Service,
 ) -> Option<Access> {
     let endpoint = match verdict {
         Verdict::Deny { endpoint, .. } | Verdict::Rewrite { endpoint, .. } => {
@@ -215,9 +215,11 @@ fn access<T>(
         _ => None,
     };
     let at = endpoint.map(|(_, address, port)| SocketAddr::new(address, port));
-    let program = &sight.compiled.program;
-    let access = |endpoint| sight.judge.access(client.workload, program, key?, endpoint);
-    at.and_then(|at| access(Some(at))).or_else(|| access(None))
+    let endpoint = at.and_then(|at| service.endpoint(at));
+    let (judge, workload) = (sight.judge, client.workload);
+    endpoint
+        .and_then(|endpoint| judge.of_endpoint(workload, endpoint))
+        .or_else(|| judge.of_service(workload, service))
 }
 
 /// A service as the program has it.

@@ -1,10 +1,12 @@
 //! Whatever the policies are, who may connect is what a reader of them would say.
 
+use std::net::{IpAddr, SocketAddr};
+
 use agent::compile::compile;
 use proptest::prelude::*;
-use tests::clients::{authorization, local, read_all, seen};
+use tests::clients::{authorization, local, read_all, scope_of, seen, workload};
 
-use super::{may, read};
+use super::{may, outcomes, read};
 
 /// Parts of rules, with who they are about as a reader of Istio's documentation has it: by client (`s`, `o` and nobody), whether
 /// it holds where the unknown is in its favour, and where it is not.
@@ -102,6 +104,110 @@ proptest! {
         let compiled = compile(&read(&texts));
         let expected: Vec<bool> = (0..3).map(|client| naive(&policies, client)).collect();
         prop_assert_eq!(may(&compiled, &["s", "o", ""]), expected, "{}", texts.concat());
+    }
+}
+
+/// Entries of namespace `pay`: whether they are of the mesh, of resolution NONE, and which addresses and endpoints they have, those
+/// with labels.
+type Entry = (bool, bool, usize, Vec<(usize, usize)>);
+
+const ADDRESSES: [&str; 4] = ["10.1.0.1", "10.2.0.1", "2001:db8::1", "10.2.0.0/24"];
+const ENDPOINTS: [&str; 4] = ["10.2.0.1", "10.2.0.2", "2001:db8:2::1", "2001:db8:2::2"];
+const LABELS: [&str; 3] = ["", "app: a", "app: b"];
+/// Who connects.
+const CLIENTS: [(&str, &str, &str); 4] = [
+    ("shop", "s", "addresses: [10.9.0.1]"),
+    ("shop", "t", "addresses: [10.8.0.1, '2001:db8:9::1']"),
+    ("ops", "o", "addresses: ['2001:db8:9::2']"),
+    ("ops", "p", "serviceAccount: p"),
+];
+const TARGETS: [&str; 5] = [
+    "",
+    "selector: {matchLabels: {app: a}}, ",
+    "selector: {matchLabels: {app: b}}, ",
+    "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: e0}], ",
+    "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: e1}], ",
+];
+const SOURCES: [&str; 5] = [
+    "",
+    "from: [{source: {namespaces: [shop]}}], ",
+    "from: [{source: {ipBlocks: [10.9.0.0/16]}}], ",
+    "from: [{source: {notIpBlocks: ['2001:db8:9::/64']}}], ",
+    "from: [{source: {serviceAccounts: [ops/p]}}], ",
+];
+
+fn entry(name: usize, (is_in_mesh, is_none, address, endpoints): &Entry) -> String {
+    let location = if *is_in_mesh {
+        "MESH_INTERNAL"
+    } else {
+        "MESH_EXTERNAL"
+    };
+    let endpoints = endpoints.iter().map(|(endpoint, labels)| {
+        format!(
+            "{{address: '{}', labels: {{{}}}}}",
+            ENDPOINTS[*endpoint], LABELS[*labels]
+        )
+    });
+    let resolution = if *is_none {
+        "resolution: NONE".to_owned()
+    } else {
+        let endpoints: Vec<String> = endpoints.collect();
+        format!("resolution: STATIC, endpoints: [{}]", endpoints.join(", "))
+    };
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{name}, namespace: pay}}\nspec: {{hosts: [e{name}.test], addresses: ['{}'], location: {location}, ports: [{{number: 80, name: tcp, protocol: TCP, targetPort: 8080}}], {resolution}}}\n",
+        ADDRESSES[*address]
+    )
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let endpoints = proptest::collection::vec((0..ENDPOINTS.len(), 0..LABELS.len()), 1..4);
+    let entry = (any::<bool>(), any::<bool>(), 0..ADDRESSES.len(), endpoints);
+    proptest::collection::vec(entry, 1..4)
+}
+
+proptest! {
+    /// Whatever is built once for several clients.
+    #[test]
+    fn what_a_client_may_depends_on_no_other_client(
+        entries in entries(),
+        policies in proptest::collection::vec(
+            (0usize..3, 0..TARGETS.len(), 0..SOURCES.len(), 0..OPERATIONS.len()), 0..4,
+        ),
+        is_routed in any::<bool>(),
+    ) {
+        let mut texts: Vec<String> = entries.iter().enumerate().map(|(name, e)| entry(name, e)).collect();
+        for (name, (action, target, source, operation)) in policies.iter().enumerate() {
+            let rule = format!("{{{}{}}}", SOURCES[*source], OPERATIONS[*operation].0);
+            let spec = format!("{}action: {}, rules: [{rule}]", TARGETS[*target], ACTIONS[*action]);
+            texts.push(authorization("pay", &format!("p{name}"), &spec));
+        }
+        if is_routed {
+            let to = |host: usize| format!("{{destination: {{host: e{}.test}}, weight: 50}}", host % entries.len());
+            texts.push(format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: pay}}\nspec: {{hosts: [e0.test], tcp: [{{route: [{}, {}]}}]}}\n",
+                to(0), to(1)
+            ));
+        }
+        let with = |clients: &[(&str, &str, &str)]| {
+            let clients = clients.iter().map(|(namespace, name, spec)| {
+                workload(namespace, name, "", &format!("cgroup: /{name}, {spec}"))
+            });
+            compile(&read_all(&texts.iter().cloned().chain(clients).collect::<Vec<_>>()))
+        };
+        let together = with(&CLIENTS);
+        let ports = ADDRESSES[..3].iter().chain(&ENDPOINTS).flat_map(|address| {
+            let address: IpAddr = address.parse().unwrap();
+            [80, 8080].map(|port| SocketAddr::new(address, port))
+        });
+        let ports: Vec<SocketAddr> = ports.collect();
+        for client in CLIENTS {
+            let alone = with(&[client]);
+            for to in &ports {
+                let of = |compiled| outcomes(compiled, scope_of(compiled, client.1), *to);
+                prop_assert_eq!(of(&together), of(&alone), "{} to {}\n{}", client.1, to, texts.concat());
+            }
+        }
     }
 }
 

@@ -3,11 +3,14 @@
 
 mod laws;
 mod mtls;
+mod told;
+mod ways;
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use agent::compile::{Compiled, Endpoint, Service, compile};
-use agent::dataplane::{Limits, MemoryDataplane, abi_address};
+use agent::dataplane::{Limits, MemoryDataplane, abi_address, ip_address};
 use agent::model::Snapshot;
 use agent_common::abi::{DEFAULT_SCOPE, Outbound, Port, TCP};
 use agent_common::{Connect, Family, Reason, Verdict, decide};
@@ -36,31 +39,60 @@ fn read(policies: &[String]) -> Snapshot {
     read_all(&texts)
 }
 
-/// Whether each of `clients` may connect; the empty name stands for clients that no workload claims.
-fn may(compiled: &Compiled, clients: &[&str]) -> Vec<bool> {
+/// What becomes of a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    At(SocketAddr),
+    /// Nothing claims it.
+    Passed,
+    /// By policies.
+    Denied,
+    /// For want of an endpoint.
+    Refused,
+}
+
+/// All that may become of connects of clients of the scope to the address and port.
+fn outcomes(compiled: &Compiled, scope: u32, to: SocketAddr) -> BTreeSet<Reached> {
     let mut dataplane = MemoryDataplane::in_memory(&Limits::small());
     assert!(dataplane.apply(&compiled.program).diagnostics.is_empty());
-    let may = |name: &&str| {
-        let connect = Connect {
-            family: Family::V4,
-            address: abi_address(IpAddr::from([10, 1, 0, 1])),
-            port: Port::new(80),
-            protocol: TCP,
-            scope: match *name {
-                "" => DEFAULT_SCOPE,
-                name => scope_of(compiled, name),
-            },
-            names: 0,
-            outbound: Outbound::AllowAny,
-        };
-        match decide(dataplane.tables(), &connect, &mut || 0) {
-            Verdict::Rewrite { .. } => true,
-            Verdict::Deny {
-                reason: Reason::Policy,
-                ..
-            } => false,
-            other => panic!("{other:?} for `{name}`"),
+    let connect = Connect {
+        family: if to.is_ipv4() { Family::V4 } else { Family::V6 },
+        address: abi_address(to.ip()),
+        port: Port::new(to.port()),
+        protocol: TCP,
+        scope,
+        names: 0,
+        outbound: Outbound::AllowAny,
+    };
+    let outcome = |draw: u32| match decide(dataplane.tables(), &connect, &mut || draw << 26) {
+        Verdict::Rewrite { address, port, .. } => {
+            Reached::At(SocketAddr::new(ip_address(address), port.get()))
         }
+        Verdict::Original { port, .. } => {
+            let port = port.map_or(to.port(), Port::get);
+            Reached::At(SocketAddr::new(to.ip(), port))
+        }
+        Verdict::Pass => Reached::Passed,
+        Verdict::Deny {
+            reason: Reason::Policy,
+            ..
+        } => Reached::Denied,
+        Verdict::Deny { .. } => Reached::Refused,
+        other => panic!("{other:?} for {to}"),
+    };
+    (0..64).map(outcome).collect()
+}
+
+/// Whether each of `clients` may connect; the empty name stands for clients that no workload claims.
+fn may(compiled: &Compiled, clients: &[&str]) -> Vec<bool> {
+    let may = |name: &&str| {
+        let scope = match *name {
+            "" => DEFAULT_SCOPE,
+            name => scope_of(compiled, name),
+        };
+        let reached = outcomes(compiled, scope, SocketAddr::from(([10, 1, 0, 1], 80)));
+        assert_eq!(reached.len(), 1, "for `{name}`");
+        !reached.contains(&Reached::Denied)
     };
     clients.iter().map(may).collect()
 }
@@ -318,6 +350,32 @@ fn an_audit_and_a_dry_run_let_pass_what_they_count() {
         "{}",
         access.sentence()
     );
+}
+
+#[test]
+fn one_dry_run_that_allows_it_is_enough_among_dry_runs() {
+    let dry = |name: &str, namespace: &str| {
+        let rules = format!("rules: [{{from: [{{source: {{namespaces: [{namespace}]}}}}]}}]");
+        authorization("pay", name, &rules).replace(
+            "namespace: pay",
+            "namespace: pay, annotations: {istio.io/dry-run: 'true'}",
+        )
+    };
+    let missing = |policies: &[String]| {
+        let compiled = compile(&read(policies));
+        let services = compiled.program.services.values();
+        let endpoints = services.flat_map(|service: &std::sync::Arc<Service>| &service.endpoints);
+        let missing = endpoints.map(|endpoint| {
+            let access = endpoint.access.as_ref();
+            access.map_or(0, |access| access.noted_missing.len())
+        });
+        let mut missing: Vec<usize> = missing.collect();
+        missing.sort_unstable();
+        missing
+    };
+    // `ops` and nobody in particular are one service, `shop` is another.
+    assert_eq!(missing(&[dry("x", "shop")]), [0, 1]);
+    assert_eq!(missing(&[dry("x", "shop"), dry("y", "other")]), [0, 2]);
 }
 
 #[test]

@@ -1,9 +1,8 @@
-//! Which rules of policies ask who connects, and of which entries that makes a difference: what classes of clients are told apart by.
+//! Which rules of policies ask who connects: what classes of clients are told apart by.
 
-use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::collections::{BTreeSet, HashSet};
 
-use super::super::catalog::{Catalog, Entry};
+use super::super::catalog::Catalog;
 use super::super::client::Client;
 use super::policies::AccessPolicies;
 use super::rule::{self, Stance};
@@ -11,21 +10,16 @@ use super::rule::{self, Stance};
 /// The rules that ask who connects, and may be about something here.
 pub(in crate::compile) struct Asking<'p, 'a> {
     pub(in crate::compile) policies: &'p AccessPolicies<'a>,
-    /// Policies and rules, by their places.
+    /// Policies and rules, by their places; in order.
     pub(super) rules: Vec<(usize, usize)>,
-    /// Places of those that may be about services of an entry, by age of the entry.
-    relevant: Vec<Rc<[usize]>>,
 }
 
 impl<'p, 'a> Asking<'p, 'a> {
     pub(in crate::compile) fn new(policies: &'p AccessPolicies<'a>, catalog: &Catalog<'_>) -> Self {
-        let mut asking = Self {
+        Self {
             policies,
             rules: rules(policies, catalog),
-            relevant: Vec::new(),
-        };
-        asking.relevant = asking.relevances(catalog);
-        asking
+        }
     }
 
     /// Whether the client is whom each of the rules asks for that ask who connects, in their order.
@@ -37,73 +31,28 @@ impl<'p, 'a> Asking<'p, 'a> {
         rules.map(|rule| Stance::of(rule, &client)).collect()
     }
 
-    /// The rules that a client is about, for people.
-    pub(in crate::compile) fn in_words(&self, stances: &[Stance]) -> impl Iterator<Item = String> {
-        let asking = self.rules.iter().zip(stances);
-        asking.filter_map(|((policy, rule), stance)| {
-            let words = stance.words()?;
-            Some(format!(
-                "rule {} of {}{words}",
-                rule + 1,
-                self.policies.all[*policy].meta.id
-            ))
-        })
-    }
-
-    /// Whether it depends on who connects what becomes of services of the entry.
-    pub(in crate::compile) fn asks_who(&self, entry: &Entry<'_>) -> bool {
-        !self.relevant[entry.age].is_empty()
-    }
-
-    /// Those of a client's stances on which it may depend what becomes of services of the entry: clients with the same ones may
-    /// do the same.
-    pub(in crate::compile) fn relevant(
-        &self,
-        entry: &Entry<'_>,
-        stances: &[Stance],
-    ) -> Vec<Stance> {
-        let places = self.relevant[entry.age].iter();
-        places.map(|place| stances[*place]).collect()
-    }
-
-    fn relevances(&self, catalog: &Catalog<'_>) -> Vec<Rc<[usize]>> {
-        // A route may lead to any workload.
-        let has_routes = !catalog.routes.is_empty();
-        // What is the same for all entries of a namespace that no policy names.
-        let mut known: HashMap<(&str, bool), Rc<[usize]>> = HashMap::new();
-        let entries = catalog.entries.iter();
-        entries
-            .map(|entry| {
-                let named = self.policies.of_entry(&entry.id);
-                let key = (&*entry.namespace, entry.is_in_mesh());
-                if let Some(known) = known.get(&key).filter(|_| named.is_empty()) {
-                    return Rc::clone(known);
-                }
-                let found = self.relevance(key, named, has_routes);
-                if named.is_empty() {
-                    known.insert(key, Rc::clone(&found));
-                }
-                found
-            })
-            .collect()
-    }
-
-    fn relevance(
-        &self,
-        (namespace, is_in_mesh): (&str, bool),
-        named: &[usize],
-        has_routes: bool,
-    ) -> Rc<[usize]> {
-        let of_namespace = self.policies.of_namespace(namespace);
-        let is_relevant = |policy: usize| {
-            let is_of_workloads = self.policies.all[policy].spec.attachment.targets.is_empty();
-            let is_near = is_in_mesh
-                && (of_namespace.contains(&policy) || self.policies.of_all.contains(&policy));
-            named.contains(&policy) || is_of_workloads && (has_routes || is_near)
+    /// The places of those rules that are of these policies: clients with the same stances to them are the same to the policies.
+    pub(in crate::compile) fn of(&self, policies: &BTreeSet<usize>) -> Vec<usize> {
+        let of_policy = |policy: &usize| {
+            let start = self.rules.partition_point(|(other, _)| other < policy);
+            let end = self.rules.partition_point(|(other, _)| other <= policy);
+            start..end
         };
-        let asking = self.rules.iter().enumerate();
-        let relevant = asking.filter(|(_, (policy, _))| is_relevant(*policy));
-        relevant.map(|(place, _)| place).collect()
+        policies.iter().flat_map(of_policy).collect()
+    }
+
+    /// Those of the rules, by their places, that a client is about, for people.
+    pub(in crate::compile) fn in_words(
+        &self,
+        places: impl Iterator<Item = usize>,
+        stances: &[Stance],
+    ) -> impl Iterator<Item = String> {
+        places.filter_map(|place| {
+            let (policy, rule) = self.rules[place];
+            let words = stances[place].words()?;
+            let policy = &self.policies.all[policy].meta.id;
+            Some(format!("rule {} of {policy}{words}", rule + 1))
+        })
     }
 }
 

@@ -7,16 +7,21 @@ use super::super::codes;
 use super::super::findings::listed;
 use super::asking::Asking;
 use super::policies::{AccessPolicies, Policy};
-use super::rule::Stance;
+use super::rule::{Family, Stance};
 
 impl Asking<'_, '_> {
-    /// Says of rules that ask where clients come from for whom that is not known. `clients` are known by name and stances.
+    /// Says of rules that asked where clients come from for whom too little of that is known. `clients` are known by name and
+    /// stances.
     pub(in crate::compile) fn unsure(&self, clients: &[(String, &[Stance])]) -> Vec<Diagnostic> {
+        let unsure = self.policies.unsure.borrow();
         let rules = self.rules.iter().enumerate();
         rules
             .filter_map(|(place, (policy, rule))| {
-                let unknown = clients.iter();
-                let unknown = unknown.filter(|(_, stances)| stances[place].is_unknown());
+                let families = unsure.iter().filter(|(p, r, _)| (p, r) == (policy, rule));
+                let families: Vec<Family> = families.map(|(.., family)| *family).collect();
+                let is_unknown =
+                    |stances: &[Stance]| families.iter().any(|f| stances[place].is_unknown(*f));
+                let unknown = clients.iter().filter(|(_, stances)| is_unknown(stances));
                 let names: Vec<&String> = unknown.map(|(name, _)| name).collect();
                 let policy = &self.policies.all[*policy];
                 (!names.is_empty()).then(|| policy.unsure(*rule, &listed(&names)))
@@ -26,12 +31,18 @@ impl Asking<'_, '_> {
 }
 
 impl AccessPolicies<'_> {
-    /// Says of policies that nothing was found to be about.
+    /// Says of policies that nothing was found to be about, or not all that they name.
     pub(in crate::compile) fn unused(&self, catalog: &Catalog<'_>) -> Vec<Diagnostic> {
         let used = self.used.borrow();
-        let unused = self.all.iter().enumerate();
-        let unused = unused.filter(|(place, _)| !used.contains(place));
-        unused.map(|(_, policy)| policy.unused(catalog)).collect()
+        let all = self.all.iter().enumerate();
+        all.flat_map(|(place, policy)| {
+            let mut found = policy.missing(catalog);
+            if found.is_empty() && !used.contains(&place) {
+                found.push(policy.unused());
+            }
+            found
+        })
+        .collect()
     }
 }
 
@@ -42,31 +53,47 @@ impl Policy<'_> {
             _ => "it matches them",
         };
         let message = format!(
-            "rule {} asks where clients come from, which is not known of {clients}: {follows}",
+            "rule {} asks where clients come from, and what is known of {clients} does not tell: {follows}",
             rule + 1
         );
         Diagnostic::about(Severity::Warning, codes::CLIENT_ADDRESS, self.meta, message)
             .at(format!("spec.rules[{rule}]"), self.spec.rules[rule].line)
-            .hint("list in spec.addresses of the LocalWorkload where its peers see it come from, or ask for identities")
+            .hint("list in spec.addresses of the LocalWorkload where its peers see it come from, in both families, or ask for identities")
     }
 
-    fn unused(&self, catalog: &Catalog<'_>) -> Diagnostic {
+    /// Says of entries that it names and that are not there.
+    fn missing(&self, catalog: &Catalog<'_>) -> Vec<Diagnostic> {
+        let namespace = &self.meta.id.namespace;
+        let targets = self.spec.attachment.targets.iter();
+        let targets = targets.filter(|target| target.kind == TargetKind::ServiceEntry);
+        targets
+            .filter_map(|target| {
+                let is_it =
+                    |meta: &Meta| meta.id.namespace == *namespace && meta.id.name == target.name;
+                if catalog.entries.iter().any(|entry| is_it(entry.meta)) {
+                    return None;
+                }
+                let name = format!("ServiceEntry {namespace}/{}", target.name);
+                let (message, hint) = if catalog.hidden.iter().any(|(meta, _)| is_it(meta)) {
+                    (
+                        format!("{name} is exported to nobody, so the policy has no effect on it"),
+                        "nothing to do, unless clients here are to reach it",
+                    )
+                } else {
+                    (
+                        format!("there is no {name}, so the policy has no effect on it"),
+                        "name a ServiceEntry of the policy's namespace",
+                    )
+                };
+                let code = codes::POLICY_WITHOUT_EFFECT;
+                let found = Diagnostic::about(Severity::Warning, code, self.meta, message);
+                Some(found.at("spec.targetRefs", target.line).hint(hint))
+            })
+            .collect()
+    }
+
+    fn unused(&self) -> Diagnostic {
         let targets = &self.spec.attachment.targets;
-        let missing = targets.iter().find(|target| {
-            target.kind == TargetKind::ServiceEntry && !has_entry(catalog, self.meta, &target.name)
-        });
-        let about = |severity, message| {
-            Diagnostic::about(severity, codes::POLICY_WITHOUT_EFFECT, self.meta, message)
-        };
-        if let Some(missing) = missing {
-            let message = format!(
-                "there is no ServiceEntry {}/{}, so the policy has no effect on it",
-                self.meta.id.namespace, missing.name
-            );
-            return about(Severity::Warning, message)
-                .at("spec.targetRefs", missing.line)
-                .hint("name a ServiceEntry of the policy's namespace");
-        }
         let of_entries = |kind| kind == TargetKind::ServiceEntry;
         let (message, hint) = match targets.first() {
             Some(target) if !targets.iter().any(|target| of_entries(target.kind)) => (
@@ -78,16 +105,13 @@ impl Policy<'_> {
                 "nothing to do, unless clients here are to reach it",
             ),
             None => (
-                "the policy is for no endpoint of an entry of location MESH_INTERNAL that clients of this node see, so it has no effect here".to_owned(),
+                "the policy is for no endpoint of an entry of location MESH_INTERNAL, so it has no effect here".to_owned(),
                 "nothing to do, unless it is to hold for a destination: then set the entry's location to MESH_INTERNAL, or name the ServiceEntry in targetRefs",
             ),
         };
-        about(Severity::Info, message).at("spec", 0).hint(hint)
+        let code = codes::POLICY_WITHOUT_EFFECT;
+        Diagnostic::about(Severity::Info, code, self.meta, message)
+            .at("spec", 0)
+            .hint(hint)
     }
-}
-
-fn has_entry(catalog: &Catalog<'_>, policy: &Meta, name: &str) -> bool {
-    let mut entries = catalog.entries.iter();
-    entries
-        .any(|entry| entry.meta.id.namespace == policy.id.namespace && entry.meta.id.name == name)
 }

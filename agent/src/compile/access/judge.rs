@@ -1,19 +1,16 @@
 //! Which rules decide for one client. The program says it by policies alone, as it is the same for many clients.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-
-use ipnet::IpNet;
 
 use crate::api::ObjectId;
 use crate::model::Snapshot;
 
 use super::super::catalog::Catalog;
 use super::super::client::Client;
-use super::super::program::{Destination as Captured, Program, ServiceKey};
+use super::super::program::{Endpoint, Service};
 use super::Access;
+use super::identity::Identity;
 use super::policies::AccessPolicies;
-use super::rule::Destination;
 
 /// The policies of a snapshot, and its workloads.
 #[derive(Debug)]
@@ -34,35 +31,21 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What is said to the workload, or to clients that none claims, of a service of the program, or of one of its endpoints;
-    /// `None` where nothing is.
-    pub fn access(
-        &self,
-        workload: Option<&ObjectId>,
-        program: &Program,
-        key: &ServiceKey,
-        endpoint: Option<SocketAddr>,
-    ) -> Option<Access> {
-        let service = program.services.get(key)?;
+    /// What is said to the workload, or to clients that none claims, of the service as a whole, as it was compiled; `None` where
+    /// nothing is.
+    pub fn of_service(&self, workload: Option<&ObjectId>, service: &Service) -> Option<Access> {
+        self.policies.of_service(&self.identify(workload), service)
+    }
+
+    /// The same of an endpoint.
+    pub fn of_endpoint(&self, workload: Option<&ObjectId>, endpoint: &Endpoint) -> Option<Access> {
+        let client = self.identify(workload);
+        self.policies.of_endpoint(&client, endpoint)
+    }
+
+    fn identify(&self, workload: Option<&ObjectId>) -> Identity<'_> {
         let client = workload.and_then(|id| self.workloads.get(id));
         let client = client.copied().unwrap_or_else(Client::unclaimed);
-        let client = self.policies.trust.identify(client);
-        if let Some(at) = endpoint {
-            let endpoint = service
-                .endpoint(at)
-                .filter(|endpoint| endpoint.is_in_mesh)?;
-            return self.policies.of_endpoint(&client, endpoint);
-        }
-        let frontends = program.frontends.iter().filter(|(_, of)| *of == key);
-        let addresses = frontends.map(|(frontend, _)| match frontend.destination {
-            Captured::Address(address) => IpNet::from(address),
-            Captured::Prefix(net) => net,
-        });
-        let destination = Destination {
-            addresses: &addresses.collect::<Vec<_>>(),
-            port: key.port,
-        };
-        let named = self.policies.of_entry(&service.object).iter().copied();
-        self.policies.decide(&client, named, &destination)
+        self.policies.trust.identify(client)
     }
 }

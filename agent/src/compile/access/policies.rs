@@ -1,20 +1,22 @@
 //! The policies by what they are about, and what they say of connects of one client.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::api::{AuthorizationPolicy, Meta, ObjectId, PolicyAction, TargetKind};
+use crate::api::{AuthorizationPolicy, Meta, ObjectId, PolicyAction, Resolution, TargetKind};
 use crate::model::Snapshot;
 
-use super::super::catalog::Catalog;
+use super::super::catalog::{Catalog, Entry};
 use super::super::client::{Client, carries};
+use super::super::destinations::Part;
+use super::super::mesh::MeshWorkload;
 use super::super::program::{Action, Endpoint, RefuseReason, Service};
 use super::identity::{Identity, Trust};
-use super::rule::{self, Destination, Truth};
-use super::{Access, RuleName, Ruling};
+use super::rule::{self, Destination, Family, Truth};
+use super::{Access, RuleName, Ruling, Subject};
 
 /// A policy that decides or counts.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub(in crate::compile) struct AccessPolicies<'a> {
     is_audited: bool,
     /// Those that were about something.
     pub(super) used: RefCell<HashSet<usize>>,
+    /// Rules that asked where a client comes from of which too little is known, by their policies and places.
+    pub(super) unsure: RefCell<BTreeSet<(usize, usize, Family)>>,
     /// Each once, for most services and endpoints share them.
     known: RefCell<HashSet<Arc<Access>>>,
 }
@@ -80,6 +84,7 @@ impl<'a> AccessPolicies<'a> {
             trust: Trust::of(&snapshot.mesh),
             is_audited: snapshot.node.is_audited,
             used: RefCell::default(),
+            unsure: RefCell::default(),
             known: RefCell::default(),
         };
         for (meta, spec) in catalog.policies.iter().copied() {
@@ -128,20 +133,76 @@ impl<'a> AccessPolicies<'a> {
         found.map_or(&[], Vec::as_slice)
     }
 
-    /// Says of the service and its endpoints what policies say to the client, which asks for it at `addresses` and `port`.
-    pub(in crate::compile) fn guard(
+    /// Whether any is about workloads.
+    pub(in crate::compile) fn select_workloads(&self) -> bool {
+        !self.of_namespaces.is_empty() || !self.of_all.is_empty()
+    }
+
+    /// Those about the workload.
+    pub(super) fn selecting(&self, workload: &MeshWorkload) -> impl Iterator<Item = usize> {
+        let of_namespace = self.of_namespace(&workload.object.namespace);
+        let all = of_namespace.iter().chain(&self.of_all).copied();
+        all.filter(|place| selects(self.all[*place].spec, &workload.labels))
+    }
+
+    /// Those about the service, or about any of its endpoints; in order.
+    pub(in crate::compile) fn about(&self, service: &Service) -> BTreeSet<usize> {
+        let subject = service.subject.as_deref();
+        let is_named = subject.is_some_and(|subject| subject.port.is_some());
+        let named = is_named.then(|| self.of_entry(&service.object));
+        let mut found: BTreeSet<usize> = named.unwrap_or_default().iter().copied().collect();
+        let of_endpoints = service.endpoints.iter().map(|e| &e.workloads);
+        let of_service = subject.map(|subject| &subject.workloads);
+        let workloads = of_endpoints.chain(of_service).flat_map(|w| &**w);
+        found.extend(self.about_workloads(workloads));
+        found
+    }
+
+    /// Those about any of the workloads; in order.
+    pub(in crate::compile) fn about_workloads<'w>(
         &self,
-        client: Client<'_>,
-        service: &mut Service,
-        addresses: &[IpNet],
+        workloads: impl Iterator<Item = &'w MeshWorkload>,
+    ) -> BTreeSet<usize> {
+        workloads
+            .flat_map(|workload| self.selecting(workload))
+            .collect()
+    }
+
+    /// What is to be compared of the service, which `leading` leads to at `port`; `None` where no policy is about it as a whole.
+    pub(in crate::compile) fn subject(
+        &self,
+        entry: &Entry<'_>,
+        service: &Service,
+        leading: &Part,
         port: u16,
-    ) {
+    ) -> Option<Arc<Subject>> {
+        let is_named = !self.of_entry(&entry.id).is_empty();
+        let is_of_mesh = entry.is_in_mesh() && entry.spec.resolution == Resolution::None;
+        let reached = service.original_port(port);
+        let reached = reached.filter(|_| is_of_mesh && self.select_workloads());
+        if !is_named && reached.is_none() {
+            return None;
+        }
+        // Nothing is known of who is there, but in whose namespace.
+        let nameless = || MeshWorkload {
+            object: Arc::clone(&entry.id),
+            labels: Arc::default(),
+        };
+        Some(Arc::new(Subject {
+            addresses: leading.all(),
+            port: is_named.then_some(port),
+            workloads: reached.map(|_| nameless()).into_iter().collect(),
+            workload_port: reached.unwrap_or(port),
+        }))
+    }
+
+    /// Says of the service and its endpoints what policies say to the client.
+    pub(in crate::compile) fn guard(&self, client: Client<'_>, service: &mut Service) {
         if self.all.is_empty() {
             return;
         }
-        let named = self.of_entry(&service.object).iter().copied();
         let client = &self.trust.identify(client);
-        let access = self.decide(client, named, &Destination { addresses, port });
+        let access = self.of_service(client, service);
         service.access = access.map(|access| self.intern(access));
         if let Some(access) = &service.access {
             service.reasons.push(access.sentence());
@@ -150,22 +211,43 @@ impl<'a> AccessPolicies<'a> {
                 service.endpoints.clear();
             }
         }
-        for endpoint in service.endpoints.iter_mut().filter(|e| e.is_in_mesh) {
+        for endpoint in &mut service.endpoints {
             let access = self.of_endpoint(client, endpoint);
             endpoint.access = access.map(|access| self.intern(access));
         }
     }
 
-    /// What policies for its workload say of the endpoint.
+    /// What is said of the service as a whole.
+    pub(super) fn of_service(&self, client: &Identity<'_>, service: &Service) -> Option<Access> {
+        let subject = service.subject.as_deref()?;
+        let addresses = &subject.addresses;
+        let named = subject.port.and_then(|port| {
+            let named = self.of_entry(&service.object).iter().copied();
+            self.decide(client, named, &Destination::asked(addresses, port))
+        });
+        let reached = Destination::reached(addresses, subject.workload_port);
+        let there = self.of_workloads(client, &subject.workloads, &reached);
+        named.into_iter().chain(there).reduce(Access::join)
+    }
+
+    /// What policies for those who are there say of the endpoint.
     pub(super) fn of_endpoint(&self, client: &Identity<'_>, endpoint: &Endpoint) -> Option<Access> {
-        let of_namespace = self.of_namespace(&endpoint.object.namespace);
-        let all = of_namespace.iter().chain(&self.of_all).copied();
-        let selecting = all.filter(|place| selects(self.all[*place].spec, &endpoint.labels));
-        let destination = Destination {
-            addresses: &[IpNet::from(endpoint.address)],
-            port: endpoint.port,
-        };
-        self.decide(client, selecting, &destination)
+        let address = [IpNet::from(endpoint.address)];
+        let destination = Destination::reached(&address, endpoint.port);
+        self.of_workloads(client, &endpoint.workloads, &destination)
+    }
+
+    /// A connect that any of them denies fails.
+    fn of_workloads(
+        &self,
+        client: &Identity<'_>,
+        workloads: &[MeshWorkload],
+        destination: &Destination<'_>,
+    ) -> Option<Access> {
+        let workloads = workloads.iter();
+        workloads
+            .filter_map(|workload| self.decide(client, self.selecting(workload), destination))
+            .reduce(Access::join)
     }
 
     /// `None` where nothing is decided or counted.
@@ -176,19 +258,27 @@ impl<'a> AccessPolicies<'a> {
         destination: &Destination<'_>,
     ) -> Option<Access> {
         let (mut denying, mut allowing, mut missed) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut noted, mut noted_missing) = (Vec::new(), Vec::new());
+        let (mut noted, mut noted_allowing, mut noted_missing) =
+            (Vec::new(), Vec::new(), Vec::new());
         for place in places {
             self.used.borrow_mut().insert(place);
             let policy = &self.all[place];
-            let matching =
-                policy.matching(|rule| rule::truth(&policy.spec.rules[rule], client, destination));
+            let matching = policy.matching(|rule| {
+                let who = rule::who(&policy.spec.rules[rule], client, destination.family);
+                if who == Truth::Unknown {
+                    let family = destination.family;
+                    self.unsure.borrow_mut().insert((place, rule, family));
+                }
+                who.min(rule::whereto(&policy.spec.rules[rule], destination))
+            });
             let is_missed = policy.spec.action == PolicyAction::Allow && matching.is_empty();
             let whole = is_missed.then(|| policy.name(None));
             match policy.spec.action {
-                _ if policy.spec.is_dry_run => {
-                    noted.extend(matching);
+                PolicyAction::Allow if policy.spec.is_dry_run => {
+                    noted_allowing.extend(matching);
                     noted_missing.extend(whole);
                 }
+                _ if policy.spec.is_dry_run => noted.extend(matching),
                 PolicyAction::Deny => denying.extend(matching),
                 PolicyAction::Allow => {
                     allowing.extend(matching);
@@ -197,6 +287,11 @@ impl<'a> AccessPolicies<'a> {
                 PolicyAction::Audit | PolicyAction::Custom => noted.extend(matching),
             }
         }
+        // One that allows it is enough, of dry runs among themselves as of others.
+        if !noted_allowing.is_empty() {
+            noted_missing.clear();
+        }
+        noted.extend(noted_allowing);
         let is_default = denying.is_empty() && allowing.is_empty() && !missed.is_empty();
         let is_denied = is_default || !denying.is_empty();
         let mut by = [denying, allowing, missed].into_iter();

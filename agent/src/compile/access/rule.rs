@@ -63,31 +63,42 @@ impl Truth {
 /// Where a connect goes.
 pub(super) struct Destination<'d> {
     /// Any of them, or one that is not known where there are none.
-    pub(super) addresses: &'d [IpNet],
-    pub(super) port: u16,
+    addresses: &'d [IpNet],
+    port: u16,
+    pub(super) family: Family,
 }
 
-/// Of which family a connect is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+/// Of which family the connect is that a server sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
     V4,
     V6,
     Either,
 }
 
-impl Destination<'_> {
-    fn family(&self) -> Family {
-        let mut addresses = self.addresses.iter();
+impl<'d> Destination<'d> {
+    /// What a client asks for: it may be led to an endpoint of the other family.
+    pub(super) fn asked(addresses: &'d [IpNet], port: u16) -> Self {
+        Self {
+            addresses,
+            port,
+            family: Family::Either,
+        }
+    }
+
+    /// Where a client gets.
+    pub(super) fn reached(addresses: &'d [IpNet], port: u16) -> Self {
         let is_v6 = |net: &IpNet| net.addr().is_ipv6();
-        match addresses.next() {
-            Some(first) if addresses.all(|net| is_v6(net) == is_v6(first)) => {
-                if is_v6(first) {
-                    Family::V6
-                } else {
-                    Family::V4
-                }
-            }
+        let family = match addresses.iter().filter(|net| is_v6(net)).count() {
+            _ if addresses.is_empty() => Family::Either,
+            0 => Family::V4,
+            count if count == addresses.len() => Family::V6,
             _ => Family::Either,
+        };
+        Self {
+            addresses,
+            port,
+            family,
         }
     }
 }
@@ -131,9 +142,14 @@ impl Stance {
         }
     }
 
-    /// Whether it depends on addresses that nobody told.
-    pub(in crate::compile) fn is_unknown(self) -> bool {
-        self.either == Truth::Unknown
+    /// Whether it depends on addresses of which nobody told enough.
+    pub(super) fn is_unknown(self, family: Family) -> bool {
+        let truth = match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+            Family::Either => self.either,
+        };
+        truth == Truth::Unknown
     }
 }
 
@@ -155,16 +171,8 @@ fn asks_where_from(rule: &AccessRule) -> bool {
         || conditions.any(|condition| matches!(condition.attribute, Attribute::SourceIp(_)))
 }
 
-/// Whether the rule matches such a connect. What no connection shows is left out.
-pub(super) fn truth(
-    rule: &AccessRule,
-    client: &Identity<'_>,
-    destination: &Destination<'_>,
-) -> Truth {
-    who(rule, client, destination.family()).min(whereto(rule, destination))
-}
-
-fn who(rule: &AccessRule, client: &Identity<'_>, family: Family) -> Truth {
+/// Whether the client is whom the rule asks for. What no connection shows is left out.
+pub(super) fn who(rule: &AccessRule, client: &Identity<'_>, family: Family) -> Truth {
     let from = rule.from.iter();
     let from = Truth::one_of(from.map(|source| is_source(source, client, family)));
     let when = rule
@@ -211,7 +219,8 @@ fn is_source(source: &Source, client: &Identity<'_>, family: Family) -> Truth {
     Truth::all(parts.into_iter())
 }
 
-fn whereto(rule: &AccessRule, destination: &Destination<'_>) -> Truth {
+/// Whether the connect goes where the rule asks for.
+pub(super) fn whereto(rule: &AccessRule, destination: &Destination<'_>) -> Truth {
     let is_port = |ports: &Values<u16>| is_one(ports, |port| (*port == destination.port).into());
     let to = rule.to.iter();
     let to = Truth::one_of(to.map(|Operation { ports, .. }| is_port(ports)));

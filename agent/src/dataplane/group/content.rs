@@ -86,10 +86,10 @@ fn members(service: &Service, pools: &BTreeMap<Pool, u8>) -> Vec<Member> {
             port,
             share: 0,
             pool,
-            is_denied: true,
+            is_denied: false,
         });
         member.share = member.share.saturating_add(endpoint.share);
-        member.is_denied &= endpoint.is_denied();
+        member.is_denied |= endpoint.is_denied();
         // What is in two pools would carry the connects of one into the other.
         if member.pool != pool {
             member.pool = 0;

@@ -91,10 +91,12 @@ fn a_denied_endpoint_keeps_its_share_by_any_algorithm() {
 }
 
 #[test]
-fn an_endpoint_is_denied_if_all_of_it_is() {
+fn an_endpoint_is_denied_if_any_of_it_is() {
     let twice = [(A, 1), (A, 1)];
-    let half = with_denied(&twice, &[0], Algorithm::Random);
-    assert_eq!(spread(&half), [(A.to_owned(), 4096)].into());
+    for half in [0, 1] {
+        let half = with_denied(&twice, &[half], Algorithm::Random);
+        assert_eq!(spread(&half), [(format!("!{A}"), 4096)].into());
+    }
     let whole = with_denied(&twice, &[0, 1], Algorithm::Random);
     assert_eq!(spread(&whole), [(format!("!{A}"), 4096)].into());
 }
