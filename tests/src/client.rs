@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::programs::{self, at};
 use crate::sockets::{
-    Churn, Churned, Exchange, Feature, Reply, Request, Setting, SocketOption, Told, Transport, Way,
+    Churn, Churned, Exchange, Feature, Race, Reply, Request, Run, Setting, SocketOption, Told,
+    Transport, Way,
 };
 
 /// A process in a cgroup and a network namespace of its own. It ends on drop.
@@ -284,6 +285,13 @@ impl Client {
         })? {
             Reply::Reached(reached) => Ok(reached),
             other => bail!("spread: {other:?}"),
+        }
+    }
+
+    pub fn race(&mut self, race: Race) -> Result<Vec<Run>> {
+        match self.ask(&Request::Race(race))? {
+            Reply::Raced(runs) => Ok(runs),
+            other => bail!("{other:?}"),
         }
     }
 

@@ -5,6 +5,7 @@ mod connect;
 mod datagrams;
 mod open;
 mod passing;
+mod race;
 mod ring;
 mod servers;
 
@@ -24,6 +25,7 @@ pub use churn::{Churn, Churned};
 pub use connect::{Way, connect_standard_input};
 pub use datagrams::Exchange;
 pub use open::{Setting, reset_on_close};
+pub use race::{Race, Run, nanoseconds};
 pub use servers::Server;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,6 +138,8 @@ pub enum Request {
         churn: Churn,
         to: SocketAddr,
     },
+    /// Connects by many threads, and tells of each connect.
+    Race(Race),
 }
 
 /// What a connection may or may not make use of.
@@ -167,6 +171,7 @@ pub enum Reply {
     Value(i32),
     Reached(BTreeMap<IpAddr, u32>),
     Churned(Churned),
+    Raced(Vec<Run>),
     /// The system call failed so.
     Errno(i32),
     Failed(String),
@@ -285,6 +290,7 @@ impl Sockets {
             Request::Churn { churn, to } => {
                 return Ok(Reply::Churned(churn::churn(churn, to)?));
             }
+            Request::Race(race) => return Ok(Reply::Raced(race::race(&race)?)),
         }
         Ok(Reply::Done)
     }
