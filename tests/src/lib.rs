@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod client;
 pub mod clients;
 pub mod lab;
+pub mod memory;
 pub mod names;
 pub mod neighbour;
 pub mod netns;
