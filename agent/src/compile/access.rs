@@ -13,6 +13,7 @@ mod policies;
 mod rule;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -52,15 +53,53 @@ pub enum Ruling {
 }
 
 /// What policies compare of a service as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Where clients ask for it; with none it is not known.
     pub addresses: Arc<[IpNet]>,
     /// The port that they ask for; `None` where policies for its entry are not about it.
     pub port: Option<u16>,
+    /// Of which family they get there.
+    pub family: Family,
     /// Who is there, where clients get to whom they dial.
     pub workloads: Arc<[MeshWorkload]>,
     pub workload_port: u16,
+    /// Whether it is an endpoint, whose own address is dialled.
+    pub is_endpoint: bool,
+}
+
+impl Subject {
+    pub(super) fn endpoint(address: IpAddr, port: u16, workloads: Arc<[MeshWorkload]>) -> Self {
+        Self {
+            addresses: [IpNet::from(address)].into(),
+            port: None,
+            family: Family::of([address].into_iter()),
+            workloads,
+            workload_port: port,
+            is_endpoint: true,
+        }
+    }
+}
+
+/// Of which family a connect is that a server sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+    /// It may be of either.
+    Either,
+}
+
+impl Family {
+    /// Of connects to any of these addresses; of none, it is not known.
+    pub(super) fn of(addresses: impl Iterator<Item = IpAddr>) -> Self {
+        let family = |address: IpAddr| match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        };
+        let join = |one, other| if one == other { one } else { Self::Either };
+        addresses.map(family).reduce(join).unwrap_or(Self::Either)
+    }
 }
 
 /// A rule of a policy, or the policy as a whole.

@@ -13,7 +13,7 @@ use crate::model::ServiceVitals;
 use super::access::{Asking, Ruling};
 use super::catalog::Catalog;
 use super::classes::{self, Class, Classes};
-use super::fences::{self, Fences};
+use super::fences::{self, Fence, Fences};
 use super::findings::Refusals;
 use super::frontends::{Claimant, Claims};
 use super::learned::Learners;
@@ -42,7 +42,7 @@ pub(super) struct Builder<'h, 'a> {
     /// Prepared services on which it depends what classes of a vantage come to, by vantage.
     guarded: HashMap<usize, Rc<[usize]>>,
     /// Endpoints of the mesh that policies are about.
-    sites: Vec<(Spot, Posts)>,
+    sites: Vec<(Spot, Posts<Option<Fence>>)>,
     /// Where there are several classes: what there is of each service, before what is known of its health.
     variants: Option<HashMap<ServiceKey, Vec<(usize, Service)>>>,
     outlines: HashMap<Outline, usize>,
@@ -66,9 +66,8 @@ impl<'h, 'a> Builder<'h, 'a> {
             }
         }
         let guards = Guards::new(catalog, asking, &stock);
-        // At a loopback address each network namespace has something of its own.
         let sites = guards.mesh.sites.iter();
-        let sites = sites.filter(|((address, ..), _)| !address.is_loopback());
+        let sites = sites.filter(|(spot, _)| fences::may_stand(spot));
         let sites = sites.filter_map(|(spot, site)| {
             let about = asking.policies.about_workloads(site.workloads.iter());
             let posts = Posts::new(asking.of(&about));
@@ -116,7 +115,7 @@ impl<'h, 'a> Builder<'h, 'a> {
         let guarded = guarded.iter();
         let mut claimants: Vec<usize> = guarded.map(|place| self.claimant(class, *place)).collect();
         // Which they are says where they are.
-        claimants.extend(fences.iter().map(|(_, fence)| fence));
+        claimants.extend(fences.iter().map(|(_, fence)| fence.claimant));
         (class.vantage, claimants)
     }
 
@@ -199,7 +198,7 @@ impl<'h, 'a> Builder<'h, 'a> {
         let prepared = &mut self.prepared[place];
         let stances = prepared.posts.of(class);
         if let Some(known) = prepared.posts.known.get(&stances) {
-            return known.expect("every service is a claimant");
+            return *known;
         }
         let service = if prepared.posts.asked.is_empty() {
             prepared.service.take()
@@ -216,7 +215,7 @@ impl<'h, 'a> Builder<'h, 'a> {
         let claimants = self.claimants.len();
         let claimant = self.add(key, service, class, &asked);
         let prepared = &mut self.prepared[place];
-        prepared.posts.known.insert(stances, Some(claimant));
+        prepared.posts.known.insert(stances, claimant);
         if claimant == claimants {
             let Claimant { key, service } = &self.claimants[claimant];
             if let Some((rule, reason)) = prepared.refused_by {
@@ -243,9 +242,7 @@ impl<'h, 'a> Builder<'h, 'a> {
                 fence
             };
             // What counts lets pass, which is not for an address that nobody registered.
-            let is_for = |fence: &usize| {
-                outbound == Outbound::AllowAny || self.claimants[*fence].service.is_denied()
-            };
+            let is_for = |fence: &Fence| fence.is_denying || outbound == Outbound::AllowAny;
             found.extend(fence.filter(is_for).map(|fence| (spot, fence)));
         }
         found.into_iter().collect()
@@ -253,18 +250,19 @@ impl<'h, 'a> Builder<'h, 'a> {
 
     /// The service that denies the endpoint to the class where clients dial it, or counts that it would; `None` where it may be
     /// dialled.
-    fn fence(&mut self, class: &Class<'a>, place: usize) -> Option<usize> {
+    fn fence(&mut self, class: &Class<'a>, place: usize) -> Option<Fence> {
         let (spot, posts) = &self.sites[place];
         let site = &self.guards.mesh.sites[spot];
-        let host = &self.stock.hosts[site.host];
-        let (key, mut service) = fences::service(*spot, site, host);
-        self.guards
-            .asking
-            .policies
-            .guard(class.client, &mut service);
-        let access = service.access.as_ref()?;
+        let entry = &self.stock.entries[site.entry];
+        let (key, mut service) = fences::service(*spot, site, entry);
+        let policies = self.guards.asking.policies;
+        policies.guard(class.client, &mut service);
+        let ruling = service.access.as_ref()?.ruling;
         let asked = posts.asked.clone();
-        (access.ruling != Ruling::Allowed).then(|| self.add(key, service, class, &asked))
+        (ruling != Ruling::Allowed).then(|| Fence {
+            claimant: self.add(key, service, class, &asked),
+            is_denying: ruling == Ruling::Denied,
+        })
     }
 
     /// Gives the service, which depends on these rules as well, its name, unless it is there already.

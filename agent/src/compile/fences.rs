@@ -1,32 +1,55 @@
 //! What leads clients to an endpoint that policies deny them without its being picked: its own address, where that is dialled,
 //! and services that leave the address as it is.
 
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use agent_common::abi::DEFAULT_SCOPE;
+use agent_common::abi::{DEFAULT_SCOPE, TCP};
 use ipnet::IpNet;
 
+use crate::api::Origin;
+
 use super::access::Subject;
+use super::catalog::Entry;
 use super::frontends::Claimant;
-use super::hosts::{Declared, Host};
 use super::mesh::{Site, Spot};
 use super::program::{Action, Destination, Frontend, Service, ServiceKey};
 use super::spread::Cluster;
 
-/// Endpoints that are denied, or would be, each with the service that does so, by its place among the claimants.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Fences(BTreeMap<Spot, usize>);
+/// Where name servers are asked.
+const DNS_PORT: u16 = 53;
 
-impl FromIterator<(Spot, usize)> for Fences {
-    fn from_iter<I: IntoIterator<Item = (Spot, usize)>>(fences: I) -> Self {
+/// Endpoints that are denied, or would be, each with the service that does so.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fences(BTreeMap<Spot, Fence>);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fence {
+    /// Place of the service among the claimants.
+    pub(super) claimant: usize,
+    /// Or else it only counts.
+    pub(super) is_denying: bool,
+}
+
+impl FromIterator<(Spot, Fence)> for Fences {
+    fn from_iter<I: IntoIterator<Item = (Spot, Fence)>>(fences: I) -> Self {
         Self(fences.into_iter().collect())
     }
 }
 
+/// Whether policies hold there for those who dial it: for TCP, as servers enforce them for that alone, and not where each network
+/// namespace has something of its own, nor where queries for names are answered by the agent.
+pub(super) fn may_stand((address, port, transport): &Spot) -> bool {
+    *transport == TCP && !address.is_loopback() && *port != DNS_PORT
+}
+
+/// What leads to one port of any address: networks, the longest first.
+type Around = HashMap<(u16, u8), Vec<(IpNet, usize)>>;
+
 impl Fences {
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, usize)> {
-        self.0.iter().map(|(spot, claimant)| (*spot, *claimant))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, Fence)> {
+        self.0.iter().map(|(spot, fence)| (*spot, *fence))
     }
 
     /// Puts the fences before what leads around them. What users declared, and what names resolved to, keeps its destinations
@@ -42,72 +65,100 @@ impl Fences {
             return;
         }
         let target = |winner: usize, port: u16| claimants[winner].service.original_port(port);
-        let is_denying = |fence: &usize| claimants[*fence].service.is_denied();
-        let denying = |spot: &Spot| self.0.get(spot).copied().filter(is_denying);
         learned.retain(|frontend| {
             let Destination::Address(address) = frontend.destination else {
                 return true;
             };
             let port = target(winners[frontend], frontend.port).unwrap_or(frontend.port);
-            let fence = denying(&(address, port, frontend.transport));
+            let fence = self.denying(&(address, port, frontend.transport));
             if let Some(fence) = fence {
                 winners.insert(*frontend, fence);
             }
             fence.is_none()
         });
-        let mut around = Vec::new();
+        let mut around = Around::new();
         for (frontend, winner) in &mut *winners {
-            let Some(port) = target(*winner, frontend.port) else {
-                continue;
-            };
-            match frontend.destination {
-                Destination::Address(address) => {
-                    let fence = denying(&(address, port, frontend.transport));
+            let listener = (frontend.port, frontend.transport);
+            match (frontend.destination, target(*winner, frontend.port)) {
+                (Destination::Address(address), Some(port)) => {
+                    let fence = self.denying(&(address, port, frontend.transport));
                     *winner = fence.unwrap_or(*winner);
                 }
-                Destination::Prefix(net) => around.push((net, *frontend, port)),
+                (Destination::Address(_), None) => {}
+                (Destination::Prefix(net), _) => {
+                    around.entry(listener).or_default().push((net, *winner));
+                }
             }
         }
-        for (net, frontend, port) in around {
-            let within = self.iter().filter(|((address, at, transport), fence)| {
-                (*at, *transport) == (port, frontend.transport)
-                    && net.contains(address)
-                    && is_denying(fence)
-            });
-            for ((address, ..), fence) in within {
-                let passed = at((address, frontend.port, frontend.transport));
-                winners.entry(passed).or_insert(fence);
-            }
+        for nets in around.values_mut() {
+            nets.sort_by_key(|(net, _)| Reverse(net.prefix_len()));
         }
+        let passed = self.passed(&around, winners, target);
+        winners.extend(passed);
         for (spot, fence) in self.iter() {
-            if let hash_map::Entry::Vacant(vacant) = winners.entry(at(spot)) {
-                vacant.insert(fence);
-                learned.extend((!is_denying(&fence)).then(|| at(spot)));
+            let frontend = at(spot);
+            if winners.contains_key(&frontend) || longest(&around, spot).is_some() {
+                continue;
+            }
+            winners.insert(frontend, fence.claimant);
+            learned.extend((!fence.is_denying).then_some(frontend));
+        }
+    }
+
+    fn denying(&self, spot: &Spot) -> Option<usize> {
+        let fence = self.0.get(spot).filter(|fence| fence.is_denying);
+        fence.map(|fence| fence.claimant)
+    }
+
+    /// Where networks that leave addresses as they are lead to what is denied.
+    fn passed(
+        &self,
+        around: &Around,
+        winners: &HashMap<Frontend, usize>,
+        target: impl Fn(usize, u16) -> Option<u16>,
+    ) -> Vec<(Frontend, usize)> {
+        let mut passed = Vec::new();
+        for ((port, transport), nets) in around {
+            for (net, winner) in nets {
+                let Some(to) = target(*winner, *port) else {
+                    continue;
+                };
+                let within = (net.network(), 0, 0)..=(net.broadcast(), u16::MAX, u8::MAX);
+                for ((address, at_port, of), fence) in self.0.range(within) {
+                    let spot = (*address, *port, *transport);
+                    let is_led = (*at_port, *of) == (to, *transport) && fence.is_denying;
+                    if is_led
+                        && !winners.contains_key(&at(spot))
+                        && longest(around, spot) == Some(*net)
+                    {
+                        passed.push((at(spot), fence.claimant));
+                    }
+                }
             }
         }
+        passed
     }
 }
 
-/// The service of those who dial an endpoint of the mesh itself: they get there, unless policies deny it.
-pub(super) fn service(spot: Spot, site: &Site, host: &Host<'_>) -> (ServiceKey, Service) {
+/// The longest network with that port around the address: it has what no address has for itself.
+fn longest(around: &Around, (address, port, transport): Spot) -> Option<IpNet> {
+    let nets = around.get(&(port, transport))?;
+    let mut nets = nets.iter().map(|(net, _)| *net);
+    nets.find(|net| net.contains(&address))
+}
+
+/// The service of those who get to an endpoint of the mesh by its own address: they do, unless policies deny it.
+pub(super) fn service(spot: Spot, site: &Site, entry: &Entry<'_>) -> (ServiceKey, Service) {
     let (address, port, transport) = spot;
-    let Declared {
-        entry,
-        port: declared,
-    } = host.ports[site.port];
+    let declared = &entry.spec.ports[site.port];
+    let host: Arc<str> = entry.spec.hosts[0].as_str().into();
     let key = ServiceKey {
-        namespace: Arc::clone(&host.namespace),
-        host: Arc::clone(&host.name),
+        namespace: Arc::clone(&entry.namespace),
+        host: Arc::clone(&host),
         port,
         transport,
         route: Some(format!("at {address}").into()),
         clients: None,
-    };
-    let subject = Subject {
-        addresses: [IpNet::from(address)].into(),
-        port: None,
-        workloads: Arc::clone(&site.workloads),
-        workload_port: port,
     };
     let service = Service {
         protocol: declared.protocol,
@@ -115,13 +166,20 @@ pub(super) fn service(spot: Spot, site: &Site, host: &Host<'_>) -> (ServiceKey, 
         resolution: entry.spec.resolution,
         action: Action::Original { port: None },
         endpoints: Vec::new(),
-        clusters: vec![Cluster::of(Arc::clone(&host.name))],
-        subject: Some(Arc::new(subject)),
+        clusters: vec![Cluster::of(host)],
+        subject: Some(Arc::new(Subject::endpoint(
+            address,
+            port,
+            Arc::clone(&site.workloads),
+        ))),
         access: None,
         unserved: 0,
         object: Arc::clone(&entry.id),
-        origin: entry.meta.origin.clone(),
-        reasons: vec!["the endpoint itself is dialled, and not the service".to_owned()],
+        origin: Origin {
+            file: Arc::clone(&entry.meta.origin.file),
+            line: declared.line,
+        },
+        reasons: vec!["connects get there by the endpoint's own address".to_owned()],
     };
     (key, service)
 }

@@ -23,7 +23,7 @@ impl Declared<'_> {
     }
 }
 
-fn transport(port: &ServicePort) -> u8 {
+pub(super) fn transport(port: &ServicePort) -> u8 {
     if port.protocol.is_udp() { UDP } else { TCP }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Learners {
     fences: HashMap<Spot, ServiceKey>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Learner {
     rank: Rank,
     claimant: usize,
@@ -58,18 +58,33 @@ impl Learners {
 
     /// Has learned addresses lead to no endpoint that is denied.
     pub(super) fn fence(&mut self, fences: &Fences, claimants: &[Claimant]) {
-        let denying = fences
-            .iter()
-            .filter(|(_, fence)| claimants[*fence].service.is_denied());
+        if self.by_host.is_empty() {
+            return;
+        }
+        let denying = fences.iter().filter(|(_, fence)| fence.is_denying);
         self.fences = denying
-            .map(|(spot, fence)| (spot, claimants[fence].key.clone()))
+            .map(|(spot, fence)| (spot, claimants[fence.claimant].key.clone()))
             .collect();
+    }
+
+    /// Whether whatever is learned leads to the same.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (&self.by_host, &self.fences) == (&other.by_host, &other.fences)
     }
 
     /// What denies it where the learner would leave connects to the address as they are.
     fn fenced(&self, address: IpAddr, learner: &Learner) -> Option<&ServiceKey> {
         let port = learner.original_port?;
         self.fences.get(&(address, port, learner.key.transport))
+    }
+
+    /// Whether `winner` denies the address itself, where the learner leads to another port of it that is not denied.
+    fn is_passed(&self, address: IpAddr, learner: &Learner, winner: &ServiceKey) -> bool {
+        let key = &learner.key;
+        let own = self.fences.get(&(address, key.port, key.transport));
+        own == Some(winner)
+            && learner.original_port.is_some()
+            && self.fenced(address, learner).is_none()
     }
 
     /// The services of the host that covers `name`.
@@ -150,7 +165,7 @@ pub fn extend<'a>(
                         transport: learner.key.transport,
                         scope: *scope,
                     };
-                    if !next.yields(&frontend, learners, learner.rank) {
+                    if !next.yields(&frontend, address, learners, learner) {
                         continue;
                     }
                     let fence = learners.fenced(address, learner);
@@ -173,12 +188,20 @@ pub fn extend<'a>(
 }
 
 impl Compiled {
-    /// Whether `frontend` is free, or yields to a service of `rank`: one that learns yields to those before it, one that only
-    /// counts to all.
-    fn yields(&self, frontend: &Frontend, learners: &Learners, rank: Rank) -> bool {
+    /// Whether `frontend`, of the address, is free, or yields to the learner: one that learns yields to those before it, one that
+    /// only counts to all, and one that denies to those that pass it.
+    fn yields(
+        &self,
+        frontend: &Frontend,
+        address: IpAddr,
+        learners: &Learners,
+        learner: &Learner,
+    ) -> bool {
         self.program.frontends.get(frontend).is_none_or(|winner| {
-            let winner = learners.ranks.get(winner);
-            self.learned.contains(frontend) && winner.is_none_or(|winner| rank < *winner)
+            let before = learners.ranks.get(winner);
+            let is_later = before.is_none_or(|before| learner.rank < *before);
+            self.learned.contains(frontend) && is_later
+                || learners.is_passed(address, learner, winner)
         })
     }
 }

@@ -41,7 +41,7 @@ mod standing;
 mod views;
 mod visibility;
 
-pub use access::{Access, Judge, RuleName, Ruling, Subject};
+pub use access::{Access, Family, Judge, RuleName, Ruling, Subject};
 pub use agent_common::abi::{Exemption, Outbound};
 pub use clients::{Clients, Scope, by_longest};
 pub use learned::{Extension, extend, may_stand};

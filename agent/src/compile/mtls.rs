@@ -69,7 +69,7 @@ impl<'a> PeerPolicies<'a> {
     /// What is in effect at the port of the workload, and what says so: of its port and itself, then of the namespace, then of
     /// all.
     fn mode(&self, workload: &MeshWorkload, port: u16) -> Option<(&'a Meta, MtlsMode)> {
-        let namespace = workload.object.namespace.as_str();
+        let namespace = &*workload.namespace;
         let of_workload = self.first(namespace, |labels| {
             labels.is_some_and(|labels| carries(&workload.labels, labels))
         });

@@ -49,18 +49,18 @@ pub(super) struct Prepared<'a> {
     pub(super) part: Part,
     /// The entry's age.
     pub(super) entry: usize,
-    pub(super) posts: Posts,
+    pub(super) posts: Posts<usize>,
 }
 
 /// What policies make of a service or an endpoint, for clients of whom they ask nothing else.
-pub(super) struct Posts {
+pub(super) struct Posts<T> {
     /// Rules that ask who connects, by their places.
     pub(super) asked: Vec<usize>,
-    /// Claimants, where there are any, by the stances of clients to these rules.
-    pub(super) known: HashMap<Vec<Stance>, Option<usize>>,
+    /// Claimants by the stances of clients to these rules.
+    pub(super) known: HashMap<Vec<Stance>, T>,
 }
 
-impl Posts {
+impl<T> Posts<T> {
     pub(super) fn new(asked: Vec<usize>) -> Self {
         Self {
             asked,
@@ -139,7 +139,7 @@ impl<'h, 'a> Guards<'h, 'a> {
     ) -> Self {
         let peers = PeerPolicies::new(catalog, &stock.snapshot.mesh);
         let mesh = if asking.policies.select_workloads() || !peers.is_empty() {
-            Mesh::new(stock.hosts, stock.sources, stock.snapshot)
+            Mesh::new(stock.entries, stock.hosts, stock.sources, stock.snapshot)
         } else {
             Mesh::default()
         };

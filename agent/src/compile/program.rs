@@ -121,6 +121,12 @@ impl Service {
         endpoints.find(|endpoint| (endpoint.address, endpoint.port) == (at.ip(), at.port()))
     }
 
+    /// Whether it is that of an endpoint's own address, which policies deny.
+    pub fn is_fence(&self) -> bool {
+        let subject = self.subject.as_ref();
+        subject.is_some_and(|subject| subject.is_endpoint)
+    }
+
     /// Whether policies deny it as a whole.
     pub fn is_denied(&self) -> bool {
         self.action == Action::Refuse(RefuseReason::Denied)

@@ -57,6 +57,8 @@ impl Scopes {
                 let scope = &scopes.all[id];
                 (other, scope.outbound, &scope.policy, scope.names)
                     == (&won, outbound, &policy, names)
+                    // Nothing may be learned yet, which then leads elsewhere.
+                    && scopes.learners[id].is_like(&learners)
             };
             if let Some(place) = same.iter().find(is_same) {
                 scopes.of_behaviours.push(scopes.won[*place].0);

@@ -1,12 +1,13 @@
 //! Whatever the policies are, who may connect is what a reader of them would say.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use agent::compile::compile;
+use agent::compile::{Compiled, compile};
 use proptest::prelude::*;
 use tests::clients::{authorization, local, read_all, scope_of, seen, workload};
 
-use super::{may, outcomes, read};
+use super::{Reached, may, outcomes, read};
 
 /// Parts of rules, with who they are about as a reader of Istio's documentation has it: by client (`s`, `o` and nobody), whether
 /// it holds where the unknown is in its favour, and where it is not.
@@ -107,11 +108,23 @@ proptest! {
     }
 }
 
-/// Entries of namespace `pay`: whether they are of the mesh, of resolution NONE, and which addresses and endpoints they have, those
-/// with labels.
-type Entry = (bool, bool, usize, Vec<(usize, usize)>);
+/// Entries of namespace `pay`: whether they are of the mesh, of resolution NONE, and which addresses, ports and endpoints they have,
+/// those with labels.
+type Entry = (bool, bool, usize, usize, Vec<(usize, usize)>);
 
-const ADDRESSES: [&str; 4] = ["10.1.0.1", "10.2.0.1", "2001:db8::1", "10.2.0.0/24"];
+const PORTS: [&str; 3] = [
+    "{number: 80, name: tcp, protocol: TCP, targetPort: 8080}",
+    "{number: 8080, name: tcp, protocol: TCP}",
+    "{number: 80, name: tcp, protocol: TCP, targetPort: 8080}, {number: 8080, name: more, protocol: TCP}",
+];
+
+const ADDRESSES: [&str; 5] = [
+    "10.1.0.1",
+    "10.2.0.1",
+    "2001:db8::1",
+    "10.2.0.0/24",
+    "10.0.0.0/8",
+];
 const ENDPOINTS: [&str; 4] = ["10.2.0.1", "10.2.0.2", "2001:db8:2::1", "2001:db8:2::2"];
 const LABELS: [&str; 3] = ["", "app: a", "app: b"];
 /// Who connects.
@@ -136,7 +149,7 @@ const SOURCES: [&str; 5] = [
     "from: [{source: {serviceAccounts: [ops/p]}}], ",
 ];
 
-fn entry(name: usize, (is_in_mesh, is_none, address, endpoints): &Entry) -> String {
+fn entry(name: usize, (is_in_mesh, is_none, address, ports, endpoints): &Entry) -> String {
     let location = if *is_in_mesh {
         "MESH_INTERNAL"
     } else {
@@ -155,57 +168,128 @@ fn entry(name: usize, (is_in_mesh, is_none, address, endpoints): &Entry) -> Stri
         format!("resolution: STATIC, endpoints: [{}]", endpoints.join(", "))
     };
     format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{name}, namespace: pay}}\nspec: {{hosts: [e{name}.test], addresses: ['{}'], location: {location}, ports: [{{number: 80, name: tcp, protocol: TCP, targetPort: 8080}}], {resolution}}}\n",
-        ADDRESSES[*address]
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e{name}, namespace: pay}}\nspec: {{hosts: [e{name}.test], addresses: ['{}'], location: {location}, ports: [{}], {resolution}}}\n",
+        ADDRESSES[*address], PORTS[*ports]
     )
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let endpoints = proptest::collection::vec((0..ENDPOINTS.len(), 0..LABELS.len()), 1..4);
-    let entry = (any::<bool>(), any::<bool>(), 0..ADDRESSES.len(), endpoints);
+    let entry = (
+        any::<bool>(),
+        any::<bool>(),
+        0..ADDRESSES.len(),
+        0..PORTS.len(),
+        endpoints,
+    );
     proptest::collection::vec(entry, 1..4)
+}
+
+/// What is written but for clients: entries, a route over two of them, and policies.
+#[derive(Debug)]
+struct Mesh {
+    services: Vec<String>,
+    policies: Vec<String>,
+}
+
+fn mesh() -> impl Strategy<Value = Mesh> {
+    let policy = (
+        0usize..3,
+        0..TARGETS.len(),
+        0..SOURCES.len(),
+        0..OPERATIONS.len(),
+    );
+    let policies = proptest::collection::vec(policy, 0..4);
+    (entries(), policies, any::<bool>()).prop_map(|(entries, policies, is_routed)| {
+        let mut services: Vec<String> = entries
+            .iter()
+            .enumerate()
+            .map(|(name, written)| entry(name, written))
+            .collect();
+        if is_routed {
+            let to = |host: usize| {
+                let host = host % entries.len();
+                format!("{{destination: {{host: e{host}.test}}, weight: 50}}")
+            };
+            services.push(format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: pay}}\nspec: {{hosts: [e0.test], tcp: [{{route: [{}, {}]}}]}}\n",
+                to(0),
+                to(1)
+            ));
+        }
+        let policies = policies.into_iter().enumerate();
+        let policies = policies.map(|(name, (action, target, source, operation))| {
+            let rule = format!("{{{}{}}}", SOURCES[source], OPERATIONS[operation].0);
+            let spec = format!("{}action: {}, rules: [{rule}]", TARGETS[target], ACTIONS[action]);
+            authorization("pay", &format!("p{name}"), &spec)
+        });
+        Mesh {
+            services,
+            policies: policies.collect(),
+        }
+    })
+}
+
+fn clients(of: &[(&str, &str, &str)]) -> Vec<String> {
+    let clients = of.iter().map(|(namespace, name, spec)| {
+        workload(namespace, name, "", &format!("cgroup: /{name}, {spec}"))
+    });
+    clients.collect()
+}
+
+/// Where anything is, or might be.
+fn destinations() -> Vec<SocketAddr> {
+    let addresses = ADDRESSES[..3].iter().chain(&ENDPOINTS);
+    let ports = addresses.flat_map(|address| {
+        let address: IpAddr = address.parse().expect("a valid address");
+        [80, 8080].map(|port| SocketAddr::new(address, port))
+    });
+    ports.collect()
+}
+
+/// Where connects of the client get. What is counted gets where it goes by itself.
+fn places(compiled: &Compiled, client: &str, to: SocketAddr) -> BTreeSet<Reached> {
+    let outcomes = outcomes(compiled, scope_of(compiled, client), to);
+    let place = |outcome| match outcome {
+        Reached::Passed => Reached::At(to),
+        other => other,
+    };
+    outcomes.into_iter().map(place).collect()
 }
 
 proptest! {
     /// Whatever is built once for several clients.
     #[test]
-    fn what_a_client_may_depends_on_no_other_client(
-        entries in entries(),
-        policies in proptest::collection::vec(
-            (0usize..3, 0..TARGETS.len(), 0..SOURCES.len(), 0..OPERATIONS.len()), 0..4,
-        ),
-        is_routed in any::<bool>(),
-    ) {
-        let mut texts: Vec<String> = entries.iter().enumerate().map(|(name, e)| entry(name, e)).collect();
-        for (name, (action, target, source, operation)) in policies.iter().enumerate() {
-            let rule = format!("{{{}{}}}", SOURCES[*source], OPERATIONS[*operation].0);
-            let spec = format!("{}action: {}, rules: [{rule}]", TARGETS[*target], ACTIONS[*action]);
-            texts.push(authorization("pay", &format!("p{name}"), &spec));
-        }
-        if is_routed {
-            let to = |host: usize| format!("{{destination: {{host: e{}.test}}, weight: 50}}", host % entries.len());
-            texts.push(format!(
-                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: pay}}\nspec: {{hosts: [e0.test], tcp: [{{route: [{}, {}]}}]}}\n",
-                to(0), to(1)
-            ));
-        }
-        let with = |clients: &[(&str, &str, &str)]| {
-            let clients = clients.iter().map(|(namespace, name, spec)| {
-                workload(namespace, name, "", &format!("cgroup: /{name}, {spec}"))
-            });
-            compile(&read_all(&texts.iter().cloned().chain(clients).collect::<Vec<_>>()))
+    fn what_a_client_may_depends_on_no_other_client(mesh in mesh()) {
+        let with = |of: &[(&str, &str, &str)]| {
+            compile(&read_all(&[&mesh.services[..], &mesh.policies, &clients(of)].concat()))
         };
         let together = with(&CLIENTS);
-        let ports = ADDRESSES[..3].iter().chain(&ENDPOINTS).flat_map(|address| {
-            let address: IpAddr = address.parse().unwrap();
-            [80, 8080].map(|port| SocketAddr::new(address, port))
-        });
-        let ports: Vec<SocketAddr> = ports.collect();
         for client in CLIENTS {
             let alone = with(&[client]);
-            for to in &ports {
-                let of = |compiled| outcomes(compiled, scope_of(compiled, client.1), *to);
-                prop_assert_eq!(of(&together), of(&alone), "{} to {}\n{}", client.1, to, texts.concat());
+            for to in destinations() {
+                let of = |compiled| places(compiled, client.1, to);
+                prop_assert_eq!(of(&together), of(&alone), "{} to {} in {:#?}", client.1, to, mesh);
+            }
+        }
+    }
+
+    #[test]
+    fn policies_lead_nobody_elsewhere_and_an_audit_changes_nothing(mesh in mesh()) {
+        let read = |texts: &[&[String]]| read_all(&[texts.concat(), clients(&CLIENTS)].concat());
+        let open = compile(&read(&[&mesh.services]));
+        let mut snapshot = read(&[&mesh.services, &mesh.policies]);
+        let enforced = compile(&snapshot);
+        snapshot.node.is_audited = true;
+        let audited = compile(&snapshot);
+        for (_, client, _) in CLIENTS {
+            for to in destinations() {
+                let of = |compiled| places(compiled, client, to);
+                let expected = of(&open);
+                prop_assert_eq!(&of(&audited), &expected, "{} to {} in {:#?}", client, to, mesh);
+                let mut found = of(&enforced);
+                found.remove(&Reached::Denied);
+                prop_assert!(found.is_subset(&expected), "{} to {} in {:#?}", client, to, mesh);
             }
         }
     }

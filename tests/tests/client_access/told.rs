@@ -65,4 +65,9 @@ fn of_whom_too_little_is_known_is_named_where_a_rule_asked_for_it() {
         "{message}"
     );
     assert_eq!(policy("namespaces: [shop]", 8080), []);
+    assert_eq!(
+        policy("ipBlocks: [10.9.0.0/16]", 9),
+        [],
+        "nobody gets to that port"
+    );
 }

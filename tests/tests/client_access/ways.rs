@@ -205,6 +205,112 @@ fn what_clients_are_told_leads_to_no_endpoint_that_is_denied() {
 }
 
 #[test]
+fn what_is_learned_later_leads_each_client_where_policies_let_it() {
+    let wide = entry(
+        "wide",
+        "MESH_EXTERNAL",
+        "ports: [{number: 80, name: tcp, protocol: TCP}], resolution: NONE",
+    )
+    .replace("wide.test", "'*.wide.test'");
+    let deny = authorization(
+        "pay",
+        "x",
+        "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: wide}], action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]",
+    );
+    let before = compiled(&[wide, deny]);
+    let address: IpAddr = "10.5.0.1".parse().unwrap();
+    let after = extend(&before, [("x.wide.test", &[address][..])]).compiled;
+    check(&after, "10.5.0.1:80", &["denied"], &["10.5.0.1:80"]);
+}
+
+#[test]
+fn a_learned_name_that_leads_past_a_denied_port_leads_there_at_once() {
+    let wide = entry(
+        "wide",
+        "MESH_EXTERNAL",
+        "ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 9090}], resolution: NONE",
+    )
+    .replace("wide.test", "'*.wide.test'");
+    let at_80 = a().replace("targetPort: 8080", "targetPort: 80");
+    let snapshot = read(&[at_80, wide, not_shop()]);
+    let before = compile(&snapshot);
+    check(&before, "10.2.0.1:80", &["denied"], &["passed"]);
+    let address: IpAddr = "10.2.0.1".parse().unwrap();
+    let after = extend(&before, [("x.wide.test", &[address][..])]).compiled;
+    check(
+        &after,
+        "10.2.0.1:80",
+        &["10.2.0.1:9090"],
+        &["10.2.0.1:9090"],
+    );
+    let told = Snapshot {
+        learned: [("x.wide.test".into(), address)].into(),
+        ..snapshot
+    };
+    assert_eq!(after.program, compile(&told).program);
+}
+
+#[test]
+fn a_cidr_that_leads_elsewhere_keeps_leading_there() {
+    let around = |addresses: &str, port: u16, more: &str| {
+        entry(
+            &format!("n{port}-{}", addresses.len()),
+            "MESH_EXTERNAL",
+            &format!(
+                "addresses: [{addresses}], ports: [{{number: {port}, name: tcp, protocol: TCP{more}"
+            ),
+        )
+    };
+    let spread = around(
+        "10.2.0.0/16",
+        8080,
+        "}], resolution: STATIC, endpoints: [{address: 10.3.0.1}]",
+    );
+    let mut snapshot = read(&[a(), spread, not_shop()]);
+    let elsewhere = ["10.3.0.1:8080"];
+    check(&compile(&snapshot), "10.2.0.1:8080", &elsewhere, &elsewhere);
+    snapshot.node.is_audited = true;
+    check(&compile(&snapshot), "10.2.0.1:8080", &elsewhere, &elsewhere);
+    // Of two networks the longer one leads, and to another port.
+    let wide = around("10.0.0.0/8", 80, ", targetPort: 8080}], resolution: NONE");
+    let narrow = around("10.2.0.0/16", 80, ", targetPort: 9090}], resolution: NONE");
+    let compiled = compiled(&[a(), wide, narrow, not_shop()]);
+    check(
+        &compiled,
+        "10.2.0.1:80",
+        &["10.2.0.1:9090"],
+        &["10.2.0.1:9090"],
+    );
+    check(&compiled, "10.2.0.1:8080", &["denied"], &["passed"]);
+}
+
+#[test]
+fn queries_for_names_and_datagrams_meet_no_policy_of_whom_they_dial() {
+    for (port, protocol) in [(53, "TCP"), (8080, "UDP")] {
+        let of = a()
+            .replace("targetPort: 8080", &format!("targetPort: {port}"))
+            .replace("protocol: TCP", &format!("protocol: {protocol}"));
+        let keys = compiled(&[of, not_shop()]).program.services;
+        assert!(
+            keys.keys().all(|key| key.route.is_none()),
+            "{:?}",
+            keys.keys().next()
+        );
+    }
+}
+
+#[test]
+fn every_endpoint_of_the_mesh_is_known_whoever_wins_its_port() {
+    // The older entry decides for the port; the newer one's endpoint is there all the same.
+    let newer = a()
+        .replace("name: a,", "name: b,")
+        .replace("10.2.0.1", "10.2.0.2");
+    let compiled = compiled(&[a(), newer, not_shop()]);
+    check(&compiled, "10.1.0.1:80", &["denied"], &["10.2.0.1:8080"]);
+    check(&compiled, "10.2.0.2:8080", &["denied"], &["passed"]);
+}
+
+#[test]
 fn policies_for_a_namespace_are_about_its_entries_of_resolution_none() {
     let none = entry(
         "n",
@@ -254,7 +360,7 @@ fn an_audit_counts_dials_of_an_endpoint_and_opens_nothing() {
 }
 
 #[test]
-fn clients_are_compared_by_all_their_addresses_where_either_family_may_reach() {
+fn clients_are_compared_by_their_addresses_of_the_family_that_connects_go_by() {
     let service = |address: &str| {
         entry(
             "d",
@@ -288,6 +394,23 @@ fn clients_are_compared_by_all_their_addresses_where_either_family_may_reach() {
             assert_eq!(shop, at(&[expected]), "{action} {block} at {to}");
         }
     }
+    // Whose connects can only be of one family is known by its addresses of that.
+    let both = read(&[service("10.1.0.9"), policy("ALLOW", "10.9.0.0/16")]);
+    let both = both.objects.iter().map(|object| {
+        let mut object = agent::api::Object::clone(object);
+        if let agent::api::Spec::LocalWorkload(workload) = &mut object.spec
+            && !workload.addresses.is_empty()
+        {
+            workload.addresses.push("2001:db8:9::1".parse().unwrap());
+        }
+        std::sync::Arc::new(object)
+    });
+    let both = Snapshot {
+        objects: both.collect(),
+        ..Snapshot::default()
+    };
+    let [shop, _] = reached(&compile(&both), "10.1.0.9:80");
+    assert_eq!(shop, at(&["10.2.0.9:80"]));
     let compiled = compiled(&[service("2001:db8::9"), policy("DENY", "10.9.0.0/16")]);
     let unclaimed = outcomes(
         &compiled,

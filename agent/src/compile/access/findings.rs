@@ -5,9 +5,10 @@ use crate::api::{Diagnostic, Meta, PolicyAction, Severity, TargetKind};
 use super::super::catalog::Catalog;
 use super::super::codes;
 use super::super::findings::listed;
+use super::Family;
 use super::asking::Asking;
 use super::policies::{AccessPolicies, Policy};
-use super::rule::{Family, Stance};
+use super::rule::Stance;
 
 impl Asking<'_, '_> {
     /// Says of rules that asked where clients come from for whom too little of that is known. `clients` are known by name and

@@ -15,8 +15,8 @@ use super::super::destinations::Part;
 use super::super::mesh::MeshWorkload;
 use super::super::program::{Action, Endpoint, RefuseReason, Service};
 use super::identity::{Identity, Trust};
-use super::rule::{self, Destination, Family, Truth};
-use super::{Access, RuleName, Ruling, Subject};
+use super::rule::{self, Destination, Truth};
+use super::{Access, Family, RuleName, Ruling, Subject};
 
 /// A policy that decides or counts.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl<'a> AccessPolicies<'a> {
 
     /// Those about the workload.
     pub(super) fn selecting(&self, workload: &MeshWorkload) -> impl Iterator<Item = usize> {
-        let of_namespace = self.of_namespace(&workload.object.namespace);
+        let of_namespace = self.of_namespace(&workload.namespace);
         let all = of_namespace.iter().chain(&self.of_all).copied();
         all.filter(|place| selects(self.all[*place].spec, &workload.labels))
     }
@@ -178,21 +178,29 @@ impl<'a> AccessPolicies<'a> {
     ) -> Option<Arc<Subject>> {
         let is_named = !self.of_entry(&entry.id).is_empty();
         let is_of_mesh = entry.is_in_mesh() && entry.spec.resolution == Resolution::None;
-        let reached = service.original_port(port);
-        let reached = reached.filter(|_| is_of_mesh && self.select_workloads());
+        let kept = service.original_port(port);
+        let reached = kept.filter(|_| is_of_mesh && self.select_workloads());
         if !is_named && reached.is_none() {
             return None;
         }
+        let addresses = leading.all();
+        let family = if kept.is_some() {
+            Family::of(addresses.iter().map(IpNet::addr))
+        } else {
+            Family::of(service.endpoints.iter().map(|endpoint| endpoint.address))
+        };
         // Nothing is known of who is there, but in whose namespace.
         let nameless = || MeshWorkload {
-            object: Arc::clone(&entry.id),
+            namespace: Arc::clone(&entry.namespace),
             labels: Arc::default(),
         };
         Some(Arc::new(Subject {
-            addresses: leading.all(),
+            addresses,
             port: is_named.then_some(port),
+            family,
             workloads: reached.map(|_| nameless()).into_iter().collect(),
             workload_port: reached.unwrap_or(port),
+            is_endpoint: false,
         }))
     }
 
@@ -220,20 +228,26 @@ impl<'a> AccessPolicies<'a> {
     /// What is said of the service as a whole.
     pub(super) fn of_service(&self, client: &Identity<'_>, service: &Service) -> Option<Access> {
         let subject = service.subject.as_deref()?;
-        let addresses = &subject.addresses;
+        let at = |port| Destination {
+            addresses: &subject.addresses,
+            port,
+            family: subject.family,
+        };
         let named = subject.port.and_then(|port| {
             let named = self.of_entry(&service.object).iter().copied();
-            self.decide(client, named, &Destination::asked(addresses, port))
+            self.decide(client, named, &at(port))
         });
-        let reached = Destination::reached(addresses, subject.workload_port);
-        let there = self.of_workloads(client, &subject.workloads, &reached);
+        let there = self.of_workloads(client, &subject.workloads, &at(subject.workload_port));
         named.into_iter().chain(there).reduce(Access::join)
     }
 
     /// What policies for those who are there say of the endpoint.
     pub(super) fn of_endpoint(&self, client: &Identity<'_>, endpoint: &Endpoint) -> Option<Access> {
-        let address = [IpNet::from(endpoint.address)];
-        let destination = Destination::reached(&address, endpoint.port);
+        let destination = Destination {
+            addresses: &[IpNet::from(endpoint.address)],
+            port: endpoint.port,
+            family: Family::of([endpoint.address].into_iter()),
+        };
         self.of_workloads(client, &endpoint.workloads, &destination)
     }
 
@@ -265,11 +279,12 @@ impl<'a> AccessPolicies<'a> {
             let policy = &self.all[place];
             let matching = policy.matching(|rule| {
                 let who = rule::who(&policy.spec.rules[rule], client, destination.family);
-                if who == Truth::Unknown {
+                let whereto = rule::whereto(&policy.spec.rules[rule], destination);
+                if who == Truth::Unknown && whereto != Truth::No {
                     let family = destination.family;
                     self.unsure.borrow_mut().insert((place, rule, family));
                 }
-                who.min(rule::whereto(&policy.spec.rules[rule], destination))
+                who.min(whereto)
             });
             let is_missed = policy.spec.action == PolicyAction::Allow && matching.is_empty();
             let whole = is_missed.then(|| policy.name(None));

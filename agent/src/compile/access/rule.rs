@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::api::authorization_policy::{AccessRule, Attribute, Operation, Source, Values};
 
+use super::Family;
 use super::identity::Identity;
 
 /// The least decides where all must hold, the greatest where one is enough.
@@ -63,44 +64,9 @@ impl Truth {
 /// Where a connect goes.
 pub(super) struct Destination<'d> {
     /// Any of them, or one that is not known where there are none.
-    addresses: &'d [IpNet],
-    port: u16,
+    pub(super) addresses: &'d [IpNet],
+    pub(super) port: u16,
     pub(super) family: Family,
-}
-
-/// Of which family the connect is that a server sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Family {
-    V4,
-    V6,
-    Either,
-}
-
-impl<'d> Destination<'d> {
-    /// What a client asks for: it may be led to an endpoint of the other family.
-    pub(super) fn asked(addresses: &'d [IpNet], port: u16) -> Self {
-        Self {
-            addresses,
-            port,
-            family: Family::Either,
-        }
-    }
-
-    /// Where a client gets.
-    pub(super) fn reached(addresses: &'d [IpNet], port: u16) -> Self {
-        let is_v6 = |net: &IpNet| net.addr().is_ipv6();
-        let family = match addresses.iter().filter(|net| is_v6(net)).count() {
-            _ if addresses.is_empty() => Family::Either,
-            0 => Family::V4,
-            count if count == addresses.len() => Family::V6,
-            _ => Family::Either,
-        };
-        Self {
-            addresses,
-            port,
-            family,
-        }
-    }
 }
 
 /// Whether a client is whom a rule asks for, by the family of its connect.

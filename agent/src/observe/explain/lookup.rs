@@ -48,10 +48,12 @@ fn of_host(
             "no service declares {host} itself; it matches the wildcard {pattern}"
         ));
     }
+    let is_fence = |key| program.services.get(key).is_some_and(|s| s.is_fence());
     let frontends: Vec<(&Frontend, &ServiceKey)> = program
         .frontends
         .iter()
         .filter(|(frontend, key)| frontend.scope == scope && *key.host == *pattern)
+        .filter(|(_, key)| !is_fence(*key))
         .collect();
     let declared: BTreeSet<u16> = frontends.iter().map(|(_, key)| key.port).collect();
     if frontends.is_empty() {
