@@ -27,6 +27,8 @@ pub struct Settings {
     /// Follow the states of TCP connections (`--sock-ops`).
     pub sock_ops: bool,
     pub close_removed: CloseRemoved,
+    /// Keep the rights to close sockets in other network namespaces (`--enter-namespaces`).
+    pub enter_namespaces: bool,
 }
 
 /// Which sockets are closed when the endpoint that they are connected to is removed.

@@ -67,6 +67,11 @@ impl Client {
         })
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn ask(&mut self, request: &Request) -> Result<Reply> {
         self.send(request)?;
         self.reply()

@@ -1,5 +1,6 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
+pub mod agent_process;
 pub mod askers;
 pub mod binary;
 pub mod bpf;
@@ -7,6 +8,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod clients;
+pub mod confined;
 pub mod lab;
 pub mod memory;
 pub mod names;

@@ -27,7 +27,7 @@ use crate::cgroup::TemporaryCgroup;
 use crate::client::{Client, Outcome};
 use crate::dns_server::DnsServer;
 use crate::sockets::{Reply, Request, Transport};
-use crate::{lab, netns};
+use crate::{binary, lab, netns};
 
 /// Far beyond any wait that a test counts on.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,6 +101,20 @@ impl Node {
         self.folder.path().join("shunt.sock")
     }
 
+    /// The folder of all that is kept in files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `shunt`, where every user finds it.
+    pub fn program(&self) -> Result<PathBuf> {
+        let program = self.folder().join("shunt");
+        if !program.exists() {
+            fs::copy(binary::path(), &program)?;
+        }
+        Ok(program)
+    }
+
     /// The flags of `shunt run` that say what [`Self::start`] does.
     pub fn flags(&self) -> Vec<String> {
         let of_path = |flag: &str, path: &Path| [flag.to_owned(), path.display().to_string()];
@@ -142,6 +156,7 @@ impl Node {
             bpf_log: false,
             sock_ops: false,
             close_removed,
+            enter_namespaces: true,
         };
         self.running = Some(self.runtime.block_on(start(settings, Role::Node))?);
         Ok(())
@@ -219,6 +234,16 @@ impl Node {
         let deadline = Instant::now() + PATIENCE;
         while self.failure(to)? != Some(lab::ENETUNREACH) {
             ensure!(Instant::now() < deadline, "connects are still rewritten");
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Waits until a connect to `to` reaches `address`.
+    pub fn wait_until_reached(&mut self, to: SocketAddr, address: IpAddr) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.attempt(to)? != Ok(address) {
+            ensure!(Instant::now() < deadline, "{to} does not lead to {address}");
             thread::yield_now();
         }
         Ok(())

@@ -36,6 +36,8 @@ pub struct Closing {
     search: Option<Search>,
     /// The kernel cannot, which has been said.
     is_impossible: bool,
+    /// Not everywhere, for want of rights, which has been said.
+    is_out_of_reach: bool,
     swept: Option<Instant>,
     stop: Arc<AtomicBool>,
 }
@@ -113,6 +115,7 @@ impl Closing {
             of_expired: Tries::default(),
             search: None,
             is_impossible: false,
+            is_out_of_reach: false,
             swept: None,
             stop: Arc::default(),
         }
@@ -198,6 +201,12 @@ impl Closing {
         if outcome.is_impossible && !mem::replace(&mut self.is_impossible, true) {
             tracing::warn!(
                 "this kernel cannot close sockets (CONFIG_INET_DIAG_DESTROY): those of removed endpoints stay open"
+            );
+        }
+        if outcome.is_out_of_reach && !mem::replace(&mut self.is_out_of_reach, true) {
+            tracing::warn!(
+                "sockets in other network namespaces are not closed: start with --enter-namespaces, and with CAP_SYS_ADMIN and \
+                 CAP_SYS_PTRACE"
             );
         }
         match search.of {

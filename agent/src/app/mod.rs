@@ -17,6 +17,7 @@ mod names;
 pub mod netns;
 pub mod ports;
 mod probes;
+mod rights;
 mod startup;
 mod vip_file;
 
@@ -29,8 +30,9 @@ use crate::settings::Settings;
 
 use self::agent::Role;
 
-/// `shunt run`: the agent, until SIGTERM or SIGINT.
+/// `shunt run`: the agent, until SIGTERM or SIGINT. Must be called while the process has one thread.
 pub fn run(settings: Settings) -> Result<ExitCode> {
+    rights::give_up(&settings)?;
     block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;

@@ -112,8 +112,12 @@ fn bind_named(at: SocketAddr) -> Result<Bound> {
 }
 
 fn refused(at: SocketAddr, error: io::Error) -> anyhow::Error {
+    let missing = match error.kind() {
+        io::ErrorKind::PermissionDenied => " without CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
     anyhow::Error::new(error).context(format!(
-        "the name server cannot listen on {at}; name another address or port by --dns-listen"
+        "the name server cannot listen on {at}{missing}; name another address or port by --dns-listen"
     ))
 }
 

@@ -98,7 +98,7 @@ pub struct RunArgs {
 ///
 /// The command starts in a cgroup of its own, which alone the rules apply to, and which is removed afterwards. Returns the
 /// command's exit status, 128 + N where signal N ended it. Nothing is pinned, kept or listened on, so that --cgroup,
-/// --state-dir, --bpf-dir and --socket have no effect. The limits start smaller than those of `run`.
+/// --state-dir, --bpf-dir, --socket and --enter-namespaces have no effect. The limits start smaller than those of `run`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

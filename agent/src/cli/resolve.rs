@@ -41,6 +41,7 @@ impl Settings {
             dns,
             limits: limit_args,
             close_removed,
+            enter_namespaces,
             sock_ops,
             bpf_log,
         } = args;
@@ -64,6 +65,7 @@ impl Settings {
                 Closing::All => CloseRemoved::All,
                 Closing::None => CloseRemoved::None,
             },
+            enter_namespaces,
         };
         Ok((settings, findings))
     }

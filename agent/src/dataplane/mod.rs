@@ -22,6 +22,7 @@ mod names;
 mod neighbours;
 mod own_cgroup;
 mod plan;
+pub mod rights;
 mod space;
 mod store;
 mod wanted;

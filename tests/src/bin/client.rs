@@ -2,7 +2,8 @@
 //! answers requests, one JSON line each.
 //!
 //! Called as `client connect ADDRESS` it only connects its standard input; as `client in CGROUP RESOLV_CONF COMMAND…` it
-//! becomes that command, as a program that finds its name servers in that file; the other words make it such a program.
+//! becomes that command, as a program that finds its name servers in that file; as `client as CONFINEMENT COMMAND…` one that may
+//! do no more than that; the other words make it such a program.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use std::process;
 
 use anyhow::{Context, Result};
 use tests::askers::{ask_both, ask_on, become_program, fetch, resolve};
+use tests::confined::become_confined;
 use tests::sockets::{Sockets, connect_standard_input};
 use tests::{cgroup, netns};
 
@@ -22,6 +24,9 @@ fn main() -> Result<()> {
         ["connect", to] => process::exit(connect_standard_input(to.parse()?)),
         ["in", group, servers, program, ..] => {
             become_program(group.as_ref(), servers.as_ref(), program, &arguments[4..])
+        }
+        ["as", confinement, ..] => {
+            become_confined(&serde_json::from_str(confinement)?, &arguments[2..])
         }
         ["resolve", name] => resolve(name),
         ["ask-on", name] => ask_on(name),

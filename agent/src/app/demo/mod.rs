@@ -260,6 +260,7 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         bpf_log: false,
         sock_ops: false,
         close_removed: CloseRemoved::default(),
+        enter_namespaces: false,
     }
 }
 

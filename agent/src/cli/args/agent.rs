@@ -66,6 +66,10 @@ pub struct AgentArgs {
         default_value_t = Closing::Udp
     )]
     pub close_removed: Closing,
+    /// Close sockets in other network namespaces too, such as those of containers: keeps CAP_SYS_ADMIN and CAP_SYS_PTRACE, which
+    /// are given up otherwise
+    #[arg(long, env = "SHUNT_ENTER_NAMESPACES", value_parser = FalseyValueParser::new())]
+    pub enter_namespaces: bool,
     /// Count a TCP connection as open until it ends, rather than until its socket is closed: attaches a sock_ops program, for
     /// which every TCP socket in the cgroups pays (needs Linux 5.12)
     #[arg(long, env = "SHUNT_SOCK_OPS", value_parser = FalseyValueParser::new())]

@@ -39,6 +39,7 @@ pub(super) fn all() -> Vec<Check> {
         ),
         mptcp(features.mptcp.is_some()),
         closing(),
+        entering(),
         Check::feature(
             "BTF",
             features.v6_only.is_some(),
@@ -89,6 +90,18 @@ fn closing() -> Check {
             Check::new(name, State::Warn, detail, "run as root")
         }
     }
+}
+
+/// Nothing else needs more than the capabilities that `system` asks for.
+fn entering() -> Check {
+    let lost = "sockets in other network namespaces, such as those of containers, stay open when their endpoint is removed";
+    Check::feature(
+        "other namespaces",
+        closing::can_enter().is_ok(),
+        "sockets in other network namespaces can be closed (--enter-namespaces)",
+        lost,
+        "run as root, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE as well",
+    )
 }
 
 /// `r0 = 1; exit`, which every hook takes.

@@ -5,17 +5,12 @@ use std::path::Path;
 
 use aya::util::KernelVersion;
 
-use crate::dataplane::mounts;
+use crate::dataplane::{mounts, rights};
 
 use super::{Check, State};
 
 /// The oldest kernel that takes the programs.
 const FLOOR: KernelVersion = KernelVersion::new(5, 10, 0);
-
-/// Of include/uapi/linux/capability.h.
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_BPF: u32 = 39;
 
 pub(super) fn all(bpf_dir: &Path) -> Vec<Check> {
     vec![
@@ -41,31 +36,18 @@ fn kernel_version() -> Check {
 }
 
 fn capabilities() -> Check {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or_default();
-    let has = |capability: u32| effective >> capability & 1 == 1;
-    let missing: Vec<&str> = [
-        ("CAP_BPF", has(CAP_BPF) || has(CAP_SYS_ADMIN)),
-        ("CAP_NET_ADMIN", has(CAP_NET_ADMIN)),
-    ]
-    .into_iter()
-    .filter_map(|(name, is_held)| (!is_held).then_some(name))
-    .collect();
-    let remedy = "run as root, or with CAP_BPF and CAP_NET_ADMIN";
-    if missing.is_empty() {
-        Check::new(
-            "capabilities",
-            State::Ok,
-            "BPF programs may be loaded and attached",
-            remedy,
-        )
-    } else {
-        let detail = format!("{} missing", missing.join(" and "));
-        Check::new("capabilities", State::Fail, detail, remedy)
+    let name = "capabilities";
+    let remedy = "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
+    match rights::missing() {
+        Ok(missing) if missing.is_empty() => {
+            let detail = "BPF programs may be loaded and attached";
+            Check::new(name, State::Ok, detail, remedy)
+        }
+        Ok(missing) => {
+            let detail = format!("{} missing", missing.join(" and "));
+            Check::new(name, State::Fail, detail, remedy)
+        }
+        Err(error) => Check::new(name, State::Fail, error.to_string(), remedy),
     }
 }
 
@@ -88,7 +70,10 @@ fn bpf_mount(bpf_dir: &Path) -> Check {
     let (state, detail) = if mounts::is_on_bpffs(bpf_dir) {
         (State::Ok, "mounted")
     } else if bpf_dir.starts_with("/sys/fs/bpf") {
-        (State::Warn, "not mounted; the agent mounts it")
+        (
+            State::Warn,
+            "not mounted; the agent mounts it, which takes CAP_SYS_ADMIN",
+        )
     } else {
         (State::Fail, "not a BPF file system")
     };

@@ -74,26 +74,37 @@ pub struct Outcome {
     pub closed: BTreeSet<u64>,
     /// Whether this kernel can end no sockets (`CONFIG_INET_DIAG_DESTROY`), or not list them.
     pub is_impossible: bool,
+    /// Whether some were not met, and may be in network namespaces that we have no right to enter.
+    pub is_out_of_reach: bool,
 }
 
 /// Ends every target that is found in the network namespaces of the processes below `cgroups`. Blocks; `stop` ends it
 /// early. What fails in one namespace is logged and leaves the others.
 pub fn close(targets: &[Target], cgroups: &[PathBuf], stop: &AtomicBool) -> Outcome {
     let mut search = Search::new(targets);
-    for namespace in namespaces::all(cgroups) {
+    let found = namespaces::all(cgroups);
+    let mut is_partial = found.is_partial;
+    for namespace in found.namespaces {
         if search.left.is_empty() || search.outcome.is_impossible {
             break;
         }
         match namespace.run(|| search.look(&namespace, stop)) {
             Ok(()) => {}
             Err(error) if is_impossible(&error) => search.outcome.is_impossible = true,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_partial = true,
             Err(error) => tracing::warn!(%namespace, %error, "sockets stay open"),
         }
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
+    search.outcome.is_out_of_reach = is_partial && !search.left.is_empty();
     search.outcome
+}
+
+/// Whether sockets in other network namespaces than our own can be ended, as far as our rights go.
+pub fn can_enter() -> io::Result<()> {
+    namespaces::can_enter()
 }
 
 /// Whether this kernel can end sockets of either protocol.

@@ -20,6 +20,8 @@ pub(super) struct Namespace {
     file: File,
     inode: u64,
     path: PathBuf,
+    /// That of this process, which needs not be entered, and no right to.
+    is_own: bool,
 }
 
 /// As `/proc/PID/ns/net` shows it, and where it was found.
@@ -29,9 +31,20 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// That of this thread, those of processes below `cgroups`, and those that are kept: each once.
-pub(super) fn all(cgroups: &[PathBuf]) -> Vec<Namespace> {
+/// What there is to look through.
+#[derive(Default)]
+pub(super) struct Found {
+    seen: BTreeSet<(u64, u64)>,
+    /// Each once.
+    pub(super) namespaces: Vec<Namespace>,
+    /// Whether there are processes of which we may not know where they are.
+    pub(super) is_partial: bool,
+}
+
+/// That of this thread, those of processes below `cgroups`, and those that are kept.
+pub(super) fn all(cgroups: &[PathBuf]) -> Found {
     let mut found = Found::default();
+    // The first to be found is our own.
     found.add(PathBuf::from("/proc/thread-self/ns/net"));
     for cgroup in cgroups {
         found.add_processes(cgroup);
@@ -40,20 +53,32 @@ pub(super) fn all(cgroups: &[PathBuf]) -> Vec<Namespace> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.for_each(|entry| found.add(entry.path()));
     }
-    found.namespaces
+    found
 }
 
-#[derive(Default)]
-struct Found {
-    seen: BTreeSet<(u64, u64)>,
-    namespaces: Vec<Namespace>,
+/// Whether any network namespace may be entered.
+pub(super) fn can_enter() -> io::Result<()> {
+    // That of the first process, of which there is always one, is looked at as any other's.
+    let file = File::open("/proc/1/ns/net")?;
+    let inode = file.metadata()?.ino();
+    let namespace = Namespace {
+        file,
+        inode,
+        path: PathBuf::from("/proc/1/ns/net"),
+        is_own: false,
+    };
+    namespace.run(|| Ok(()))
 }
 
 impl Found {
-    /// What cannot be looked at is a process that has just ended, or one of the kernel's.
+    /// What is not there is a process that has just ended.
     fn add(&mut self, path: PathBuf) {
-        let Ok(metadata) = fs::metadata(&path) else {
-            return;
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.is_partial |= error.kind() == io::ErrorKind::PermissionDenied;
+                return;
+            }
         };
         if self.seen.contains(&(metadata.dev(), metadata.ino())) {
             return;
@@ -64,7 +89,12 @@ impl Found {
             && self.seen.insert((metadata.dev(), metadata.ino()))
         {
             let inode = metadata.ino();
-            self.namespaces.push(Namespace { file, inode, path });
+            self.namespaces.push(Namespace {
+                file,
+                inode,
+                path,
+                is_own: self.namespaces.is_empty(),
+            });
         }
     }
 
@@ -92,8 +122,10 @@ impl Namespace {
             let thread = thread::Builder::new()
                 .name("sock_diag".to_owned())
                 .spawn_scoped(scope, || {
-                    let kind = Some(LinkNameSpaceType::Network);
-                    move_into_link_name_space(self.file.as_fd(), kind)?;
+                    if !self.is_own {
+                        let kind = Some(LinkNameSpaceType::Network);
+                        move_into_link_name_space(self.file.as_fd(), kind)?;
+                    }
                     work()
                 })?;
             let ended = thread.join();
@@ -109,7 +141,7 @@ mod tests {
     #[test]
     fn each_namespace_is_found_once_and_the_own_one_first() {
         let own = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
-        let found = all(&[]);
+        let found = all(&[]).namespaces;
         assert_eq!(found[0].inode, own);
         let inodes: BTreeSet<u64> = found.iter().map(|namespace| namespace.inode).collect();
         assert_eq!(inodes.len(), found.len());
