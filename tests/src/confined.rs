@@ -26,8 +26,10 @@ pub struct Confinement {
     pub cgroup: Option<PathBuf>,
     /// The process whose network namespace is entered.
     pub beside: Option<u32>,
-    /// The user and the group of that number, and no other group.
+    /// The user and the group of that number.
     pub user: u32,
+    /// Its other groups; none unless the user is root.
+    pub groups: Vec<u32>,
     /// All that it may do, as `CapabilitySet` has the names; everything that root may unless given.
     pub capabilities: Option<Vec<String>>,
 }
@@ -58,7 +60,7 @@ pub fn become_confined(confinement: &Confinement, command: &[OsString]) -> Resul
         leave_bounding_set(capabilities)?;
     }
     if confinement.user != 0 {
-        become_user(confinement.user)?;
+        become_user(confinement)?;
     }
     if confinement.capabilities.is_some() {
         hand_on(capabilities)?;
@@ -78,11 +80,12 @@ fn leave_bounding_set(kept: CapabilitySet) -> Result<()> {
     Ok(())
 }
 
-fn become_user(number: u32) -> Result<()> {
+fn become_user(confinement: &Confinement) -> Result<()> {
+    let groups = confinement.groups.iter().copied().map(Gid::from_raw);
     set_keep_capabilities(true)?;
-    set_thread_groups(&[])?;
-    set_thread_gid(Gid::from_raw(number))?;
-    Ok(set_thread_uid(Uid::from_raw(number))?)
+    set_thread_groups(&groups.collect::<Vec<_>>())?;
+    set_thread_gid(Gid::from_raw(confinement.user))?;
+    Ok(set_thread_uid(Uid::from_raw(confinement.user))?)
 }
 
 /// Keeps `capabilities` when this thread becomes another program.

@@ -2,6 +2,7 @@
 //! answer, another.
 
 mod client;
+mod peer;
 mod server;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use super::view::{
 };
 
 pub use client::{ClientError, ask};
+pub use peer::Need;
 pub use server::{Handler, ListenError, Listening, serve};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,25 @@ pub enum Request {
     NameCache,
 }
 
+impl Request {
+    /// What whoever asks must be allowed to.
+    pub fn need(&self) -> Need {
+        match self {
+            Self::Services
+            | Self::Endpoints
+            | Self::Objects
+            | Self::Workloads
+            | Self::Denials
+            | Self::Policies
+            | Self::Status
+            | Self::Explain(_)
+            | Self::Coverage
+            | Self::Lookup { .. }
+            | Self::NameCache => Need::Read,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "response", content = "value", rename_all = "camelCase")]
 pub enum Response {
@@ -58,6 +79,8 @@ pub enum Response {
     Coverage(CoverageView),
     Lookup(LookupView),
     NameCache(Vec<Cached>),
+    /// Whoever asked may not.
+    Denied,
     /// The request was not understood or cannot be answered.
     Error(String),
 }

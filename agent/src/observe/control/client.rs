@@ -22,7 +22,7 @@ pub enum ClientError {
     )]
     NotRunning { socket: PathBuf },
     #[error(
-        "{}: permission denied: the socket is for root and the group that owns it; try sudo",
+        "{}: permission denied: the socket is for root, the agent's user and the group of the socket; try sudo",
         socket.display()
     )]
     Denied { socket: PathBuf },
@@ -40,7 +40,7 @@ pub enum ClientError {
     Refused(String),
 }
 
-/// Asks the agent on `socket`, and waits for the answer, which is never `Response::Error`.
+/// Asks the agent on `socket`, and waits for the answer, which is never `Response::Error` or `Response::Denied`.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let line = exchange(socket, request).map_err(|source| failure(socket, source))?;
     let mismatch = |reason: String| ClientError::Mismatch {
@@ -51,6 +51,9 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
         return Err(mismatch("it breaks off".to_owned()));
     }
     match serde_json::from_slice(&line) {
+        Ok(Response::Denied) => Err(ClientError::Denied {
+            socket: socket.to_owned(),
+        }),
         Ok(Response::Error(message)) => Err(ClientError::Refused(message)),
         Ok(response) => Ok(response),
         Err(error) => Err(mismatch(error.to_string())),

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use super::peer::Peer;
 use super::{Request, Response};
 
 /// Longest request, its newline included.
@@ -26,6 +28,8 @@ const MAX_CLIENTS: usize = 16;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Its owner and its group may ask.
 const MODE: u32 = 0o660;
+/// Of the directory that it is in, where there is none.
+const DIRECTORY_MODE: u32 = 0o750;
 
 /// What answers. It is called outside of the runtime's own threads, so it may block.
 pub trait Handler: Fn(Request) -> Response + Send + Sync + 'static {}
@@ -64,7 +68,12 @@ impl Drop for Listening {
 /// Starts to answer on `socket`. Must be called within a Tokio runtime.
 pub fn serve(socket: &Path, handler: impl Handler) -> Result<Listening, ListenError> {
     let (listener, file) = listen(socket)?;
-    let task = tokio::spawn(accept(listener, Arc::new(handler)));
+    let door = Door {
+        handler,
+        socket: socket.to_owned(),
+        own: geteuid().as_raw(),
+    };
+    let task = tokio::spawn(accept(listener, Arc::new(door)));
     Ok(Listening { file, task })
 }
 
@@ -74,8 +83,10 @@ fn listen(socket: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
         source,
     };
     make_room(socket)?;
-    if let Some(parent) = socket.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
+    if let Some(parent) = socket.parent().filter(|parent| !parent.exists()) {
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::set_permissions(parent, Permissions::from_mode(DIRECTORY_MODE)))
+            .map_err(failed)?;
     }
     // The socket takes its name only once its mode is right, so that nobody else can connect in between.
     let mut unnamed = socket.as_os_str().to_owned();
@@ -160,7 +171,15 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-async fn accept(listener: UnixListener, handler: Arc<impl Handler>) {
+/// Who answers, and whom.
+struct Door<H> {
+    handler: H,
+    socket: PathBuf,
+    /// The agent's user.
+    own: u32,
+}
+
+async fn accept(listener: UnixListener, door: Arc<Door<impl Handler>>) {
     let seats = Arc::new(Semaphore::new(MAX_CLIENTS));
     // Dropped, and so ended, with this task.
     let mut clients = JoinSet::new();
@@ -172,10 +191,10 @@ async fn accept(listener: UnixListener, handler: Arc<impl Handler>) {
         while clients.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let handler = Arc::clone(&handler);
+                let door = Arc::clone(&door);
                 clients.spawn(async move {
                     let _seat = seat;
-                    if let Err(error) = attend(stream, handler).await {
+                    if let Err(error) = attend(stream, door).await {
                         tracing::debug!(%error, "a client of the control socket went away");
                     }
                 });
@@ -189,7 +208,8 @@ async fn accept(listener: UnixListener, handler: Arc<impl Handler>) {
 }
 
 /// One client: a request, and its answer.
-async fn attend(stream: UnixStream, handler: Arc<impl Handler>) -> io::Result<()> {
+async fn attend(stream: UnixStream, door: Arc<Door<impl Handler>>) -> io::Result<()> {
+    let peer = Peer::of(&stream)?;
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_REQUEST_BYTES));
@@ -198,22 +218,35 @@ async fn attend(stream: UnixStream, handler: Arc<impl Handler>) -> io::Result<()
         // Somebody looked whether anybody is here.
         return Ok(());
     }
-    let answer = spawn_blocking(move || answer(&line, &*handler))
+    let answer = spawn_blocking(move || door.answer(&line, &peer))
         .await
         .map_err(io::Error::other)?;
     timeout(PATIENCE, writer.write_all(&answer)).await??;
     timeout(PATIENCE, writer.shutdown()).await?
 }
 
-fn answer(line: &[u8], handler: &impl Handler) -> Vec<u8> {
-    let response = match parse(line) {
-        Ok(request) => handler(request),
-        Err(reason) => Response::Error(reason),
-    };
-    let mut answer = serde_json::to_vec(&response)
-        .expect("views have string keys only and serialize without fail");
-    answer.push(b'\n');
-    answer
+impl<H: Handler> Door<H> {
+    fn answer(&self, line: &[u8], peer: &Peer) -> Vec<u8> {
+        let response = match parse(line) {
+            Ok(request) if self.is_open(&request, peer) => (self.handler)(request),
+            Ok(_) => Response::Denied,
+            Err(reason) => Response::Error(reason),
+        };
+        let mut answer = serde_json::to_vec(&response)
+            .expect("views have string keys only and serialize without fail");
+        answer.push(b'\n');
+        answer
+    }
+
+    fn is_open(&self, request: &Request, peer: &Peer) -> bool {
+        // Whoever gives the socket to another group need not tell the agent.
+        let group = fs::metadata(&self.socket).ok().map(|socket| socket.gid());
+        let is_open = peer.may(request.need(), self.own, group);
+        if !is_open {
+            tracing::warn!(?peer, "the control socket refused a client");
+        }
+        is_open
+    }
 }
 
 fn parse(line: &[u8]) -> Result<Request, String> {
