@@ -1,15 +1,16 @@
-//! The programs that tests talk to: name servers and resolvers of others, found or installed.
+//! The programs that tests talk to: name servers and resolvers of others, a service manager, found or installed.
 
 use std::path::{Path, PathBuf};
 
 use crate::{privilege, process, setup, tree};
 
 /// Each with its Debian package. None of the packages starts a service.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
     ("dnsmasq", "dnsmasq-base"),
     ("musl-gcc", "musl-tools"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Folders that a user's `PATH` may leave out.
