@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod client;
 pub mod clients;
 pub mod confined;
+pub mod hang;
 pub mod lab;
 pub mod memory;
 pub mod names;

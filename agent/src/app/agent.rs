@@ -26,10 +26,13 @@ use super::hits::HitCounter;
 use super::lessons::{Clock, Waiting};
 use super::names;
 use super::probes::Probes;
+use super::supervisor::{Pulses, relay};
 use super::vip_file::VipFile;
 
 /// Facts that may wait for the core; sources wait when it is full.
 const FACTS: usize = 1024;
+/// Sources that may end before the core hears of the first.
+const ENDS: usize = 4;
 /// Lessons that may wait for the core; as many clients wait with them.
 const LESSONS: usize = 1024;
 
@@ -53,6 +56,7 @@ pub struct Running {
     lessons: mpsc::Sender<Lesson>,
     names: Arc<NameServer>,
     names_ended: Ended,
+    pulses: Arc<Pulses>,
 }
 
 impl Running {
@@ -64,6 +68,11 @@ impl Running {
     /// Where to tell what clients are told of names.
     pub fn lessons(&self) -> mpsc::Sender<Lesson> {
         self.lessons.clone()
+    }
+
+    /// By which its tasks show that they are at work.
+    pub(super) fn pulses(&self) -> Arc<Pulses> {
+        Arc::clone(&self.pulses)
     }
 
     /// Returns at the next publication after the last call of [`Self::state`].
@@ -111,15 +120,12 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let directories: Vec<Directory> = directories
         .map(|path| directory::watch(path.clone(), facts_sender.clone()))
         .collect();
-    let resolver = RefresherSettings {
-        upstream: Upstream::new(&settings.resolvers),
-        timing: Timing {
-            refresh_rate: settings.mesh.dns_refresh_rate,
-            ..Timing::default()
-        },
-    };
-    let tenants = Tenants::new(&facts_sender);
-    let refresher = Arc::new(Refresher::start(resolver, facts_sender));
+    let pulses = Arc::new(Pulses::default());
+    pulses.follow(&directories);
+    let (end, ended) = mpsc::channel(ENDS);
+    let tenants = Tenants::new(&facts_sender, end.clone());
+    let answers = relay("the resolver", facts_sender, end);
+    let refresher = Arc::new(resolve(&settings, answers));
 
     let watch = Watch::new();
     let initial = State::initial(SystemTime::now(), settings.cgroups.clone());
@@ -131,9 +137,11 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         state.clone(),
         lessons.clone(),
         &dataplane,
+        pulses.add("the name server"),
     )?;
     let names = Arc::new(names);
-    let closing = Closing::new(settings.close_removed, settings.cgroups.clone());
+    let closing = Closing::new(settings.close_removed, settings.cgroups.clone())
+        .with_pulse(pulses.add_patient("the search for sockets to close"));
     let ledger = Arc::new(Ledger::default());
     let hits = Arc::new(HitCounter::default());
     let control = Control {
@@ -148,7 +156,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         vip_ranges: settings.vip_ranges,
     };
     let control = (role == Role::Node)
-        .then(|| control.listen(&settings.socket))
+        .then(|| control.listen(&settings.socket, pulses.add("the control socket")))
         .transpose()?;
     let core = Core {
         settings,
@@ -170,6 +178,9 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         denials,
         ledger,
         hits,
+        pulse: pulses.add("the core"),
+        pulses: Arc::clone(&pulses),
+        ended,
     };
     let (stop, stopped) = oneshot::channel();
     let mut running = Running {
@@ -183,12 +194,24 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         lessons,
         names,
         names_ended,
+        pulses,
     };
     if state.wait_for(|state| state.ready).await.is_err() {
         // Nobody publishes any more: the core has ended, and says why.
         running.ended().await?;
     }
     Ok(running)
+}
+
+fn resolve(settings: &Settings, answers: mpsc::Sender<Fact>) -> Refresher {
+    let resolver = RefresherSettings {
+        upstream: Upstream::new(&settings.resolvers),
+        timing: Timing {
+            refresh_rate: settings.mesh.dns_refresh_rate,
+            ..Timing::default()
+        },
+    };
+    Refresher::start(resolver, answers)
 }
 
 /// Loads the kernel programs, which attach to nothing yet; and what they tell.

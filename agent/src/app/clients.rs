@@ -16,19 +16,23 @@ use crate::sources::surroundings;
 
 use super::core::Core;
 use super::names::RESOLV_CONF;
+use super::supervisor::relay;
 
 /// Where cgroups are told, and the watch on them.
 #[derive(Debug)]
 pub(super) struct Tenants {
     /// Whoever waits for facts is to end when all other sources have.
     facts: mpsc::WeakSender<Fact>,
+    /// Who is told when the watch ends.
+    end: mpsc::Sender<&'static str>,
     watch: Option<Cgroups>,
 }
 
 impl Tenants {
-    pub(super) fn new(facts: &mpsc::Sender<Fact>) -> Self {
+    pub(super) fn new(facts: &mpsc::Sender<Fact>, end: mpsc::Sender<&'static str>) -> Self {
         Self {
             facts: facts.downgrade(),
+            end,
             watch: None,
         }
     }
@@ -59,6 +63,7 @@ impl Core {
         match mounts::cgroup2() {
             Ok(mount) => {
                 let roots = &self.settings.cgroups;
+                let facts = relay("the watch on cgroups", facts, self.tenants.end.clone());
                 let (watch, first) = cgroups::watch(&mount, roots, facts);
                 self.registry.apply(Fact::Cgroups(first));
                 self.tenants.watch = Some(watch);

@@ -19,6 +19,7 @@ use crate::observe::view::ClosedView;
 use crate::settings::CloseRemoved;
 
 use super::control::lock;
+use super::supervisor::Pulse;
 
 /// How often a socket is looked for: it may be on record a moment before it is connected.
 const TRIES: u8 = 3;
@@ -40,6 +41,8 @@ pub struct Closing {
     is_out_of_reach: bool,
     swept: Option<Instant>,
     stop: Arc<AtomicBool>,
+    /// Of the search that is under way.
+    pulse: Arc<Pulse>,
 }
 
 /// How many sockets were closed.
@@ -118,7 +121,15 @@ impl Closing {
             is_out_of_reach: false,
             swept: None,
             stop: Arc::default(),
+            pulse: Arc::default(),
         }
+    }
+
+    /// Has searches show by `pulse` that they come to an end.
+    pub(super) fn with_pulse(mut self, pulse: Arc<Pulse>) -> Self {
+        pulse.rest();
+        self.pulse = pulse;
+        self
     }
 
     pub fn tally(&self) -> Arc<Tally> {
@@ -175,6 +186,7 @@ impl Closing {
         };
         let (cgroups, stop) = (self.cgroups.clone(), Arc::clone(&self.stop));
         let (done, outcome) = oneshot::channel();
+        self.pulse.beat();
         tokio::task::spawn_blocking(move || {
             // Nobody hears of it when the agent has ended.
             let _ = done.send(closing::close(&targets, &cgroups, &stop));
@@ -198,6 +210,7 @@ impl Closing {
                 Outcome::default()
             }
         };
+        self.pulse.rest();
         if outcome.is_impossible && !mem::replace(&mut self.is_impossible, true) {
             tracing::warn!(
                 "this kernel cannot close sockets (CONFIG_INET_DIAG_DESTROY): those of removed endpoints stay open"

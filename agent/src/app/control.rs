@@ -21,6 +21,7 @@ use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 use super::closing::Tally;
 use super::denials::Ledger;
 use super::hits::HitCounter;
+use super::supervisor::Pulse;
 
 /// Where answers come from.
 pub(super) struct Control {
@@ -38,9 +39,9 @@ pub(super) struct Control {
 
 impl Control {
     /// Answers on `socket` until what is returned is dropped. Must be called within a Tokio runtime.
-    pub(super) fn listen(self, socket: &Path) -> Result<Listening> {
+    pub(super) fn listen(self, socket: &Path, pulse: Arc<Pulse>) -> Result<Listening> {
         let handler = move |request| self.answer(request);
-        control::serve(socket, handler).context("opening the control socket")
+        control::serve(socket, handler, move || pulse.beat()).context("opening the control socket")
     }
 
     fn answer(&self, request: Request) -> Response {

@@ -32,6 +32,7 @@ use super::health::{self, Watch};
 use super::hits::HitCounter;
 use super::lessons::{self, Clock, Waiting};
 use super::probes::Probes;
+use super::supervisor::{Pulse, Pulses};
 use super::vip_file::VipFile;
 
 pub(super) use super::startup::Startup;
@@ -68,6 +69,10 @@ pub(super) struct Core {
     pub(super) denials: Denials,
     pub(super) ledger: Arc<Ledger>,
     pub(super) hits: Arc<HitCounter>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) pulses: Arc<Pulses>,
+    /// Names of sources that have ended, which none does by itself.
+    pub(super) ended: mpsc::Receiver<&'static str>,
 }
 
 impl Core {
@@ -83,6 +88,7 @@ impl Core {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = 0u32;
         loop {
+            self.pulse.beat();
             let deadline = self.startup.deadline().unwrap_or_else(far_away);
             let is_dirty = tokio::select! {
                 _ = &mut stop => break,
@@ -100,6 +106,7 @@ impl Core {
                 }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
+                    self.keep_alive();
                     self.lock().flush_traces();
                     self.note_denials();
                     if self.settings.node.is_audited && ticks.is_multiple_of(AUDIT_TICKS) {
@@ -114,6 +121,7 @@ impl Core {
                     is_behind || is_elsewhere || is_retry && (self.expire() | self.has_pending())
                 }
                 name = ended(&mut self.directories) => bail!("the source {name} has ended"),
+                Some(name) = self.ended.recv() => bail!("{name} has ended"),
             };
             if is_dirty {
                 block_in_place(|| self.publish());
@@ -236,6 +244,14 @@ impl Core {
         }
         notify(&[NotifyState::Ready]);
         Ok(())
+    }
+
+    /// Tells systemd that all is well, as often as it was found to be so: what hangs, whoever looks after it or this loop, ends
+    /// that.
+    fn keep_alive(&self) {
+        if self.pulses.were_well() && sd_notify::watchdog_enabled().is_some() {
+            notify(&[NotifyState::Watchdog]);
+        }
     }
 
     fn reread(&self) {

@@ -19,6 +19,7 @@ pub mod ports;
 mod probes;
 mod rights;
 mod startup;
+mod supervisor;
 mod vip_file;
 
 use std::process::ExitCode;
@@ -42,8 +43,12 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         };
+        supervisor::watch(running.pulses())?;
         tokio::select! {
-            ended = running.ended() => ended?,
+            ended = running.ended() => match ended {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(why) => supervisor::abandon(&why),
+            },
             _ = terminate.recv() => tracing::info!("SIGTERM: detaching and ending"),
             _ = interrupt.recv() => tracing::info!("SIGINT: detaching and ending"),
         }

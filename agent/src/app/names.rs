@@ -17,6 +17,7 @@ use crate::settings::NameServerSettings;
 use super::agent::Role;
 use super::control::lock;
 use super::ports::bind;
+use super::supervisor::Pulse;
 
 /// As of Istio's agent.
 const PORT: u16 = 15053;
@@ -31,6 +32,7 @@ pub(super) fn start(
     state: watch::Receiver<Arc<State>>,
     lessons: mpsc::Sender<Lesson>,
     dataplane: &Mutex<Dataplane>,
+    pulse: Arc<Pulse>,
 ) -> Result<(NameServer, Ended)> {
     let own = bind_own(settings, role)?;
     let count = if settings.capture { LISTENERS } else { 1 };
@@ -55,6 +57,7 @@ pub(super) fn start(
         upstreams: settings.upstreams.clone(),
         resolv_conf: PathBuf::from(RESOLV_CONF),
         beat: Box::new(move || {
+            pulse.beat();
             if let Some(heart) = &heart {
                 heart.beat();
             }

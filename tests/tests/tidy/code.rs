@@ -54,6 +54,10 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     ("tests/src/bpffs.rs", "mounting is a raw system call"),
     (
+        "tests/src/hang.rs",
+        "one thread of another process is stopped by raw system calls",
+    ),
+    (
         "tests/src/netns.rs",
         "addresses of devices are set by raw system calls",
     ),

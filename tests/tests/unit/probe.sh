@@ -28,6 +28,7 @@ for thread in /proc/"$AGENT"/task/*; do
   [ "$(field "$thread" NoNewPrivs)" = 1 ]
   [ "$(field "$thread" Seccomp)" = 2 ]
 done
+has_restarted() { [ "$(agent NRestarts)" -ge 1 ]; }
 calls() { agent SystemCallFilter | tr ' ' '\n' | grep -qx "$1"; }
 calls bpf
 for call in chown mount ptrace init_module reboot setuid; do not calls $call; done
@@ -67,6 +68,22 @@ unshare --net bash -c 'ip link set lo up && exec 3<>/dev/udp/240.0.0.9/53000 && 
 until_true [ -e /tmp/connected ]
 sed -i 's/127.0.0.3/127.0.0.2/' /etc/shunt/a.yaml
 not wait $!
+
+# One that hangs is ended and started again, and connects go on meanwhile.
+cat >/etc/systemd/system/shunt.service.d/watchdog.conf <<'UNIT'
+[Service]
+WatchdogSec=6
+UNIT
+systemctl daemon-reload
+systemctl restart shunt
+AGENT=$(agent MainPID)
+kill -STOP "$AGENT"
+is_served 240.0.0.9
+until_true not [ -d /proc/"$AGENT" ]
+is_served 240.0.0.9
+until_true has_restarted
+until_true systemctl --quiet is-active shunt
+is_served 240.0.0.9
 
 # It ends in good order, and leaves nothing.
 systemctl stop shunt

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::peer::Peer;
 use super::{Request, Response};
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_CLIENTS: usize = 16;
 /// Wait after a failed `accept`, which lasts as long as what it lacks (file descriptors, memory).
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Between two beats.
+const BEAT: Duration = Duration::from_millis(500);
 /// Its owner and its group may ask.
 const MODE: u32 = 0o660;
 /// Of the directory that it is in, where there is none.
@@ -65,15 +67,19 @@ impl Drop for Listening {
     }
 }
 
-/// Starts to answer on `socket`. Must be called within a Tokio runtime.
-pub fn serve(socket: &Path, handler: impl Handler) -> Result<Listening, ListenError> {
+/// Starts to answer on `socket`, and calls `beat` again and again while clients are taken. Must be called within a Tokio runtime.
+pub fn serve(
+    socket: &Path,
+    handler: impl Handler,
+    beat: impl Fn() + Send + 'static,
+) -> Result<Listening, ListenError> {
     let (listener, file) = listen(socket)?;
     let door = Door {
         handler,
         socket: socket.to_owned(),
         own: geteuid().as_raw(),
     };
-    let task = tokio::spawn(accept(listener, Arc::new(door)));
+    let task = tokio::spawn(accept(listener, Arc::new(door), beat));
     Ok(Listening { file, task })
 }
 
@@ -179,17 +185,25 @@ struct Door<H> {
     own: u32,
 }
 
-async fn accept(listener: UnixListener, door: Arc<Door<impl Handler>>) {
+async fn accept(listener: UnixListener, door: Arc<Door<impl Handler>>, beat: impl Fn()) {
     let seats = Arc::new(Semaphore::new(MAX_CLIENTS));
     // Dropped, and so ended, with this task.
     let mut clients = JoinSet::new();
+    let mut beats = interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let seat = Arc::clone(&seats)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
         while clients.try_join_next().is_some() {}
-        match listener.accept().await {
+        let accepted = loop {
+            tokio::select! {
+                accepted = listener.accept() => break accepted,
+                _ = beats.tick() => beat(),
+            }
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let door = Arc::clone(&door);
                 clients.spawn(async move {

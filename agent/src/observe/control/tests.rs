@@ -34,7 +34,7 @@ impl Place {
 
     fn serve(&self) -> Result<Listening, ListenError> {
         let _guard = self.runtime.enter();
-        serve(&self.socket(), handler)
+        serve(&self.socket(), handler, || {})
     }
 }
 
