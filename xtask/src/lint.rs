@@ -1,17 +1,22 @@
-//! `cargo xtask lint`: format, lints, documentation and the rules of the tree. Every check runs, whatever the others
-//! say.
+//! `cargo xtask lint`: format, lints, documentation, the rules of the tree and the dependencies. Every check runs, whatever the
+//! others say.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, process};
+use crate::{build, deny, process};
 
 pub(crate) fn run() -> Result<()> {
     // The agent does not compile without the kernel programs that it embeds.
     build::build_kernel()?;
     let mut failed = Vec::new();
-    for (name, mut command) in checks() {
+    let dependencies = deny::checks().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        failed.push("dependencies");
+        Vec::new()
+    });
+    for (name, mut command) in checks().into_iter().chain(dependencies) {
         if let Err(error) = process::run(&mut command) {
             eprintln!("error: {error:#}");
             failed.push(name);
@@ -20,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
     if !failed.is_empty() {
         bail!("not clean: {}", failed.join(", "));
     }
-    println!("format, lints, documentation and the rules of the tree: all clean");
+    println!("format, lints, documentation, the rules of the tree and dependencies: all clean");
     Ok(())
 }
 

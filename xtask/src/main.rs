@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod deny;
 mod fuzz;
 mod lint;
 mod privilege;
@@ -37,7 +38,7 @@ enum Command {
     Test(test::Arguments),
     /// Run the kernel tests on other kernels, each booted in QEMU
     Vm(vm::Arguments),
-    /// Check format, lints, documentation and the rules of the source tree
+    /// Check format, lints, documentation, the rules of the source tree and what dependencies bring along
     Lint,
     /// Build and start `shunt demo`: real connects spread over endpoints, in under 30 seconds
     Demo(demo::Arguments),
