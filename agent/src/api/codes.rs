@@ -36,9 +36,10 @@ codes! {
     UNKNOWN_FIELD = "SH1010", "The field does not exist.";
     WRONG_TYPE = "SH1011", "The value is not of the type of its field.";
     FIELD_NOT_CARRIED_OUT = "SH1012", "The field is Istio's, but is not carried out.";
-    TOO_LARGE = "SH1013", "Aliases make the document far larger than it is written.";
+    TOO_LARGE = "SH1013", "The document has more values, or deeper ones, than are read.";
     AMBIGUOUS = "SH1014", "Fields exclude each other, and more than one is set.";
     REQUIRED = "SH1015", "A required field is missing or empty.";
+    TOO_MANY_FINDINGS = "SH1016", "There are more findings than are listed.";
 
     SERVICE_HOST = "SH1101", "The host is not a domain name, or is a wildcard where none may be.";
     SERVICE_HOST_PARTIAL_WILDCARD = "SH1102", "The wildcard of the host is not followed by a dot.";

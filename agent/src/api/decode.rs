@@ -7,7 +7,7 @@ use super::codes;
 use super::destination_rule;
 use super::diagnostic::Diagnostic;
 use super::document::{self, Document, ParseError};
-use super::findings::{Findings, Subject};
+use super::findings::{Findings, Listing, Subject};
 use super::header::{self, Class};
 use super::local_workload;
 use super::object::{Kind, Object, ObjectId, Spec};
@@ -40,13 +40,16 @@ pub struct Decoded {
 /// Texts of at least this many bytes are read by several threads.
 const LARGE: usize = 1 << 20;
 const THREADS: usize = 4;
+/// Documents of more bytes than this are read one after the other, as each may take much memory.
+const LARGE_DOCUMENT: usize = 1 << 18;
 
 /// Reads every document of `text`; `file` is named in origins and diagnostics.
 pub fn decode(file: &str, text: &str) -> Decoded {
     let file: Arc<str> = file.into();
     let documents = document::split(text);
-    if text.len() < LARGE {
-        return decode_documents(&file, &documents);
+    let is_small = |document: &Document<'_>| document.text.len() <= LARGE_DOCUMENT;
+    if text.len() < LARGE || !documents.iter().all(is_small) {
+        return decode_documents(&file, &documents).finish();
     }
     std::thread::scope(|scope| {
         let file = &file;
@@ -54,30 +57,23 @@ pub fn decode(file: &str, text: &str) -> Decoded {
             .chunks(documents.len().div_ceil(THREADS).max(1))
             .map(|documents| scope.spawn(move || decode_documents(file, documents)))
             .collect();
-        let mut all = Decoded::default();
+        let mut all = Decoder::new(file);
         for thread in threads {
-            let part = thread.join().expect("reading a document never panics");
-            all.objects.extend(part.objects);
-            all.broken.extend(part.broken);
-            all.diagnostics.extend(part.diagnostics);
-            all.unparsable |= part.unparsable;
+            all.append(thread.join().expect("reading a document never panics"));
         }
-        all
+        all.finish()
     })
 }
 
-fn decode_documents(file: &Arc<str>, documents: &[Document<'_>]) -> Decoded {
-    let mut decoder = Decoder {
-        file: Arc::clone(file),
-        decoded: Decoded::default(),
-    };
+fn decode_documents(file: &Arc<str>, documents: &[Document<'_>]) -> Decoder {
+    let mut decoder = Decoder::new(file);
     for document in documents {
         match document::parse(*document) {
             Ok(node) => decoder.read_document(node),
             Err(error) => decoder.report_syntax(error),
         }
     }
-    decoder.decoded
+    decoder
 }
 
 /// Why a document is no tree, as a finding about the file alone.
@@ -105,15 +101,10 @@ pub(super) fn syntax_finding(file: &Arc<str>, error: ParseError) -> Findings {
                 hint,
             );
         }
-        ParseError::TooLarge { line } => {
+        ParseError::TooLarge { line, excess } => {
             let spot = Spot::new(&Path::Root, line);
-            let message = "aliases make the document far larger than it is written";
-            findings.error(
-                codes::TOO_LARGE,
-                spot,
-                message,
-                "write out what they stand for",
-            );
+            let (message, hint) = excess.sentences();
+            findings.error(codes::TOO_LARGE, spot, message, hint);
         }
     }
     findings
@@ -131,10 +122,33 @@ pub(super) fn unknown_subject(file: &Arc<str>) -> Subject {
 
 struct Decoder {
     file: Arc<str>,
+    /// Without its diagnostics.
     decoded: Decoded,
+    diagnostics: Listing,
 }
 
 impl Decoder {
+    fn new(file: &Arc<str>) -> Self {
+        Self {
+            file: Arc::clone(file),
+            decoded: Decoded::default(),
+            diagnostics: Listing::of_file(),
+        }
+    }
+
+    /// Adds what was read of the documents behind.
+    fn append(&mut self, other: Self) {
+        self.decoded.objects.extend(other.decoded.objects);
+        self.decoded.broken.extend(other.decoded.broken);
+        self.decoded.unparsable |= other.decoded.unparsable;
+        self.diagnostics.append(other.diagnostics);
+    }
+
+    fn finish(mut self) -> Decoded {
+        self.decoded.diagnostics = self.diagnostics.into_diagnostics();
+        self.decoded
+    }
+
     fn report_syntax(&mut self, error: ParseError) {
         let findings = syntax_finding(&self.file, error);
         self.decoded.unparsable = true;
@@ -142,8 +156,13 @@ impl Decoder {
     }
 
     fn close(&mut self, findings: Findings, broken: Option<Broken>) {
-        self.decoded.broken.extend(broken);
-        self.decoded.diagnostics.extend(findings.into_diagnostics());
+        // One that is unknown says as much as many.
+        if self.decoded.broken.last() != broken.as_ref() {
+            self.decoded.broken.extend(broken);
+        }
+        for diagnostic in findings.into_diagnostics() {
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     fn read_document(&mut self, node: Node) {

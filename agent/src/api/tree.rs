@@ -2,6 +2,7 @@
 //!
 //! Knows YAML's and JSON's values, but nothing of what they are to mean.
 
+use std::collections::HashSet;
 use std::fmt;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -80,8 +81,10 @@ impl Node {
                         Value::List(items) => items,
                         _ => vec![source],
                     };
+                    let mut present: HashSet<String> =
+                        entries.iter().map(|(key, _)| key.clone()).collect();
                     for (key, node) in sources.into_iter().flat_map(Self::into_entries) {
-                        if !entries.iter().any(|(present, _)| *present == key) {
+                        if present.insert(key.clone()) {
                             entries.push((key, node));
                         }
                     }
