@@ -99,7 +99,7 @@ fn unreadable(path: &str, why: &str) -> Diagnostic {
         severity: Severity::Error,
         code: codes::FILE_UNREADABLE.to_owned(),
         message: format!("the file cannot be read ({why}); what it held stays in force"),
-        hint: "check that the file exists and that the agent may read it".to_owned(),
+        hint: "make it a file of UTF-8 text, no larger than the limit, that the agent may read; divide one that is too large".to_owned(),
         kind: String::new(),
         namespace: String::new(),
         name: String::new(),

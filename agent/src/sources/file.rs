@@ -1,11 +1,13 @@
 //! Reading files that others may be writing: which names in a directory are configuration, and what one file holds.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 /// The largest file that is read, in bytes. It bounds the memory that a stray file can cost.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -78,20 +80,18 @@ pub(super) fn read(path: &Path) -> Reading {
 }
 
 fn try_read(path: &Path) -> io::Result<Reading> {
-    // Opening a FIFO would otherwise wait for its writer.
+    // Opening a device may already do something.
+    if let Some(refusal) = refuse(&fs::metadata(path)?) {
+        return Ok(refusal);
+    }
+    // It may have become a FIFO since, and opening that would otherwise wait for its writer.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(Reading::Unreadable("it is not a regular file".to_owned()));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Ok(Reading::Unreadable(format!(
-            "it has {} bytes; the limit is {MAX_FILE_BYTES}",
-            metadata.len()
-        )));
+    if let Some(refusal) = refuse(&metadata) {
+        return Ok(refusal);
     }
     let now = SystemTime::now();
     let bytes = read_bounded(&file, metadata.len())?;
@@ -112,6 +112,18 @@ fn try_read(path: &Path) -> io::Result<Reading> {
     })
 }
 
+fn refuse(metadata: &Metadata) -> Option<Reading> {
+    let size = metadata.len();
+    if !metadata.is_file() {
+        Some(Reading::Unreadable("it is not a regular file".to_owned()))
+    } else if size > MAX_FILE_BYTES {
+        let why = format!("it has {size} bytes, and at most {MAX_FILE_BYTES} are read");
+        Some(Reading::Unreadable(why))
+    } else {
+        None
+    }
+}
+
 /// Reads to the end, or one byte beyond the limit when the file grows meanwhile (which its stamp then tells).
 fn read_bounded(file: &File, expected: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
@@ -119,21 +131,59 @@ fn read_bounded(file: &File, expected: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The configuration files that `path` stands for, in the order of their names: those directly in it when it is a
-/// directory, or else itself.
-pub(super) fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// What a path stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// In the order of their names.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) shape: Shape,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    File,
+    Directory,
+    /// A directory that another file system is mounted on.
+    MountPoint,
+}
+
+/// The configuration files that `path` stands for: those directly in it when it is a directory, or else itself.
+pub(super) fn list(path: &Path) -> io::Result<Listing> {
     if !fs::metadata(path)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return Ok(Listing {
+            files: vec![path.to_owned()],
+            shape: Shape::File,
+        });
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
-        let file = entry?.path();
-        if is_configuration(&file) && !file.is_dir() {
+        let entry = entry?;
+        let file = entry.path();
+        if is_configuration(&file) && !is_directory(&entry) {
             files.push(file);
         }
     }
     files.sort_unstable();
-    Ok(files)
+    let shape = if is_mount_point(path) {
+        Shape::MountPoint
+    } else {
+        Shape::Directory
+    };
+    Ok(Listing { files, shape })
+}
+
+/// Symbolic links are followed.
+fn is_directory(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+        _ => entry.path().is_dir(),
+    }
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// By name: `*.yaml`, `*.yml` and `*.json`, but nothing hidden. Editors' temporary files and the `..data` of a mounted
@@ -172,6 +222,7 @@ mod tests {
         fs::create_dir(dir.path().join("g.yaml")).unwrap();
         let names: Vec<_> = list(dir.path())
             .unwrap()
+            .files
             .into_iter()
             .map(|p| p.file_name().unwrap().to_owned())
             .collect();
@@ -179,18 +230,24 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_is_refused_without_waiting_for_a_writer() {
+    fn nothing_but_regular_files_is_opened() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pipe.yaml");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .unwrap();
-        assert!(matches!(read(&path), Reading::Unreadable(_)));
+        let path = |name: &str| dir.path().join(name);
+        let read_only = rustix::fs::Mode::RUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(CWD, path("fifo.yaml"), fifo, read_only, 0).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(path("socket.yaml")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("device.yaml")).unwrap();
+        std::os::unix::fs::symlink("loop.yaml", path("loop.yaml")).unwrap();
+        let files = list(dir.path()).unwrap().files;
+        assert_eq!(files.len(), 4);
+        for file in files {
+            let found = read(&file);
+            assert!(
+                matches!(found, Reading::Unreadable(_)),
+                "{file:?}: {found:?}"
+            );
+        }
     }
 
     #[test]
@@ -223,7 +280,7 @@ mod tests {
         assert!(matches!(read(&path("none.yaml")), Reading::Missing));
         for (name, reason) in [
             ("dangling.yaml", "points to nothing"),
-            ("large.yaml", "the limit is"),
+            ("large.yaml", "67108865 bytes, and at most 67108864"),
             ("binary.yaml", "byte 3"),
         ] {
             let Reading::Unreadable(why) = read(&path(name)) else {

@@ -36,7 +36,9 @@ pub fn read_paths(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
             inputs.push(read_stream(io::stdin().lock())?);
             continue;
         }
-        let files = file::list(path).map_err(|error| failure(path, &error))?;
+        let files = file::list(path)
+            .map_err(|error| failure(path, &error))?
+            .files;
         if files.is_empty() {
             return Err(InputError::NoFiles { path: path.clone() });
         }

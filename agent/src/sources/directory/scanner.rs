@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::decode;
 use crate::model::{Fact, FileFact, SourceId};
-use crate::sources::file::{self, Reading, Stamp};
+use crate::sources::file::{self, Listing, Reading, Shape, Stamp};
 
 /// How long a file that had objects has to stay empty, or away, before its objects go: some editors truncate or delete
 /// first and write afterwards.
@@ -58,6 +58,8 @@ pub(super) struct Scanner {
     root: PathBuf,
     source: SourceId,
     files: BTreeMap<Arc<str>, Known>,
+    /// What was at the path when it was last listed.
+    shape: Option<Shape>,
     /// Why the last listing failed.
     failure: Option<String>,
     is_synced: bool,
@@ -69,6 +71,7 @@ impl Scanner {
             root,
             source,
             files: BTreeMap::new(),
+            shape: None,
             failure: None,
             is_synced: false,
         }
@@ -82,19 +85,22 @@ impl Scanner {
         now: Instant,
         tell: &mut dyn FnMut(Fact),
     ) -> bool {
-        let found = match file::list(&self.root) {
+        let found = match self.list() {
             Ok(found) => found,
-            Err(error) => {
-                self.fail(error.to_string(), tell);
+            Err(why) => {
+                self.fail(why, tell);
                 return false;
             }
         };
         self.recover(tell);
         let mut is_doubtful = false;
+        let mut is_missing = false;
         let mut present = BTreeSet::new();
         for path in found {
             let name: Arc<str> = path.display().to_string().into();
             is_doubtful |= self.look_at(&name, path, extent, now, tell);
+            let known = self.files.get(&name);
+            is_missing |= known.is_some_and(|known| known.told == Told::Nothing);
             present.insert(name);
         }
         let away: Vec<_> = self
@@ -106,11 +112,33 @@ impl Scanner {
         for name in away {
             is_doubtful |= self.miss(&name, now, tell);
         }
-        if !self.is_synced {
+        // What is being written right now belongs to the whole, too.
+        if !self.is_synced && !is_missing {
             self.is_synced = true;
             tell(Fact::Synced(self.source.clone()));
         }
         is_doubtful
+    }
+
+    /// The error says why what is there is not what the source was.
+    fn list(&mut self) -> Result<Vec<PathBuf>, String> {
+        let Listing { files, shape } = file::list(&self.root).map_err(|error| error.to_string())?;
+        let was = self.shape.filter(|_| !self.files.is_empty());
+        match (was, shape) {
+            (Some(Shape::File), Shape::Directory | Shape::MountPoint) => {
+                Err("a directory is where a file was".to_owned())
+            }
+            (Some(Shape::Directory | Shape::MountPoint), Shape::File) => {
+                Err("a file is where a directory was".to_owned())
+            }
+            (Some(Shape::MountPoint), Shape::Directory) if files.is_empty() => {
+                Err("what was mounted there is gone, and nothing is in its place".to_owned())
+            }
+            _ => {
+                self.shape = Some(shape);
+                Ok(files)
+            }
+        }
     }
 
     /// How many files there are.
@@ -145,6 +173,10 @@ impl Scanner {
         if self.failure.as_ref() != Some(&why) {
             tell(self.fact(self.root_name(), FileFact::Unreadable(why.clone())));
             self.failure = Some(why);
+        }
+        // What was away before the source failed may be back when it recovers.
+        for known in self.files.values_mut() {
+            known.doubt = None;
         }
     }
 

@@ -214,3 +214,66 @@ fn a_file_that_is_emptied_again_and_again_is_in_doubt_each_time_anew() {
     bench.wait();
     bench.expect(&["read a.yaml"], false);
 }
+
+#[test]
+fn a_directory_that_a_file_takes_the_place_of_keeps_its_files() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", "a");
+    bench.scan();
+    let aside = bench.dir.path().with_extension("aside");
+    fs::rename(bench.dir.path(), &aside).unwrap();
+    fs::write(bench.dir.path(), "b").unwrap();
+    bench.expect(&["unreadable "], false);
+    bench.wait();
+    bench.expect(&[], false);
+    fs::remove_file(bench.dir.path()).unwrap();
+    fs::rename(&aside, bench.dir.path()).unwrap();
+    bench.expect(&["gone "], false);
+}
+
+#[test]
+fn a_doubt_does_not_outlive_a_failure_of_the_source() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", "a");
+    bench.scan();
+    bench.remove("a.yaml");
+    bench.expect(&[], true);
+    let aside = bench.dir.path().with_extension("aside");
+    fs::rename(bench.dir.path(), &aside).unwrap();
+    bench.expect(&["unreadable "], false);
+    bench.wait();
+    fs::rename(&aside, bench.dir.path()).unwrap();
+    bench.expect(&["gone "], true);
+    bench.write("a.yaml", "a");
+    bench.expect(&[], false);
+}
+
+#[test]
+fn a_change_is_found_though_size_and_modification_time_stay() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", "one");
+    bench.scan();
+    let path = bench.dir.path().join("a.yaml");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    for text in ["two", "six"] {
+        bench.write("a.yaml", text);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
+        bench.expect(&["read a.yaml"], false);
+    }
+}
+
+#[test]
+fn of_ten_thousand_files_one_that_changes_is_the_only_one_told() {
+    let mut bench = Bench::new();
+    for number in 0..10_000 {
+        bench.write(&format!("{number:04}.yaml"), "a");
+    }
+    assert_eq!(bench.scan().0.len(), 10_001);
+    bench.write("7000.yaml", "b");
+    bench.expect(&["read 7000.yaml"], false);
+    bench.remove("7000.yaml");
+    bench.expect(&[], true);
+    bench.wait();
+    bench.expect(&["gone 7000.yaml"], false);
+}
