@@ -55,7 +55,7 @@ impl Bench {
         let (sender, facts) = mpsc::channel(16);
         Self {
             dir,
-            source: directory::watch(path, sender),
+            source: directory::watch(path, None, sender),
             facts,
             files: BTreeMap::new(),
             history: Vec::new(),
@@ -91,6 +91,7 @@ impl Bench {
                     .to_string_lossy()
                     .into_owned();
                 let told = match fact {
+                    FileFact::Remembered { .. } => panic!("nothing is remembered"),
                     FileFact::Read(decoded) => Some(Told::Objects(
                         decoded
                             .objects

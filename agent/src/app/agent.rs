@@ -14,7 +14,7 @@ use crate::nameserver::{Ended, Lesson, NameServer};
 use crate::observe::State;
 use crate::settings::Settings;
 use crate::sources::dns::{Timing, Upstream};
-use crate::sources::{Directory, Refresher, RefresherSettings, directory};
+use crate::sources::{Directory, LastGood, Refresher, RefresherSettings, directory};
 
 use super::clients::Tenants;
 use super::closing::Closing;
@@ -116,9 +116,10 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
     registry.apply(Fact::Mesh(Box::new(settings.mesh.clone())));
+    let memory = open_memory(&settings, role);
     let directories = settings.config_dirs.iter();
     let directories: Vec<Directory> = directories
-        .map(|path| directory::watch(path.clone(), facts_sender.clone()))
+        .map(|path| directory::watch(path.clone(), memory.clone(), facts_sender.clone()))
         .collect();
     let pulses = Arc::new(Pulses::default());
     pulses.follow(&directories);
@@ -255,4 +256,16 @@ fn open_vips(settings: &Settings, role: Role) -> Result<(VipTable, Option<VipFil
         }
         Role::Private => Ok((VipTable::default(), None)),
     }
+}
+
+/// What files held in earlier runs, which the agent starts without where it must.
+fn open_memory(settings: &Settings, role: Role) -> Option<Arc<LastGood>> {
+    if role != Role::Node {
+        return None;
+    }
+    let memory = LastGood::open(&settings.state_dir);
+    let report = |error| {
+        tracing::error!(%error, "what files hold is not kept: those that are broken at the next start hold nothing");
+    };
+    memory.map_err(report).ok().map(Arc::new)
 }

@@ -8,6 +8,7 @@ use crate::api::{Decoded, MeshConfig};
 
 use super::health::{ServiceKey, ServiceVitals};
 use super::snapshot::Surroundings;
+use super::time::UnixTime;
 
 /// Names one source of objects, such as a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +17,8 @@ pub struct SourceId(pub Arc<str>);
 /// What is now known of one file.
 #[derive(Clone, Debug)]
 pub enum FileFact {
+    /// What an earlier run of the agent knew of it; nothing where this one knows of it already.
+    Remembered { decoded: Decoded, since: UnixTime },
     /// Its present content.
     Read(Decoded),
     /// It exists but could not be read; what it held stays in force. The text says why.

@@ -15,6 +15,7 @@ mod time;
 pub mod vip;
 
 pub use fact::{Answer, Fact, FileFact, SourceId};
+pub use file::outlives;
 pub use health::{ServiceKey, ServiceVitals, Vital, Vitals};
 pub use learned::LearnedLimits;
 pub use registry::Registry;

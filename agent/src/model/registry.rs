@@ -117,6 +117,8 @@ impl Registry {
     fn apply_file(&mut self, key: (Arc<str>, SourceId), fact: FileFact) -> bool {
         let known = self.files.get(&key);
         let next = match fact {
+            FileFact::Remembered { .. } if known.is_some() => return false,
+            FileFact::Remembered { decoded, since } => Some(HeldFile::remembered(decoded, since)),
             FileFact::Read(decoded) => Some(known.unwrap_or(&HeldFile::default()).read(decoded)),
             FileFact::Unreadable(why) => {
                 Some(known.unwrap_or(&HeldFile::default()).unreadable(why))

@@ -7,10 +7,12 @@
 //! Notifications only say when to look; what is found decides. Whatever they miss (a link's target elsewhere, a network
 //! file system, an overlay) is found by looking at everything twice a minute, or on [`Directory::rescan`].
 //!
-//! A source that cannot be listed says so and keeps its objects: a vanished mount must not take the services down.
+//! A source that cannot be listed says so and keeps its objects: a vanished mount must not take the services down. What cannot
+//! be read at the start is as an earlier run of the agent knew it.
 //! Deleting a file removes its objects, except where the file itself is the source.
 
 mod changes;
+mod memory;
 mod scanner;
 
 use std::collections::BTreeMap;
@@ -27,7 +29,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::model::{Fact, SourceId};
 
+use super::LastGood;
+
 use self::changes::Changes;
+use self::memory::Memory;
 use self::scanner::{CONFIRMATION, Extent, Scanner};
 
 /// How often everything is read, whatever was notified.
@@ -92,16 +97,18 @@ impl Drop for Directory {
     }
 }
 
-/// Starts to watch `path`, which need not exist yet. Must be called within a Tokio runtime.
-pub fn watch(path: PathBuf, facts: mpsc::Sender<Fact>) -> Directory {
+/// Starts to watch `path`, which need not exist yet. Must be called within a Tokio runtime. What cannot be read at the start is
+/// told from `memory`, where there is one.
+pub fn watch(path: PathBuf, memory: Option<Arc<LastGood>>, facts: mpsc::Sender<Fact>) -> Directory {
     let id = SourceId(path.display().to_string().into());
     let (status_sender, status) = watch::channel(DirectoryStatus {
         path: path.clone(),
         ..DirectoryStatus::default()
     });
     let rescan = Arc::new(Notify::new());
+    let memory = memory.map_or_else(Memory::default, |store| Memory::new(store, &id));
     let source = Source {
-        scanner: Scanner::new(path.clone(), id.clone()),
+        scanner: Scanner::new(path.clone(), id.clone(), memory),
         path,
         facts,
         changes: Arc::default(),

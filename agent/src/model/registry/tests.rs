@@ -177,3 +177,37 @@ fn answers_are_kept_by_name_and_forgotten_when_nobody_asks() {
         ["b"]
     );
 }
+
+#[test]
+fn what_an_earlier_run_knew_stands_until_the_file_is_read() {
+    let remembered = || {
+        let decoded = Decoded {
+            objects: vec![entry("a"), entry("b")],
+            ..Decoded::default()
+        };
+        let since = UnixTime(1_000_000_000);
+        file("a.yaml", FileFact::Remembered { decoded, since })
+    };
+    let told = |registry: &Registry| -> Vec<String> {
+        let found = registry.diagnostics().into_iter();
+        found.map(|finding| finding.message).collect()
+    };
+    let mut registry = Registry::default();
+    assert!(registry.apply(remembered()));
+    assert_eq!(names(&mut registry), ["a", "b"]);
+    assert!(told(&registry)[0].contains("of 2001-09-09T01:46:40Z"));
+
+    registry.apply(breaks("a.yaml", &[entry("b")], Some(entry("a").meta.id)));
+    assert_eq!(names(&mut registry), ["a", "b"]);
+    let of_a =
+        "the last good version of ServiceEntry default/a of 2001-09-09T01:46:40Z is still in force";
+    for id in [Some(entry("a").meta.id), None] {
+        registry.apply(breaks("a.yaml", &[entry("b")], id));
+        assert_eq!(told(&registry), [of_a]);
+    }
+    assert!(!registry.apply(remembered()), "it is known better now");
+
+    registry.apply(read("a.yaml", &[entry("b")]));
+    assert_eq!(names(&mut registry), ["b"]);
+    assert_eq!(told(&registry), [""; 0]);
+}

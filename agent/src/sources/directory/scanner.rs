@@ -14,6 +14,8 @@ use crate::api::decode;
 use crate::model::{Fact, FileFact, SourceId};
 use crate::sources::file::{self, Listing, Reading, Shape, Stamp};
 
+use super::memory::Memory;
+
 /// How long a file that had objects has to stay empty, or away, before its objects go: some editors truncate or delete
 /// first and write afterwards.
 pub(super) const CONFIRMATION: Duration = Duration::from_millis(150);
@@ -31,7 +33,12 @@ pub(super) enum Extent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Nothing,
-    Text { hash: u64, is_blank: bool },
+    /// What an earlier run of the agent knew.
+    Remembered,
+    Text {
+        hash: u64,
+        is_blank: bool,
+    },
     Unreadable(String),
 }
 
@@ -60,18 +67,21 @@ pub(super) struct Scanner {
     files: BTreeMap<Arc<str>, Known>,
     /// What was at the path when it was last listed.
     shape: Option<Shape>,
+    /// What is known from earlier runs of the agent.
+    memory: Memory,
     /// Why the last listing failed.
     failure: Option<String>,
     is_synced: bool,
 }
 
 impl Scanner {
-    pub(super) fn new(root: PathBuf, source: SourceId) -> Self {
+    pub(super) fn new(root: PathBuf, source: SourceId, memory: Memory) -> Self {
         Self {
             root,
             source,
             files: BTreeMap::new(),
-            shape: None,
+            shape: memory.shape(),
+            memory,
             failure: None,
             is_synced: false,
         }
@@ -112,6 +122,8 @@ impl Scanner {
         for name in away {
             is_doubtful |= self.miss(&name, now, tell);
         }
+        self.memory.keep_to(&present);
+        self.memory.save();
         // What is being written right now belongs to the whole, too.
         if !self.is_synced && !is_missing {
             self.is_synced = true;
@@ -123,7 +135,8 @@ impl Scanner {
     /// The error says why what is there is not what the source was.
     fn list(&mut self) -> Result<Vec<PathBuf>, String> {
         let Listing { files, shape } = file::list(&self.root).map_err(|error| error.to_string())?;
-        let was = self.shape.filter(|_| !self.files.is_empty());
+        let is_known = !self.files.is_empty() || self.memory.is_waiting();
+        let was = self.shape.filter(|_| is_known);
         match (was, shape) {
             (Some(Shape::File), Shape::Directory | Shape::MountPoint) => {
                 Err("a directory is where a file was".to_owned())
@@ -135,6 +148,7 @@ impl Scanner {
                 Err("what was mounted there is gone, and nothing is in its place".to_owned())
             }
             _ => {
+                self.memory.note_shape(shape);
                 self.shape = Some(shape);
                 Ok(files)
             }
@@ -150,7 +164,7 @@ impl Scanner {
     pub(super) fn unreadable(&self) -> BTreeMap<Arc<str>, String> {
         let reason = |known: &Known| match &known.told {
             Told::Unreadable(why) => Some(why.clone()),
-            Told::Nothing | Told::Text { .. } => None,
+            Told::Nothing | Told::Remembered | Told::Text { .. } => None,
         };
         self.files
             .iter()
@@ -178,6 +192,35 @@ impl Scanner {
         for known in self.files.values_mut() {
             known.doubt = None;
         }
+        for name in self.memory.waiting() {
+            self.remember(&name, tell);
+        }
+        if !self.is_synced && !self.files.is_empty() {
+            self.is_synced = true;
+            tell(Fact::Synced(self.source.clone()));
+        }
+    }
+
+    /// Tells what an earlier run of the agent knew of a file that cannot be taken as it is now.
+    fn remember(&mut self, name: &Arc<str>, tell: &mut dyn FnMut(Fact)) {
+        let Some((decoded, since)) = self.memory.recall(name) else {
+            return;
+        };
+        let known = self.files.entry(Arc::clone(name));
+        let known = known.or_insert_with(|| Known::new((&**name).into()));
+        if known.told == Told::Nothing {
+            known.told = Told::Remembered;
+        }
+        tell(self.fact(Arc::clone(name), FileFact::Remembered { decoded, since }));
+    }
+
+    fn tell_text(&mut self, name: &Arc<str>, text: &str, tell: &mut dyn FnMut(Fact)) {
+        let decoded = decode(name, text);
+        if !decoded.broken.is_empty() {
+            self.remember(name, tell);
+        }
+        self.memory.read(name, text, &decoded);
+        tell(self.fact(Arc::clone(name), FileFact::Read(decoded)));
     }
 
     fn recover(&mut self, tell: &mut dyn FnMut(Fact)) {
@@ -195,12 +238,8 @@ impl Scanner {
         now: Instant,
         tell: &mut dyn FnMut(Fact),
     ) -> bool {
-        let known = self.files.entry(Arc::clone(name)).or_insert(Known {
-            path,
-            told: Told::Nothing,
-            stamp: None,
-            doubt: None,
-        });
+        let known = self.files.entry(Arc::clone(name));
+        let known = known.or_insert_with(|| Known::new(path));
         if extent == Extent::Changed && known.has_same_stamp() {
             known.doubt = None;
             return false;
@@ -222,18 +261,22 @@ impl Scanner {
                     return true;
                 }
                 known.settle(told, lasting);
-                tell(self.fact(Arc::clone(name), FileFact::Read(decode(name, &text))));
+                self.tell_text(name, &text, tell);
                 false
             }
             Reading::Unreadable(why) => {
                 let told = Told::Unreadable(why.clone());
                 if told != known.told {
                     known.settle(told, None);
+                    self.remember(name, tell);
                     tell(self.fact(Arc::clone(name), FileFact::Unreadable(why)));
                 }
                 false
             }
-            Reading::Unsettled => true,
+            Reading::Unsettled => {
+                self.remember(name, tell);
+                true
+            }
             Reading::Missing => self.miss(name, now, tell),
         }
     }
@@ -248,6 +291,7 @@ impl Scanner {
                 return true;
             }
             tell(self.fact(Arc::clone(name), FileFact::Gone));
+            self.memory.gone(name);
         }
         self.files.remove(name);
         false
@@ -267,6 +311,15 @@ impl Scanner {
 }
 
 impl Known {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            told: Told::Nothing,
+            stamp: None,
+            doubt: None,
+        }
+    }
+
     fn has_same_stamp(&self) -> bool {
         self.stamp.is_some() && stamp_of(&self.path) == self.stamp
     }
@@ -304,7 +357,7 @@ impl Told {
         match self {
             Self::Nothing => false,
             Self::Text { is_blank, .. } => !is_blank,
-            Self::Unreadable(_) => true,
+            Self::Remembered | Self::Unreadable(_) => true,
         }
     }
 }

@@ -1,3 +1,5 @@
+mod remembered;
+
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -12,7 +14,11 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let scanner = Scanner::new(dir.path().to_owned(), SourceId("test".into()));
+        let scanner = Scanner::new(
+            dir.path().to_owned(),
+            SourceId("test".into()),
+            Memory::default(),
+        );
         Self {
             dir,
             scanner,
@@ -38,6 +44,7 @@ impl Bench {
                     let path = Path::new(&*path);
                     let name = path.strip_prefix(&root).unwrap().display();
                     match fact {
+                        FileFact::Remembered { .. } => format!("remembered {name}"),
                         FileFact::Read(_) => format!("read {name}"),
                         FileFact::Unreadable(_) => format!("unreadable {name}"),
                         FileFact::Gone => format!("gone {name}"),
@@ -191,7 +198,7 @@ fn a_source_may_be_a_single_file() {
     let mut bench = Bench::new();
     let path = bench.dir.path().join("only.conf");
     fs::write(&path, "one").unwrap();
-    bench.scanner = Scanner::new(path, SourceId("test".into()));
+    bench.scanner = Scanner::new(path, SourceId("test".into()), Memory::default());
     bench.expect(&["read only.conf", "synced"], false);
 }
 
