@@ -1,6 +1,5 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
-pub mod agent_process;
 pub mod askers;
 pub mod binary;
 pub mod bpf;
@@ -9,6 +8,7 @@ pub mod cgroup;
 pub mod client;
 pub mod clients;
 pub mod confined;
+pub mod confined_agent;
 pub mod hang;
 pub mod lab;
 pub mod memory;

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Result;
-use tests::agent_process::{AgentProcess, give};
 use tests::binary::shunt;
 use tests::cgroup;
 use tests::confined::Confinement;
+use tests::confined_agent::{ConfinedAgent, give};
 use tests::lab;
 use tests::node::{Node, PORT};
 use tests::programs::at;
@@ -74,7 +74,7 @@ fn only(value: &str) -> std::collections::BTreeSet<String> {
 }
 
 /// Every thread may do so much, and none can get at more.
-fn assert_keeps(agent: &AgentProcess, capabilities: &str) -> Result<()> {
+fn assert_keeps(agent: &ConfinedAgent, capabilities: &str) -> Result<()> {
     for set in ["CapPrm", "CapEff", "CapBnd"] {
         assert_eq!(agent.of_threads(set)?, only(capabilities), "{set}");
     }
@@ -93,7 +93,7 @@ fn three_capabilities_are_enough_for_root_and_for_anybody() -> Result<()> {
             return Ok(());
         };
         give(node.folder(), user)?;
-        let agent = AgentProcess::start(&node, CLIENT, &three_rights(user), &["--sock-ops"])?;
+        let agent = ConfinedAgent::start(&node, CLIENT, &three_rights(user), &["--sock-ops"])?;
         assert_eq!(
             agent.of_threads("Uid")?,
             only(&format!("{user}\t{user}\t{user}\t{user}"))
@@ -121,7 +121,7 @@ fn an_agent_that_starts_with_every_right_keeps_none_but_these() -> Result<()> {
     let Some(mut node) = node()? else {
         return Ok(());
     };
-    let agent = AgentProcess::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
     assert_keeps(&agent, NEEDED)?;
     wait_for(&mut node, FIRST)?;
     agent.stop()?;
@@ -135,7 +135,7 @@ fn a_right_is_kept_where_files_of_others_ask_for_it() -> Result<()> {
     };
     give(&node.config_dir(), NOBODY)?;
     fs::set_permissions(node.config_dir(), Permissions::from_mode(0o700))?;
-    let agent = AgentProcess::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
     // CAP_DAC_READ_SEARCH beside them.
     assert_keeps(&agent, "000000c000001004")?;
     let why = format!("{} cannot be read otherwise", node.config_dir().display());
@@ -159,7 +159,7 @@ fn an_agent_goes_back_to_a_cgroup_that_only_a_right_lets_it_write_to() -> Result
         cgroup: Some(session.path().to_owned()),
         ..Confinement::default()
     };
-    let agent = AgentProcess::start(&node, CLIENT, &confinement, &[])?;
+    let agent = ConfinedAgent::start(&node, CLIENT, &confinement, &[])?;
     // CAP_DAC_OVERRIDE beside them.
     assert_keeps(&agent, "000000c000001002")?;
     let own = session.path().join(format!("shunt-agent-{}", agent.id()));
@@ -176,8 +176,8 @@ fn after_removal(
     node: &mut Node,
     confinement: &Confinement,
     more: &[&str],
-) -> Result<(AgentProcess, u32)> {
-    let agent = AgentProcess::start(node, CLIENT, confinement, more)?;
+) -> Result<(ConfinedAgent, u32)> {
+    let agent = ConfinedAgent::start(node, CLIENT, confinement, more)?;
     let socket = node.client.connect(Transport::Udp, at(UDP_VIP))?.socket();
     node.client
         .expect_connected(socket, UDP_VIP, &format!("{FIRST}:{PORT}"))?;
@@ -249,7 +249,7 @@ fn what_is_missing_is_named_before_anything_is_tried() -> Result<()> {
         if let Some(capabilities) = &mut confinement.capabilities {
             capabilities.retain(|name| name != left_out);
         }
-        let error = AgentProcess::start(&node, CLIENT, &confinement, &[]).err();
+        let error = ConfinedAgent::start(&node, CLIENT, &confinement, &[]).err();
         let error = format!("{:?}", error.expect("it does not start"));
         assert!(
             error.contains(&format!("`shunt run` needs CAP_{left_out}: ")),

@@ -18,14 +18,14 @@ use crate::confined::Confinement;
 use crate::node::{Node, PATIENCE};
 
 /// Killed on drop, if it has not been stopped.
-pub struct AgentProcess {
+pub struct ConfinedAgent {
     process: Child,
     log: Arc<Mutex<String>>,
     /// Removed after the process is gone.
     _cgroup: TemporaryCgroup,
 }
 
-impl AgentProcess {
+impl ConfinedAgent {
     /// Starts it with the flags of `node` and `more`, by the program `client`, alone in a cgroup; returns when its programs are
     /// attached.
     pub fn start(
@@ -184,7 +184,7 @@ impl AgentProcess {
     }
 }
 
-impl Drop for AgentProcess {
+impl Drop for ConfinedAgent {
     fn drop(&mut self) {
         if matches!(self.process.try_wait(), Ok(None)) {
             self.process.kill().ok();
