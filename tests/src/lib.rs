@@ -1,5 +1,6 @@
 //! The harness of the tests: temporary cgroups and network namespaces, servers and clients, scenario files.
 
+pub mod agent_process;
 pub mod askers;
 pub mod binary;
 pub mod bpf;

@@ -1,13 +1,12 @@
 //! The real agent on the real kernel: what a start finds, and what is left when it ends in one way or another.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
 
 use agent::dataplane::mounts;
 use anyhow::{Context, Result};
-use tests::binary::{self, shunt};
+use tests::agent_process::AgentProcess;
+use tests::binary::shunt;
 use tests::cgroup;
 use tests::node::{Node, entry, vip};
 
@@ -22,58 +21,6 @@ fn node() -> Result<Option<Node>> {
         fs::write(node.config_dir().join("a.yaml"), text)?;
     }
     Ok(node)
-}
-
-/// `shunt run`, killed on drop.
-struct Agent {
-    process: Child,
-    /// What the agent made for itself.
-    cgroup: PathBuf,
-}
-
-impl Agent {
-    /// Returns when it has attached its programs.
-    fn start(node: &Node) -> Result<Self> {
-        let mut process = binary::command(["run"])
-            .args(node.flags())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let log = process.stderr.take().context("stderr is a pipe")?;
-        let cgroup = cgroup::present()?.join(format!("shunt-agent-{}", process.id()));
-        let agent = Self { process, cgroup };
-        let mut said = String::new();
-        let mut lines = BufReader::new(log).lines();
-        for line in &mut lines {
-            let line = line?;
-            if line.contains("attached") {
-                // Read on, lest it writes into a pipe that nobody reads.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(agent);
-            }
-            said += &line;
-            said.push('\n');
-        }
-        anyhow::bail!("the agent ended before it attached:\n{said}")
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if let Err(error) = self.kill() {
-            eprintln!("killing the agent: {error:#}");
-        }
-        if self.cgroup.exists()
-            && let Err(error) = fs::remove_dir(&self.cgroup)
-        {
-            eprintln!("{} stays: {error}", self.cgroup.display());
-        }
-    }
 }
 
 fn is_empty(folder: &Path) -> Result<bool> {
@@ -147,18 +94,18 @@ fn what_a_killed_agent_left_stays_in_effect_until_cleanup_removes_it() -> Result
     node.start()?;
     let vip = (vip(&node.state(), HOST)?, 80).into();
     node.stop()?;
-    let mut agent = Agent::start(&node)?;
+    let mut agent = AgentProcess::start(&node, &[])?;
     assert_eq!(node.failure(vip)?, None);
 
     agent.kill()?;
 
-    assert!(agent.cgroup.exists());
+    assert!(agent.cgroup().exists());
     assert_eq!(node.failure(vip)?, None);
     let bpf_dir = node.bpf_dir().display().to_string();
     let cleanup = shunt(["cleanup", "--bpf-dir", &bpf_dir]);
     assert_eq!(cleanup.status, Some(0), "{cleanup:?}");
     assert!(is_empty(&node.bpf_dir())?, "{cleanup:?}");
-    assert!(!agent.cgroup.exists(), "{cleanup:?}");
+    assert!(!agent.cgroup().exists(), "{cleanup:?}");
     node.wait_for_detachment(vip)
 }
 
@@ -167,7 +114,7 @@ fn an_agent_starts_where_another_was_killed() -> Result<()> {
     let Some(mut node) = node()? else {
         return Ok(());
     };
-    let mut killed = Agent::start(&node)?;
+    let mut killed = AgentProcess::start(&node, &[])?;
     killed.kill()?;
 
     node.start()?;

@@ -13,6 +13,7 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// Of `enum bpf_prog_type`.
@@ -85,6 +86,15 @@ struct Query {
     revision: u64,
 }
 
+/// The part that `BPF_LINK_UPDATE` reads.
+#[repr(C)]
+struct Update {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
 /// The part that `BPF_LINK_DETACH` reads.
 #[repr(C)]
 struct Detach {
@@ -144,6 +154,19 @@ pub(super) fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(BPF_OBJ_GET, &mut get) }?;
     // SAFETY: the kernel has just given this descriptor to us.
     unsafe { owned(fd) }
+}
+
+/// Puts `program` in the place of the one that the link is of, as if in one instant: each socket meets the one or the other.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut update = Update {
+        link: link.as_raw_fd().cast_unsigned(),
+        program: program.as_raw_fd().cast_unsigned(),
+        flags: 0,
+        old_program: 0,
+    };
+    // SAFETY: the command reads two descriptors and flags, and no more.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut update) }?;
+    Ok(())
 }
 
 /// After this the link does nothing, whoever holds it.

@@ -83,6 +83,14 @@ pub enum AttachError {
 }
 
 impl AttachError {
+    pub(super) fn pin(program: &'static str, path: &Path, error: &dyn Error) -> Self {
+        Self::Pin {
+            program,
+            path: path.to_owned(),
+            reason: chain(error),
+        }
+    }
+
     /// Why the kernel did not attach `program` to `path`: who is in the way, where somebody is.
     pub(super) fn refused(program: &'static str, path: &Path, error: ProgramError) -> Self {
         let path = path.to_owned();

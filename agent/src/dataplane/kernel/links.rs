@@ -1,13 +1,19 @@
 //! Attaching the programs to cgroups, and taking them off again.
+//!
+//! Where another agent has left its attachment, its program is exchanged for ours: a socket meets the one or the other.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{CgroupAttachMode, CgroupSock, CgroupSockAddr, ProgramError, SockOps};
 
-use super::detach::detach;
+use crate::dataplane::bpf;
+
+use super::detach::end;
 use super::error::AttachError;
 use super::load::Hook;
 use super::pins::PinDirectory;
@@ -22,57 +28,132 @@ pub(super) struct Attachment {
     pub hook: Hook,
     pub cgroup: PathBuf,
     link: Option<Link>,
+    /// Another agent attached it, which nobody may undo because we cannot go on.
+    is_inherited: bool,
 }
 
 #[derive(Debug)]
 enum Link {
     /// Ends with its file descriptor.
     Free(#[expect(dead_code, reason = "held for what its drop does")] FdLink),
-    Pinned(PinnedLink, PathBuf),
+    /// Ends with the pin.
+    Pinned(PathBuf),
+}
+
+impl Attachment {
+    pub(super) fn pin(&self) -> Option<&Path> {
+        match &self.link {
+            Some(Link::Pinned(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Leaves it in effect, if it is pinned.
+    pub(super) fn leave(mut self) {
+        self.link = None;
+    }
+
+    /// Detaches what was not attached before us.
+    fn undo(self) {
+        if self.is_inherited {
+            self.leave();
+        }
+    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let Some(Link::Pinned(pinned, path)) = self.link.take() else {
-            return;
-        };
-        let program = self.hook.program();
-        if let Err(error) = detach(&path) {
-            tracing::warn!(%error, program, "the program is detached a moment later, with its pin");
-        }
-        if let Err(error) = pinned.unpin() {
+        if let Some(Link::Pinned(path)) = self.link.take()
+            && let Err(error) = end(&path)
+        {
+            let program = self.hook.program();
             tracing::error!(%error, program, "a pin stays; run `shunt cleanup`");
         }
     }
 }
 
-/// Attaches the programs of `hooks` to `cgroup`; on failure, none.
+/// Attaches the programs of `hooks` to each of `cgroups`; on failure none, but that what another agent had attached there stays.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     hooks: &[Hook],
-    cgroup: &Path,
+    cgroups: &[PathBuf],
     pins: Option<&PinDirectory>,
 ) -> Result<Vec<Attachment>, AttachError> {
+    let mut attached = Vec::new();
+    for cgroup in cgroups {
+        for &hook in hooks {
+            match attach_one(ebpf, hook, cgroup, pins) {
+                Ok(attachment) => attached.push(attachment),
+                Err(error) => {
+                    attached.into_iter().for_each(Attachment::undo);
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(attached)
+}
+
+fn attach_one(
+    ebpf: &mut Ebpf,
+    hook: Hook,
+    cgroup: &Path,
+    pins: Option<&PinDirectory>,
+) -> Result<Attachment, AttachError> {
     let directory = File::open(cgroup).map_err(|error| AttachError::Open {
         path: cgroup.to_owned(),
         error,
     })?;
-    hooks
-        .iter()
-        .map(|&hook| {
-            let link = link(ebpf, hook, &directory)
-                .map_err(|error| AttachError::refused(hook.program(), cgroup, error))?;
-            let link = match pins {
-                Some(pins) => pin(link, hook, &directory, pins)?,
-                None => Link::Free(link),
-            };
-            Ok(Attachment {
-                hook,
-                cgroup: cgroup.to_owned(),
-                link: Some(link),
-            })
-        })
-        .collect()
+    let mut attachment = Attachment {
+        hook,
+        cgroup: cgroup.to_owned(),
+        link: None,
+        is_inherited: false,
+    };
+    let refused = |error| AttachError::refused(hook.program(), cgroup, error);
+    let Some(pins) = pins else {
+        attachment.link = Some(Link::Free(link(ebpf, hook, &directory).map_err(refused)?));
+        return Ok(attachment);
+    };
+    let failed = |error: io::Error| AttachError::pin(hook.program(), pins.path(), &error);
+    let path = pins.link(hook.program(), &directory).map_err(failed)?;
+    let left = pins.left_behind(&path).map_err(failed)?;
+    attachment.is_inherited = left.is_some();
+    let is_taken_over = match &left {
+        Some(left) => take_over(ebpf, hook, left, &path).map_err(failed)?,
+        None => false,
+    };
+    if !is_taken_over {
+        // Beside what is left, until it ends.
+        let beside = pins.beside(&path);
+        let link = link(ebpf, hook, &directory).map_err(refused)?;
+        let pinned = link.pin(&beside);
+        pinned.map_err(|error| AttachError::pin(hook.program(), &beside, &error))?;
+        if let Some(left) = left {
+            end(&left).map_err(failed)?;
+        }
+        fs::rename(&beside, &path).map_err(failed)?;
+    }
+    attachment.link = Some(Link::Pinned(path));
+    Ok(attachment)
+}
+
+/// Has the link that is pinned at `left` run our program, and its pin stand at `path`. Returns whether the kernel took it.
+fn take_over(ebpf: &Ebpf, hook: Hook, left: &Path, path: &Path) -> io::Result<bool> {
+    let program = ebpf
+        .program(hook.program())
+        .and_then(|program| program.fd().ok())
+        .expect("every program that is attached was loaded");
+    let updated =
+        bpf::get_pinned(left).and_then(|link| bpf::update_link(link.as_fd(), program.as_fd()));
+    if let Err(error) = updated {
+        tracing::warn!(%error, pin = %left.display(), "what was left there runs until ours is attached beside it");
+        return Ok(false);
+    }
+    if left != path {
+        fs::rename(left, path)?;
+    }
+    Ok(true)
 }
 
 fn link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink, ProgramError> {
@@ -96,19 +177,4 @@ fn link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink, ProgramErr
         Hook::SockOps => attach!(SockOps),
         _ => attach!(CgroupSockAddr),
     }
-}
-
-fn pin(link: FdLink, hook: Hook, cgroup: &File, pins: &PinDirectory) -> Result<Link, AttachError> {
-    let failed = |path: &Path, reason: String| AttachError::Pin {
-        program: hook.program(),
-        path: path.to_owned(),
-        reason,
-    };
-    let path = pins
-        .link(hook.program(), cgroup)
-        .map_err(|error| failed(pins.path(), error.to_string()))?;
-    let pinned = link
-        .pin(&path)
-        .map_err(|error| failed(&path, error.to_string()))?;
-    Ok(Link::Pinned(pinned, path))
 }

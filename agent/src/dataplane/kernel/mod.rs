@@ -75,8 +75,8 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Loads the programs with empty maps: nothing is attached yet. Attachments that a killed agent left under the same
-    /// `bpf_dir` end here. The process moves to a cgroup of its own where it shares one with others.
+    /// Loads the programs with empty maps: nothing is attached yet. What a killed agent left under the same `bpf_dir` stays in
+    /// effect until [`Self::attach`] takes its place. The process moves to a cgroup of its own where it shares one with others.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         let pins = options
             .bpf_dir
@@ -107,21 +107,47 @@ impl Dataplane {
         })
     }
 
-    /// Attaches every program to each of the cgroup v2 directories. On failure nothing of this call stays attached.
+    /// Attaches every program to each of the cgroup v2 directories, in the place of what a killed agent left there. On failure
+    /// nothing of this call stays attached, but what was there before.
     pub fn attach(&mut self, cgroups: &[PathBuf]) -> Result<(), AttachError> {
         // Asking for the cgroup of each connect costs more than the choice of an endpoint: only where it may be ours.
         if let Some(own) = self.own_cgroup.as_ref().filter(|own| own.is_below(cgroups)) {
             self.engine.exempt(own.id());
         }
-        let mut attachments = Vec::new();
-        for cgroup in cgroups {
-            let (hooks, pins) = (&self.hooks, self.pins.as_ref());
-            attachments.extend(links::attach(&mut self.ebpf, hooks, cgroup, pins)?);
-        }
+        let (hooks, pins) = (self.due_hooks(), self.pins.as_ref());
+        let mut attachments = links::attach(&mut self.ebpf, &hooks, cgroups, pins)?;
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
-        self.engine.rely_on_following(self.always_follows());
+        self.engine.rely_on_following(self.is_following());
+        self.end_others();
         Ok(())
+    }
+
+    /// What is always attached, and what follows connections where another agent has left that attached: whether it is still
+    /// wanted is for [`Self::follow`] to say.
+    fn due_hooks(&self) -> Vec<Hook> {
+        let mut hooks = self.hooks.clone();
+        let pins = self.pins.as_ref();
+        let is_left = pins.is_some_and(|pins| pins.has_left(Hook::SockOps.program()));
+        if is_left && self.can_follow() && !self.always_follows() {
+            hooks.insert(0, Hook::SockOps);
+        }
+        hooks
+    }
+
+    fn is_following(&self) -> bool {
+        self.attachments.iter().any(|a| a.hook == Hook::SockOps)
+    }
+
+    /// Ends what another agent has left where nothing of ours is. What it was good for is done by now.
+    fn end_others(&self) {
+        let Some(pins) = &self.pins else {
+            return;
+        };
+        let ours = self.attachments.iter().filter_map(Attachment::pin);
+        if let Err(error) = pins.end_others(&ours.collect()) {
+            tracing::error!(%error, "attachments of another agent stay beside ours; run `shunt cleanup` once this one has ended");
+        }
     }
 
     /// Whether connections are followed whatever the program says.
@@ -136,8 +162,7 @@ impl Dataplane {
 
     /// Follows connections, or no longer: what costs every TCP socket below the cgroups is attached only for that time.
     pub fn follow(&mut self, wanted: bool) -> Result<(), AttachError> {
-        let is_following = self.attachments.iter().any(|a| a.hook == Hook::SockOps);
-        if wanted == is_following || self.always_follows() || !self.can_follow() {
+        if wanted == self.is_following() || self.always_follows() || !self.can_follow() {
             return Ok(());
         }
         if !wanted {
@@ -145,12 +170,10 @@ impl Dataplane {
             self.attachments.retain(|a| a.hook != Hook::SockOps);
             return Ok(());
         }
-        for cgroup in &self.cgroups {
-            let pins = self.pins.as_ref();
-            let attached = links::attach(&mut self.ebpf, &[Hook::SockOps], cgroup, pins)?;
-            // Before what remembers, as it is detached in this order.
-            self.attachments.extend(attached);
-        }
+        let (ebpf, cgroups, pins) = (&mut self.ebpf, &self.cgroups, self.pins.as_ref());
+        // Before what remembers, as it is detached in this order.
+        self.attachments
+            .extend(links::attach(ebpf, &[Hook::SockOps], cgroups, pins)?);
         self.engine.rely_on_following(true);
         Ok(())
     }

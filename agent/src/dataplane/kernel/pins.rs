@@ -3,6 +3,7 @@
 //! The directory is locked while an agent uses it; the lock is on the directory itself, as a BPF file system holds no
 //! ordinary files.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::dataplane::mounts;
 
-use super::detach::detach;
+use super::detach::end;
 use super::error::LoadError;
 
 /// How every pin is named: each program is called so.
@@ -29,7 +30,7 @@ pub(super) struct PinDirectory {
 }
 
 impl PinDirectory {
-    /// Makes `<root>/v<ABI>`, locks it, and ends the attachments that a killed agent left there.
+    /// Makes `<root>/v<ABI>`, and locks it. The attachments that another agent left there, or under another ABI, stay in effect.
     pub(super) fn open(root: &Path) -> Result<Self, LoadError> {
         let failed = |error| LoadError::PinDirectory {
             path: root.to_owned(),
@@ -39,13 +40,6 @@ impl PinDirectory {
         let path = root.join(format!("v{ABI_VERSION}"));
         fs::create_dir_all(&path).map_err(failed)?;
         let lock = lock(root)?;
-        let removed = remove_pins(root).map_err(failed)?;
-        if !removed.is_empty() {
-            tracing::info!(
-                count = removed.len(),
-                "removed the attachments of an agent that was killed"
-            );
-        }
         Ok(Self {
             root: root.to_owned(),
             path,
@@ -61,6 +55,53 @@ impl PinDirectory {
     pub(super) fn link(&self, program: &str, cgroup: &File) -> io::Result<PathBuf> {
         let cgroup = cgroup.metadata()?.ino();
         Ok(self.path.join(format!("{program}_{cgroup}")))
+    }
+
+    /// Where a link may be pinned while another stands at `path`.
+    pub(super) fn beside(&self, path: &Path) -> PathBuf {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push("_next");
+        self.path.join(name)
+    }
+
+    /// The pin that another agent has left of the link that is to be at `path`: there, or in the directory of another ABI.
+    pub(super) fn left_behind(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let name = path.file_name().unwrap_or_default();
+        let others = abi_directories(&self.root)?.into_iter();
+        // What stands beside is of an agent that was killed before it took the other away.
+        let mut places = [self.beside(path), path.to_owned()]
+            .into_iter()
+            .chain(others.map(|directory| directory.join(name)));
+        Ok(places.find(|place| place.exists()))
+    }
+
+    /// Whether another agent has left links of that program, on whatever cgroup.
+    pub(super) fn has_left(&self, program: &str) -> bool {
+        let mut pins = abi_directories(&self.root)
+            .into_iter()
+            .flatten()
+            .filter_map(|directory| fs::read_dir(directory).ok())
+            .flatten()
+            .filter_map(Result::ok);
+        pins.any(|pin| pin.file_name().to_string_lossy().starts_with(program))
+    }
+
+    /// Ends every attachment but those that are pinned at `ours`.
+    pub(super) fn end_others(&self, ours: &BTreeSet<&Path>) -> io::Result<()> {
+        let ended = remove_pins(&self.root, ours)?;
+        if !ended.is_empty() {
+            tracing::info!(
+                count = ended.len(),
+                "ended attachments of another agent that are no longer needed"
+            );
+        }
+        for directory in abi_directories(&self.root)? {
+            // Ours, and one in which somebody else keeps something, stays.
+            if directory != self.path && fs::remove_dir(&directory).is_err() {
+                tracing::debug!(directory = %directory.display(), "it stays");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -84,7 +125,7 @@ pub(in crate::dataplane) fn remove_stale(root: &Path) -> Result<Vec<PathBuf>, Lo
         error,
     };
     let _lock = lock(root)?;
-    let mut removed = remove_pins(root).map_err(failed)?;
+    let mut removed = remove_pins(root, &BTreeSet::new()).map_err(failed)?;
     let directories = abi_directories(root).map_err(failed)?;
     // A directory in which somebody else keeps something stays.
     for directory in directories.into_iter().chain([root.to_owned()]) {
@@ -140,8 +181,8 @@ fn abi_directories(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(directories)
 }
 
-/// Detaches and removes our pins in the directories of every ABI.
-fn remove_pins(root: &Path) -> io::Result<Vec<PathBuf>> {
+/// Detaches and removes our pins in the directories of every ABI, but for those that are to stay.
+fn remove_pins(root: &Path, to_stay: &BTreeSet<&Path>) -> io::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for directory in abi_directories(root)? {
         for pin in fs::read_dir(directory)? {
@@ -150,10 +191,10 @@ fn remove_pins(root: &Path) -> io::Result<Vec<PathBuf>> {
                 continue;
             }
             let pin = pin.path();
-            if let Err(error) = detach(&pin) {
-                tracing::debug!(%error, pin = %pin.display(), "it is detached a moment later, with its pin");
+            if to_stay.contains(&*pin) {
+                continue;
             }
-            fs::remove_file(&pin)?;
+            end(&pin)?;
             removed.push(pin);
         }
     }

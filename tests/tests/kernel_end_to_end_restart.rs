@@ -1,0 +1,142 @@
+//! The real agent on the real kernel, killed and started again under the eyes of clients that never stop connecting.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use tests::agent_process::AgentProcess;
+use tests::client::Client;
+use tests::node::{ADDRESSES, Node, PORT, entry, vip};
+use tests::programs::at;
+use tests::sockets::{Churn, Churned, Request, Transport};
+
+const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+const HOST: &str = "a.test";
+/// Nothing names it, and nothing stands in its way but the agent.
+const UNREGISTERED: &str = "10.9.0.3:8080";
+/// Small maps, so that an agent starts quickly.
+const LIMITS: [&str; 4] = [
+    "--max-frontends=4096",
+    "--max-services=1024",
+    "--max-endpoints=4096",
+    "--max-flows=32768",
+];
+
+/// A node without an agent, where only [`HOST`] may be reached, and the flags of an agent for it.
+fn node() -> Result<Option<(Node, Vec<String>)>> {
+    let Some(node) = Node::new(CLIENT)? else {
+        return Ok(None);
+    };
+    let text = entry(HOST, "STATIC", &["10.9.0.1", "10.9.0.2"]);
+    fs::write(node.config_dir().join("a.yaml"), text)?;
+    let mesh = node.state_dir().with_file_name("mesh.yaml");
+    fs::write(&mesh, "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n")?;
+    let flags = [format!("--mesh-config={}", mesh.display())];
+    let flags = flags.into_iter().chain(LIMITS.map(str::to_owned));
+    Ok(Some((node, flags.collect())))
+}
+
+fn start(node: &Node, flags: &[String]) -> Result<AgentProcess> {
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    AgentProcess::start(node, &flags)
+}
+
+/// A client that does nothing but connect to one destination, until it is told to stop.
+struct Restless {
+    client: Client,
+    to: SocketAddr,
+}
+
+impl Restless {
+    /// The client has the servers that [`Node`]'s own client has, in a network namespace of its own.
+    fn new(node: &Node, to: SocketAddr) -> Result<Self> {
+        let mut client = Client::start(CLIENT, node.cgroup.path())?;
+        for address in ADDRESSES.map(|text| text.parse().expect("a valid address")) {
+            client.order(&Request::AddAddresses(vec![address]))?;
+            client.order(&Request::Listen(SocketAddr::new(address, PORT)))?;
+        }
+        Ok(Self { client, to })
+    }
+
+    fn connect(mut self, is_over: &AtomicBool) -> Result<Churned> {
+        let order = Churn {
+            threads: 2,
+            connects: 200,
+            kept: 4,
+        };
+        let mut all = Churned::default();
+        while !is_over.load(Ordering::Relaxed) {
+            let churned = self.client.churn(order, self.to)?;
+            all.connected += churned.connected;
+            for (errno, count) in churned.failed {
+                *all.failed.entry(errno).or_default() += count;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What becomes of connects to the VIP of [`HOST`] and to [`UNREGISTERED`] while `happen` does.
+fn under_load(
+    node: &Node,
+    vip: SocketAddr,
+    happen: impl FnOnce() -> Result<()>,
+) -> Result<(Churned, Churned)> {
+    let is_over = AtomicBool::new(false);
+    let registered = Restless::new(node, vip)?;
+    let unregistered = Restless::new(node, at(UNREGISTERED))?;
+    thread::scope(|scope| {
+        let registered = scope.spawn(|| registered.connect(&is_over));
+        let unregistered = scope.spawn(|| unregistered.connect(&is_over));
+        let happened = happen();
+        is_over.store(true, Ordering::Relaxed);
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Churned>>| {
+            thread.join().expect("connecting does not panic")
+        };
+        let outcome = (join(registered)?, join(unregistered)?);
+        happened.map(|()| outcome)
+    })
+}
+
+/// Every connect to what is registered was sent to an endpoint, and every other one denied.
+fn expect_no_gap((registered, unregistered): &(Churned, Churned)) -> Result<()> {
+    println!("registered: {registered:?}; unregistered: {unregistered:?}");
+    ensure!(registered.failed.is_empty() && registered.connected > 0);
+    let denied = unregistered
+        .failed
+        .keys()
+        .all(|errno| *errno == libc::EPERM);
+    ensure!(denied && unregistered.connected == 0 && !unregistered.failed.is_empty());
+    Ok(())
+}
+
+/// The automatic address of [`HOST`], from an agent that is killed again.
+fn first_agent(node: &mut Node, flags: &[String]) -> Result<(AgentProcess, SocketAddr)> {
+    node.start()?;
+    let vip = (vip(&node.state(), HOST)?, 80).into();
+    node.stop()?;
+    let agent = start(node, flags)?;
+    let reached = node.client.spread(Transport::Tcp, vip, 8)?;
+    ensure!(reached.len() <= 2 && !reached.contains_key(&at(UNREGISTERED).ip()));
+    Ok((agent, vip))
+}
+
+#[test]
+fn no_connect_fails_or_gets_through_while_agents_are_killed_and_started() -> Result<()> {
+    let Some((mut node, flags)) = node()? else {
+        return Ok(());
+    };
+    let (mut agent, vip) = first_agent(&mut node, &flags)?;
+
+    let outcome = under_load(&node, vip, || {
+        for _ in 0..5 {
+            agent.kill().context("killing an agent")?;
+            agent = start(&node, &flags)?;
+        }
+        Ok(())
+    })?;
+
+    expect_no_gap(&outcome)
+}
