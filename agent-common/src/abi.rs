@@ -12,6 +12,7 @@ mod event;
 mod flow;
 mod frontend;
 mod group;
+mod identity;
 
 pub use address::{Address, Port, Range};
 pub use capture::{CAPTURE_WORDS, Capture, LISTENERS, NAME_PORT, NameServer};
@@ -25,9 +26,10 @@ pub use group::{
     Action, Algorithm, Cell, Column, Extra, GroupHeader, GroupShape, INDEXES, MAX_SLOTS, Slot,
     Table,
 };
+pub use identity::{Identified, IdentifiedService, Identity, NO_GROUP};
 
 /// Names the layout of everything in this module; part of the pin directory, so that two layouts never meet.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;
@@ -60,7 +62,8 @@ pub struct Config {
     /// How deep in the hierarchy the cgroups of workloads are, the deepest first; 0 for none. Where there is none at all, every
     /// client is the default one.
     pub levels: [u8; LEVELS],
-    pub reserved: u32,
+    /// Numbers of COUNTERS from which on they are those of endpoints. No program reads it.
+    pub services: u32,
     /// The client that no workload claims.
     pub client: ClientWord,
     /// Where automatic VIPs are taken from: an address in it that no service declares is refused.
@@ -76,5 +79,6 @@ const _: () = assert!(size_of::<Config>() == 96 && size_of::<Counter>() == 16);
 const _: () = assert!(size_of::<PairKey>() == 32 && size_of::<PairValue>() == 24);
 const _: () = assert!(size_of::<Event>() == 16);
 const _: () = assert!(size_of::<ClientWord>() == 8 && size_of::<Denial>() == 48);
-const _: () = assert!(size_of::<EndpointState>() == 32 && size_of::<Extra>() == 32);
+const _: () = assert!(size_of::<EndpointState>() == 32 && size_of::<Identity>() == 32);
+const _: () = assert!(size_of::<Extra>() == 32);
 const _: () = assert!(size_of::<Capture>() == 8 * CAPTURE_WORDS && size_of::<NameServer>() == 24);

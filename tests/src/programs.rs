@@ -8,7 +8,7 @@ use agent::compile::{
     Action, Cluster, Destination, Endpoint, Frontend, Policy, Program, Service, ServiceKey,
 };
 use agent::model::Vital;
-use agent_common::abi::{DEFAULT_SCOPE, TCP};
+use agent_common::abi::{DEFAULT_SCOPE, TCP, UDP};
 
 use crate::sockets::Transport;
 
@@ -161,3 +161,45 @@ fn origin() -> Origin {
         line: 1,
     }
 }
+
+/// What the binary `doomed-agent` has in force: at [`DOOMED_VIP`] a service that stays, and beside it some that come, go and
+/// change with each turn.
+pub fn doomed(turn: u32) -> Program {
+    let mut program = Program::default();
+    let ports = if turn.is_multiple_of(2) {
+        53..56
+    } else {
+        53..54
+    };
+    let endpoints: Vec<_> = ports
+        .map(|port| (SocketAddr::new(ip("10.9.0.1"), port), 1))
+        .collect();
+    balance(
+        &mut program,
+        "a.test",
+        frontend(at(DOOMED_VIP), UDP),
+        &endpoints,
+    );
+    for number in 0..16u8 {
+        if u32::from(number) % 3 == turn % 3 {
+            continue;
+        }
+        let own = SocketAddr::new([240, 240, 1, number].into(), 80);
+        let to = SocketAddr::new([10, 8, 0, number].into(), 80);
+        let shares = u64::from(turn % 5) + 1;
+        let also = SocketAddr::new([10, 8, 1, number].into(), 80);
+        balance(
+            &mut program,
+            &format!("{number}.test"),
+            frontend(own, TCP),
+            &[(to, shares), (also, 1)],
+        );
+        let net = Destination::Prefix(format!("10.{number}.0.0/16").parse().expect("a CIDR"));
+        let key = key(&format!("{number}.test"), 80, TCP);
+        program.frontends.insert(tcp80(net), key);
+    }
+    program
+}
+
+/// Connected UDP sockets are sent on from there.
+pub const DOOMED_VIP: &str = "240.240.0.1:53";

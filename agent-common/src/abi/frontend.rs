@@ -58,6 +58,21 @@ impl FrontendKey {
         protocol
     }
 
+    pub const fn scope(&self) -> u32 {
+        let [_, _, _, _, scope @ ..] = self.door.to_ne_bytes();
+        u32::from_ne_bytes(scope)
+    }
+
+    /// The id of the CIDR that stands in the place of the address.
+    pub const fn prefix_id(&self) -> Option<u32> {
+        let Address([_, low]) = self.address;
+        if self.is_prefix() {
+            Some(u64::from_be(low) as u32)
+        } else {
+            None
+        }
+    }
+
     pub const fn is_prefix(&self) -> bool {
         let [_, _, _, kind, ..] = self.door.to_ne_bytes();
         kind == KIND_PREFIX

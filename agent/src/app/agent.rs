@@ -18,7 +18,7 @@ use crate::sources::{Directory, LastGood, Refresher, RefresherSettings, director
 
 use super::clients::Tenants;
 use super::closing::Closing;
-use super::control::Control;
+use super::control::{Control, lock};
 use super::core::{Core, Startup};
 use super::denials::Ledger;
 use super::health::Watch;
@@ -112,6 +112,12 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     }
     let (vips, vip_file) = open_vips(&settings, role)?;
     let (dataplane, events, denials) = load(&settings, role)?;
+    let goes_on = lock(&dataplane).goes_on();
+    if goes_on {
+        tracing::info!(
+            "going on from what an earlier agent has left, which is in force until all is read"
+        );
+    }
 
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
@@ -167,7 +173,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         directories,
         refresher,
         publisher,
-        startup: Startup::new(std::time::Instant::now()),
+        startup: Startup::new(std::time::Instant::now(), goes_on),
         clock: Clock::new(),
         watch,
         probes: Probes::new(),

@@ -16,9 +16,9 @@ use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::{Diagnostic, Severity};
-use crate::compile::compile;
-use crate::dataplane::{Dataplane, Denials, Events};
-use crate::model::{Fact, Registry};
+use crate::compile::{Compiled, compile};
+use crate::dataplane::{Applied, Dataplane, Denials, Events};
+use crate::model::{Fact, Registry, Snapshot};
 use crate::nameserver::Lesson;
 use crate::observe::State;
 use crate::settings::Settings;
@@ -170,11 +170,15 @@ impl Core {
         self.registry.retain_answers(&compiled.demand);
         lessons::retain(&mut self.registry, &compiled.names);
         self.refresher.set_demand(&compiled.demand);
-        let applied = {
+        let is_answered = || all_answered(&compiled, &snapshot);
+        let may_apply = self.startup.may_apply(is_answered, start);
+        let applied = if may_apply {
             let mut dataplane = self.lock();
             let program = &compiled.program;
             self.hits.turn(&dataplane, program);
             dataplane.apply(program)
+        } else {
+            Applied::default()
         };
         let before = Arc::clone(&self.publisher.borrow());
         let state = State {
@@ -190,7 +194,7 @@ impl Core {
         };
         report(&before, &state, applied.steps);
         self.publisher.send_replace(Arc::new(state));
-        self.startup.published(Instant::now());
+        self.startup.published(Instant::now(), may_apply);
         self.unsaved = true;
         // The file can wait where clients do not: nearly always a host would get the same addresses again.
         if self.waiting.is_empty() {
@@ -220,12 +224,11 @@ impl Core {
     }
 
     fn attach_when_due(&mut self) -> Result<()> {
-        let all_answered = || {
+        let is_answered = || {
             let state = self.publisher.borrow();
-            let mut names = state.compiled.demand.iter();
-            names.all(|name| state.snapshot.answers.contains_key(name))
+            all_answered(&state.compiled, &state.snapshot)
         };
-        if !self.startup.may_attach(all_answered, Instant::now()) {
+        if !self.startup.may_attach(is_answered, Instant::now()) {
             return Ok(());
         }
         let cgroups = &self.settings.cgroups;
@@ -277,6 +280,12 @@ impl Core {
     pub(super) fn lock(&self) -> MutexGuard<'_, Dataplane> {
         lock(&self.dataplane)
     }
+}
+
+/// Whether every name that is asked for has an answer, be it that there is none.
+fn all_answered(compiled: &Compiled, snapshot: &Snapshot) -> bool {
+    let mut names = compiled.demand.iter();
+    names.all(|name| snapshot.answers.contains_key(name))
 }
 
 /// Logs what an update came to, and every finding that is new.

@@ -1,5 +1,8 @@
-//! When a starting agent may publish, and when it may attach: not before it knows what it would redirect, and not later
-//! than is bearable when some source stays silent.
+//! When a starting agent may publish, when it may touch the maps, and when it may attach: not before it knows what it would
+//! redirect, and not later than is bearable when some source stays silent.
+//!
+//! An agent that goes on from what another has left changes nothing of it before every source has told everything, however long
+//! that takes: what is in force is better than half of what should be.
 
 use std::time::{Duration, Instant};
 
@@ -7,29 +10,33 @@ use std::time::{Duration, Instant};
 const SOURCES: Duration = Duration::from_secs(10);
 /// Longest wait, after the first publication, for names that have no answer yet.
 const NAMES: Duration = Duration::from_secs(2);
+/// The same where what another agent has left is in force: whoever connects has its answers.
+const NAMES_KNOWN_BEFORE: Duration = Duration::from_secs(10);
 
 /// How far the start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Startup {
-    /// Sources have not told everything.
-    Collecting { until: Instant },
-    /// The maps are filled; names are being resolved.
-    Resolving { until: Instant },
+    /// Sources have not told everything. Without an end, as another agent's maps are in force.
+    Collecting { until: Option<Instant> },
+    /// Names are being resolved. Unless another agent's maps are in force, ours are filled.
+    Resolving { until: Instant, is_applied: bool },
     /// Attached.
     Done,
 }
 
 impl Startup {
-    pub(super) fn new(now: Instant) -> Self {
+    /// `goes_on` where another agent's maps are in force.
+    pub(super) fn new(now: Instant, goes_on: bool) -> Self {
         Self::Collecting {
-            until: now + SOURCES,
+            until: (!goes_on).then(|| now + SOURCES),
         }
     }
 
     /// When the wait ends at the latest.
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Collecting { until } | Self::Resolving { until } => Some(until),
+            Self::Collecting { until } => until,
+            Self::Resolving { until, .. } => Some(until),
             Self::Done => None,
         }
     }
@@ -37,15 +44,37 @@ impl Startup {
     /// Whether what is known may be published.
     pub(super) fn may_publish(self, is_synced: bool, now: Instant) -> bool {
         match self {
-            Self::Collecting { until } => is_synced || now >= until,
+            Self::Collecting { until } => is_synced || until.is_some_and(|until| now >= until),
             Self::Resolving { .. } | Self::Done => true,
         }
     }
 
     /// After a publication.
-    pub(super) fn published(&mut self, now: Instant) {
-        if let Self::Collecting { .. } = self {
-            *self = Self::Resolving { until: now + NAMES };
+    pub(super) fn published(&mut self, now: Instant, has_applied: bool) {
+        match self {
+            Self::Collecting { until } => {
+                let patience = match until {
+                    Some(_) => NAMES,
+                    None => NAMES_KNOWN_BEFORE,
+                };
+                *self = Self::Resolving {
+                    until: now + patience,
+                    is_applied: has_applied,
+                };
+            }
+            Self::Resolving { is_applied, .. } => *is_applied |= has_applied,
+            Self::Done => {}
+        }
+    }
+
+    /// Whether a publication may change the maps. Whether all names are answered is asked for only while that matters.
+    pub(super) fn may_apply(self, all_names_answered: impl FnOnce() -> bool, now: Instant) -> bool {
+        match self {
+            Self::Collecting { until } => until.is_some() || all_names_answered(),
+            Self::Resolving { until, is_applied } => {
+                is_applied || now >= until || all_names_answered()
+            }
+            Self::Done => true,
         }
     }
 
@@ -56,7 +85,9 @@ impl Startup {
         now: Instant,
     ) -> bool {
         match self {
-            Self::Resolving { until } => now >= until || all_names_answered(),
+            Self::Resolving { until, is_applied } => {
+                is_applied && (now >= until || all_names_answered())
+            }
             Self::Collecting { .. } | Self::Done => false,
         }
     }
@@ -73,7 +104,7 @@ mod tests {
     #[test]
     fn nothing_is_published_before_every_source_has_told_everything() {
         let now = Instant::now();
-        let startup = Startup::new(now);
+        let startup = Startup::new(now, false);
         assert!(!startup.may_publish(false, now));
         assert!(startup.may_publish(true, now));
     }
@@ -81,21 +112,42 @@ mod tests {
     #[test]
     fn a_silent_source_delays_the_start_for_a_bounded_time() {
         let now = Instant::now();
-        let startup = Startup::new(now);
+        let startup = Startup::new(now, false);
         assert!(startup.may_publish(false, now + SOURCES));
     }
 
     #[test]
     fn attaching_follows_the_first_publication_and_waits_for_names_for_a_bounded_time() {
         let now = Instant::now();
-        let mut startup = Startup::new(now);
+        let mut startup = Startup::new(now, false);
         assert!(!startup.may_attach(|| true, now));
-        startup.published(now);
+        startup.published(now, true);
         assert!(!startup.may_attach(|| false, now));
+        assert!(startup.may_apply(|| false, now));
         assert!(startup.may_attach(|| true, now));
         assert!(startup.may_attach(|| false, now + NAMES));
         startup.attached();
         assert!(!startup.may_attach(|| true, now + NAMES));
         assert_eq!(startup.deadline(), None);
+    }
+    #[test]
+    fn what_is_in_force_stays_untouched_until_all_sources_have_told_and_names_had_their_time() {
+        let now = Instant::now();
+        let mut startup = Startup::new(now, true);
+        assert!(!startup.may_publish(false, now + 100 * SOURCES));
+        assert_eq!(startup.deadline(), None);
+        assert!(startup.may_publish(true, now));
+        assert!(!startup.may_apply(|| false, now));
+        assert!(startup.may_apply(|| true, now));
+        startup.published(now, false);
+        assert!(!startup.may_apply(|| false, now + NAMES));
+        assert!(startup.may_apply(|| true, now));
+        let late = now + NAMES_KNOWN_BEFORE;
+        assert!(startup.may_apply(|| false, late));
+        assert!(!startup.may_attach(|| true, late));
+        startup.published(late, true);
+        assert!(startup.may_attach(|| false, late));
+        startup.attached();
+        assert!(startup.may_apply(|| false, now));
     }
 }

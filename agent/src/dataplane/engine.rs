@@ -1,20 +1,23 @@
 //! The engine: plans against what is live, carries the plan out on a store, and remembers what came of it.
 
+mod adopt;
 mod clients;
+mod ids;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_common::abi::{Config, FrontendWord, UDP};
+use agent_common::abi::{Config, FrontendWord, NO_GROUP, UDP};
 
 use crate::api::Diagnostic;
 use crate::compile::{Destination, Frontend, Program, Service, ServiceKey};
 use crate::dataplane::Limits;
 
 use super::findings;
-use super::live::{Group, Live};
-use super::names::{Names, UNCOUNTED};
+use super::inheritance::Inheritance;
+use super::live::Live;
+use super::names::Names;
 use super::plan::{Allocators, Limit, Plan, Step, frontend_key, plan, plan_service};
 use super::space::Space;
 use super::store::{Map, MapFailure, Store};
@@ -39,12 +42,14 @@ pub struct Engine<S> {
     pub(super) space: Space,
     limits: Limits,
     /// What of CONFIG does not come of the program.
-    base: Config,
+    pub(super) base: Config,
     /// Connects to endpoints that are gone, by the id of their service.
     pub(super) retired: BTreeMap<u32, u64>,
     /// Endpoints, and services that keep addresses, that are gone but for sockets that are still there, which count under their
     /// ids: those stay taken.
     lingering: BTreeSet<u32>,
+    /// What another agent has left, until a program tells what it is.
+    pub(super) inheritance: Option<Inheritance>,
     /// Groups that [`Self::replace`] has put others in the place of, and that readers may still hold.
     replaced: Vec<u32>,
 }
@@ -62,22 +67,38 @@ pub(super) enum Cause {
 impl<S: Store> Engine<S> {
     /// An engine over empty tables.
     pub fn new(store: S, limits: &Limits) -> Self {
+        let mut engine = Self::bare(store, limits);
+        engine.live.config = engine.base;
+        engine.store.set_config(&engine.base);
+        engine
+    }
+
+    fn bare(store: S, limits: &Limits) -> Self {
         Self {
             store,
             live: Live::default(),
             names: Names::new(limits),
             space: Space::new(limits.cells),
             limits: *limits,
-            base: Config::default(),
+            base: Config {
+                services: limits.services,
+                ..Config::default()
+            },
             retired: BTreeMap::new(),
             lingering: BTreeSet::new(),
+            inheritance: None,
             replaced: Vec::new(),
         }
     }
 
-    /// Exempts the sockets of this cgroup from now on.
+    /// Exempts the sockets of this cgroup from now on; 0: of none.
     pub(super) fn exempt(&mut self, own_cgroup: u64) {
         self.set_base(|config| config.own_cgroup = own_cgroup);
+    }
+
+    /// Whether any cgroup is exempt.
+    pub(super) fn exempts(&self) -> bool {
+        self.base.own_cgroup != 0
     }
 
     /// Has the programs rely on it that connections are followed, or no longer.
@@ -107,6 +128,9 @@ impl<S: Store> Engine<S> {
     /// Makes the tables hold what `program` says.
     pub fn apply(&mut self, program: &Program) -> Applied {
         let start = Instant::now();
+        if let Some(inheritance) = self.inheritance.take() {
+            self.settle(inheritance, program);
+        }
         let wanted = Wanted::new(program);
         self.release_lingering();
         // Whatever is not wanted is released.
@@ -213,7 +237,12 @@ impl<S: Store> Engine<S> {
     /// Carries one step out, and records it. Returns how many changes it was: 0 or 1.
     pub(super) fn execute(&mut self, step: Step) -> Result<usize, Halt> {
         match step {
-            Step::WriteGroup { group, cells } => {
+            Step::WriteGroup {
+                group,
+                cells,
+                fresh,
+            } => {
+                self.identify(&group, &fresh);
                 self.store.write_cells(group.run.first, &cells);
                 self.live
                     .services
@@ -267,6 +296,9 @@ impl<S: Store> Engine<S> {
             }
             Step::ReleaseGroup(first) => {
                 if let Some(group) = self.live.forget_group(first) {
+                    if !self.live.services.contains_key(&group.service) {
+                        self.change_identity(group.service_id, |known| known.group = NO_GROUP);
+                    }
                     self.release(&group);
                 }
                 return Ok(0);
@@ -277,55 +309,6 @@ impl<S: Store> Engine<S> {
             }
         }
         Ok(1)
-    }
-
-    fn release(&mut self, group: &Group) {
-        self.space.release(group.run);
-        for &id in group.endpoint_ids.iter().filter(|&&id| id != UNCOUNTED) {
-            if self.store.open(id) > 0 && self.lingering.insert(id) {
-                // The reference of the group is that of the sockets now, and they want the service to keep its id too.
-                if group.service_id != UNCOUNTED {
-                    self.names.services.acquire(&group.service);
-                }
-            } else {
-                self.release_endpoint(group.service_id, id);
-            }
-        }
-        let id = group.service_id;
-        if id == UNCOUNTED || self.store.open(id) == 0 || !self.lingering.insert(id) {
-            self.release_service(id);
-        }
-    }
-
-    /// Frees the ids of endpoints and services whose last socket has gone.
-    fn release_lingering(&mut self) {
-        let store = &self.store;
-        let gone: Vec<u32> = self
-            .lingering
-            .extract_if(.., |&id| store.open(id) == 0)
-            .collect();
-        for id in gone {
-            if let Some(&(service, ..)) = self.names.endpoints.key(id) {
-                self.release_endpoint(service, id);
-                self.release_service(service);
-            } else {
-                self.release_service(id);
-            }
-        }
-    }
-
-    fn release_endpoint(&mut self, service: u32, id: u32) {
-        if self.names.endpoints.release(id).is_some() {
-            *self.retired.entry(service).or_default() += self.store.counter(id).connects;
-            self.store.reset_counts(id);
-        }
-    }
-
-    fn release_service(&mut self, id: u32) {
-        if id != UNCOUNTED && self.names.services.release(id).is_some() {
-            self.retired.remove(&id);
-            self.store.reset_counts(id);
-        }
     }
 
     fn release_prefix(&mut self, net: ipnet::IpNet) {

@@ -2,6 +2,7 @@
 //! the others fill the index tables of algorithms that have one.
 
 mod content;
+mod extent;
 mod hash;
 mod layout;
 mod maglev;
@@ -9,5 +10,6 @@ mod ring;
 mod schedule;
 mod section;
 
-pub(super) use content::Content;
+pub(super) use content::{Content, Member};
+pub(super) use extent::Extent;
 pub(super) use layout::Layout;

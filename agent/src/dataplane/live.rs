@@ -17,15 +17,31 @@ use super::space::Run;
 pub(super) struct Group {
     pub service: ServiceKey,
     pub run: Run,
-    pub content: Content,
-    /// What the content was made from, so that the same service is recognised without a look at its endpoints.
-    pub source: Arc<Service>,
+    /// `None` for a group that another agent has written, and that says something else than is wanted.
+    pub made_of: Option<MadeOf>,
     /// Index in COUNTERS, or `UNCOUNTED`.
     pub service_id: u32,
     /// Of the content's members, in their order.
     pub endpoint_ids: Vec<u32>,
     /// Frontends that point here.
     pub references: u32,
+}
+
+/// What a group says.
+#[derive(Clone, Debug)]
+pub(super) struct MadeOf {
+    pub content: Content,
+    /// What the content was made from, so that the same service is recognised without a look at its endpoints.
+    pub source: Arc<Service>,
+}
+
+impl Group {
+    /// Whether the group says what `service` says.
+    pub(super) fn is_of(&self, service: &Arc<Service>) -> bool {
+        self.made_of.as_ref().is_some_and(|made_of| {
+            Arc::ptr_eq(&made_of.source, service) || made_of.content == Content::of(service)
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default)]

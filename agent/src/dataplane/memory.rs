@@ -5,7 +5,8 @@ use std::io;
 use std::net::IpAddr;
 
 use agent_common::abi::{
-    Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Port, Range,
+    Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Identity,
+    Port, Range,
 };
 use agent_common::{Connect, Tables};
 
@@ -13,7 +14,7 @@ use crate::dataplane::Limits;
 
 use super::address;
 use super::engine::Engine;
-use super::store::{Map, MapFailure, PrefixKey, Store};
+use super::store::{Inventory, Map, MapFailure, PrefixKey, Store};
 
 /// A data plane in memory.
 pub type MemoryDataplane = Engine<MemoryTables>;
@@ -41,6 +42,10 @@ impl<K: Ord + Copy, V: Copy> MemoryMap<K, V> {
 
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.elements.iter()
+    }
+
+    fn all(&self) -> Vec<(K, V)> {
+        self.iter().map(|(&key, &value)| (key, value)).collect()
     }
 }
 
@@ -71,6 +76,9 @@ pub struct MemoryTables {
     pub scopes: MemoryMap<u64, ClientWord>,
     cells: Vec<Cell>,
     config: Config,
+    identities: BTreeMap<u32, Identity>,
+    /// What is counted, as a test has it.
+    pub counters: BTreeMap<u32, Counter>,
     /// Records that count as open at an endpoint or a service, as a test has it.
     pub open: BTreeMap<u32, u32>,
     /// The listener that answers in the place of each name server, as a test has it.
@@ -86,6 +94,8 @@ impl MemoryTables {
             scopes: MemoryMap::new(limits.cgroups),
             cells: Vec::new(),
             config: Config::default(),
+            identities: BTreeMap::new(),
+            counters: BTreeMap::new(),
             open: BTreeMap::new(),
             name_servers: BTreeMap::new(),
         }
@@ -182,9 +192,30 @@ impl Store for MemoryTables {
         Ok(())
     }
 
-    fn counter(&self, _index: u32) -> Counter {
-        Counter::default()
+    fn counter(&self, index: u32) -> Counter {
+        self.counters.get(&index).copied().unwrap_or_default()
     }
 
-    fn reset_counts(&mut self, _index: u32) {}
+    fn forget(&mut self, index: u32) {
+        self.counters.remove(&index);
+        self.identities.remove(&index);
+    }
+
+    fn identity(&self, index: u32) -> Identity {
+        self.identities.get(&index).copied().unwrap_or_default()
+    }
+
+    fn set_identity(&mut self, index: u32, identity: &Identity) {
+        self.identities.insert(index, *identity);
+    }
+
+    fn inventory(&self) -> io::Result<Inventory> {
+        Ok(Inventory {
+            frontends: self.frontends.all(),
+            prefixes: self.prefixes.all(),
+            exempt: self.exempt.all(),
+            scopes: self.scopes.all(),
+            identities: self.identities.clone().into_iter().collect(),
+        })
+    }
 }

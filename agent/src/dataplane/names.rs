@@ -23,6 +23,8 @@ pub(super) struct Ids<K> {
     capacity: u32,
     by_key: BTreeMap<K, u32>,
     by_id: BTreeMap<u32, (K, u32)>,
+    /// Those from here on have never been in use.
+    next: u32,
     freed: BTreeSet<u32>,
 }
 
@@ -33,6 +35,7 @@ impl<K: Ord + Clone> Ids<K> {
             capacity,
             by_key: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            next: first,
             freed: BTreeSet::new(),
         }
     }
@@ -43,15 +46,42 @@ impl<K: Ord + Clone> Ids<K> {
             self.by_id.get_mut(&id).expect("both maps hold the same").1 += 1;
             return Some(id);
         }
-        let used = u32::try_from(self.by_key.len()).ok()?;
-        if used >= self.capacity {
-            return None;
-        }
-        // Without freed ids, the ids in use are the first ones.
-        let id = self.freed.pop_first().unwrap_or(self.first + used);
+        let id = match self.freed.pop_first() {
+            Some(id) => id,
+            None if self.next - self.first >= self.capacity => return None,
+            None => {
+                self.next += 1;
+                self.next - 1
+            }
+        };
         self.by_key.insert(key.clone(), id);
         self.by_id.insert(id, (key.clone(), 1));
         Some(id)
+    }
+
+    /// Gives an id that is free to `key`, without a reference. Returns whether the id was free, and the key had none.
+    pub(super) fn take(&mut self, id: u32, key: K) -> bool {
+        let is_within = id >= self.first && id - self.first < self.capacity;
+        if !is_within || self.by_id.contains_key(&id) || self.by_key.contains_key(&key) {
+            return false;
+        }
+        self.freed.extend(self.next..id);
+        self.next = self.next.max(id + 1);
+        self.freed.remove(&id);
+        self.by_key.insert(key.clone(), id);
+        self.by_id.insert(id, (key, 0));
+        true
+    }
+
+    /// One more reference to an id that is in use.
+    pub(super) fn refer(&mut self, id: u32) {
+        if let Some((_, references)) = self.by_id.get_mut(&id) {
+            *references += 1;
+        }
+    }
+
+    pub(super) fn references(&self, id: u32) -> u32 {
+        self.by_id.get(&id).map_or(0, |(_, references)| *references)
     }
 
     /// Takes one reference back; returns the key when it was the last, and its id is free.

@@ -16,7 +16,7 @@ use crate::compile::{Destination, Frontend, Service, ServiceKey};
 
 use super::address;
 use super::group::{Content, Layout};
-use super::live::{Group, Live};
+use super::live::{Group, Live, MadeOf};
 use super::names::{Names, UNCOUNTED};
 use super::space::Space;
 use super::store::PrefixKey;
@@ -29,6 +29,8 @@ pub(super) enum Step {
     WriteGroup {
         group: Group,
         cells: Vec<Cell>,
+        /// Ids of endpoints that nobody had before.
+        fresh: Vec<u32>,
     },
     SetFrontend {
         frontend: Frontend,
@@ -113,7 +115,7 @@ pub(super) fn plan_service(
 ) -> Option<Plan> {
     let mut plan = Plan::default();
     let old = *live.services.get(key)?;
-    if is_same(&live.groups[&old], service) {
+    if live.groups[&old].is_of(service) {
         return Some(plan);
     }
     let group = plan.write_group(key, service, alloc)?;
@@ -144,7 +146,7 @@ impl Plan {
                 .get(key)
                 .map(|first| (first, &live.groups[first]));
             if let Some((&first, group)) = old
-                && is_same(group, service)
+                && group.is_of(service)
             {
                 self.report_uncounted(group);
                 current.insert(key, first);
@@ -185,17 +187,25 @@ impl Plan {
             })
             .collect();
         let cells = layout.encode(run.first, service_id, &endpoint_ids);
+        let mut fresh = endpoint_ids.clone();
+        fresh.retain(|&id| alloc.names.endpoints.references(id) == 1);
         let group = Group {
             service: key.clone(),
             run,
-            content,
-            source: Arc::clone(service),
+            made_of: Some(MadeOf {
+                content,
+                source: Arc::clone(service),
+            }),
             service_id,
             endpoint_ids,
             references: 0,
         };
         self.report_uncounted(&group);
-        self.steps.push(Step::WriteGroup { group, cells });
+        self.steps.push(Step::WriteGroup {
+            group,
+            cells,
+            fresh,
+        });
         Some(run.first)
     }
 
@@ -296,11 +306,6 @@ impl Plan {
             self.steps.extend(releases);
         }
     }
-}
-
-/// Whether the group says what `service` says.
-fn is_same(group: &Group, service: &Arc<Service>) -> bool {
-    Arc::ptr_eq(&group.source, service) || group.content == Content::of(service)
 }
 
 /// The ids of the wanted CIDRs, as far as there are ids. A CIDR has one reference to its id, however often it is planned.

@@ -60,6 +60,26 @@ impl Space {
         Some(Run { first, cells })
     }
 
+    /// Takes this run, which somebody has; `false` where any of it is taken.
+    pub(super) fn reserve(&mut self, run: Run) -> bool {
+        let Some((&first, &size)) = self.free.range(..=run.first).next_back() else {
+            return false;
+        };
+        let (before, end) = (run.first - first, run.first + run.cells);
+        if end > first + size {
+            return false;
+        }
+        self.take(first, size);
+        if before > 0 {
+            self.insert(first, before);
+        }
+        if end < first + size {
+            self.insert(end, first + size - end);
+        }
+        self.used += run.cells;
+        true
+    }
+
     /// Gives back what [`Self::allocate`] gave.
     pub(super) fn release(&mut self, run: Run) {
         self.used -= run.cells;
@@ -139,6 +159,12 @@ mod tests {
                 let sum: u32 = held.iter().map(|r| r.cells).sum();
                 prop_assert_eq!(space.used(), sum + RESERVED);
             }
+            let mut again = Space::new(512);
+            for run in held.iter().rev() {
+                prop_assert!(again.reserve(*run));
+                prop_assert!(!again.reserve(*run));
+            }
+            prop_assert_eq!((again.used(), &again.free), (space.used(), &space.free));
             for run in held {
                 space.release(run);
             }

@@ -3,7 +3,9 @@
 use std::io;
 
 use agent_common::Tables;
-use agent_common::abi::{Address, Cell, ClientWord, Config, Counter, FrontendKey, FrontendWord};
+use agent_common::abi::{
+    Address, Cell, ClientWord, Config, Counter, FrontendKey, FrontendWord, Identity,
+};
 
 /// Key of PREFIXES and EXEMPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +22,17 @@ pub enum MapFailure {
     Full,
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// What is in the tables, in no order.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    pub frontends: Vec<(FrontendKey, FrontendWord)>,
+    pub prefixes: Vec<(PrefixKey, u32)>,
+    pub exempt: Vec<(PrefixKey, u32)>,
+    pub scopes: Vec<(u64, ClientWord)>,
+    /// By index, of those that are somebody's.
+    pub identities: Vec<(u32, Identity)>,
 }
 
 /// A keyed table.
@@ -50,6 +63,11 @@ pub trait Store: Tables {
     fn wait_for_readers(&mut self) -> io::Result<()>;
     /// An element of COUNTERS, summed over the CPUs.
     fn counter(&self, index: u32) -> Counter;
-    /// Forgets what was counted under an id of COUNTERS and ENDPOINTS that nobody has, for its next owner.
-    fn reset_counts(&mut self, index: u32);
+    /// Forgets what was counted under an id of COUNTERS and ENDPOINTS that nobody has, and who had it, for its next owner.
+    fn forget(&mut self, index: u32);
+    /// Who has an id of COUNTERS.
+    fn identity(&self, index: u32) -> Identity;
+    fn set_identity(&mut self, index: u32, identity: &Identity);
+    /// All that the keyed tables and IDENTITIES hold.
+    fn inventory(&self) -> io::Result<Inventory>;
 }

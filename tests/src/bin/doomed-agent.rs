@@ -1,33 +1,33 @@
-//! An agent that is killed: attaches to the cgroup of its second argument, pinned under its first, and aborts.
+//! An agent that is killed: attaches to the cgroup of its second argument, pinned under its first, and aborts. With `restless`
+//! as a third it goes on from what was left there, and then never stops changing what is in force, until it is killed.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process;
 
-use agent::compile::Program;
 use agent::dataplane::{Dataplane, LoadOptions};
-use agent_common::abi::UDP;
-use anyhow::{Context, Result};
-use tests::lab;
-use tests::programs::{at, balance, frontend};
+use anyhow::{Context, Result, ensure};
+use tests::{lab, programs};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let bpf_dir = arguments.next().context("which directory for pins?")?;
     let cgroup = arguments.next().context("which cgroup?")?;
+    let is_restless = arguments.next().is_some();
     let mut dataplane = Dataplane::load(&LoadOptions {
         limits: lab::limits(),
         bpf_dir: Some(bpf_dir),
         ..LoadOptions::default()
     })?;
-    let mut program = Program::default();
-    let to = [(at("10.9.0.1:53"), 1)];
-    balance(
-        &mut program,
-        "a.test",
-        frontend(at("240.240.0.1:53"), UDP),
-        &to,
-    );
-    dataplane.apply(&program);
+    dataplane.apply(&programs::doomed(0));
     dataplane.attach(&[cgroup])?;
-    process::abort();
+    if !is_restless {
+        process::abort();
+    }
+    writeln!(std::io::stdout(), "attached")?;
+    for turn in 1.. {
+        let applied = dataplane.apply(&programs::doomed(turn));
+        ensure!(applied.diagnostics.is_empty(), "{:?}", applied.diagnostics);
+    }
+    Ok(())
 }

@@ -5,10 +5,11 @@ use std::io;
 
 use agent::dataplane::Limits;
 use agent::dataplane::{
-    Engine, Map, MapFailure, MemoryDataplane, MemoryMap, MemoryTables, PrefixKey, Store,
+    Engine, Inventory, Map, MapFailure, MemoryDataplane, MemoryMap, MemoryTables, PrefixKey, Store,
 };
 use agent_common::abi::{
-    Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Port,
+    Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Identity,
+    Port,
 };
 use agent_common::{Connect, Tables};
 
@@ -169,7 +170,19 @@ impl Store for FaultyTables {
         self.sound.counter(index)
     }
 
-    fn reset_counts(&mut self, index: u32) {
-        self.sound.reset_counts(index);
+    fn forget(&mut self, index: u32) {
+        self.sound.forget(index);
+    }
+
+    fn identity(&self, index: u32) -> Identity {
+        self.sound.identity(index)
+    }
+
+    fn set_identity(&mut self, index: u32, identity: &Identity) {
+        self.sound.set_identity(index, identity);
+    }
+
+    fn inventory(&self) -> io::Result<Inventory> {
+        self.sound.inventory()
     }
 }

@@ -10,14 +10,16 @@ impl<S: Store> Engine<S> {
     /// Says who is in single cgroups, or that this is not known, without a look at anything else. Returns whether it is in
     /// effect: if not, [`Self::apply`] must see to the rest.
     pub fn place(&mut self, changes: &[(u64, Option<ClientWord>)]) -> bool {
-        changes.iter().all(|&(cgroup, client)| match client {
-            // Where the kernel does not look, the planner must say where.
-            Some(_) if self.live.config.levels == [0; LEVELS] => false,
-            Some(client) => self
-                .execute_client(ClientStep::Set { cgroup, client })
-                .is_ok(),
-            None => self.execute_client(ClientStep::Remove(cgroup)).is_ok(),
-        })
+        // Who they are may be different in what another agent has left.
+        self.inheritance.is_none()
+            && changes.iter().all(|&(cgroup, client)| match client {
+                // Where the kernel does not look, the planner must say where.
+                Some(_) if self.live.config.levels == [0; LEVELS] => false,
+                Some(client) => self
+                    .execute_client(ClientStep::Set { cgroup, client })
+                    .is_ok(),
+                None => self.execute_client(ClientStep::Remove(cgroup)).is_ok(),
+            })
     }
 
     pub(super) fn execute_client(&mut self, step: ClientStep) -> Result<(), Halt> {

@@ -1,12 +1,12 @@
 //! From the embedded objects to loaded programs.
 
-use agent_common::abi::TOTALS;
 use aya::programs::{CgroupSock, CgroupSockAddr, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 
 use super::LoadOptions;
 use super::error::LoadError;
 use super::features::Features;
+use super::map_set::{self, MapSet};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("SHUNT_BPF_OBJECT"));
 static TRACE_OBJECT: &[u8] = include_bytes_aligned!(env!("SHUNT_BPF_TRACE_OBJECT"));
@@ -75,8 +75,8 @@ pub(super) fn has_lines(options: &LoadOptions) -> bool {
     Features::get().compare_and_swap && !options.flows_at_sockets
 }
 
-/// Loads every program that is wanted.
-pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
+/// Loads every program that is wanted, over the maps that are pinned there, or new ones that are from then on.
+pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf, LoadError> {
     let limits = &options.limits;
     if !limits.flows.is_power_of_two() {
         return Err(LoadError::Flows(limits.flows));
@@ -92,20 +92,19 @@ pub(super) fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
     let mptcp = features.mptcp.unwrap_or_default();
     let device = features.unicast_device.unwrap_or_default();
     let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    for (map, elements) in map_set::of_object(limits) {
+        if let Some(elements) = elements {
+            loader.map_max_entries(map, elements);
+        }
+        if let Some(maps) = maps {
+            loader.map_pin_path(map, maps.pin(map));
+        }
+    }
+    let mut ebpf = loader
         // The programs need nothing of the kernel's types that is not set below; reading them takes longer than all else.
         .btf(None)
         .verifier_log_level(VerifierLogLevel::STATS)
-        .map_max_entries("FRONTENDS", limits.frontends)
-        .map_max_entries("PREFIXES", limits.prefixes)
-        .map_max_entries("EXEMPT", limits.exempt)
-        .map_max_entries("SCOPES", limits.cgroups)
-        .map_max_entries("ARENA", limits.cells)
-        .map_max_entries("FLOWS", limits.flows)
-        .map_max_entries("REPLIES", limits.replies)
-        .map_max_entries("ENDPOINTS", limits.counters())
-        .map_max_entries("COUNTERS", limits.counters())
-        .map_max_entries("TOTALS", TOTALS)
         .override_global("FLOW_MASK", &flow_mask, true)
         .override_global("CAN_SET_ERRNO", &u8::from(features.errno), true)
         .override_global("MPTCP_FIRST", &mptcp.first, true)

@@ -11,6 +11,7 @@ mod features;
 mod figures;
 mod links;
 mod load;
+mod map_set;
 mod mapping;
 mod pins;
 mod tables;
@@ -42,6 +43,7 @@ pub use tables::KernelTables;
 
 use links::Attachment;
 use load::Hook;
+use map_set::MapSet;
 use pins::PinDirectory;
 
 /// How to load.
@@ -67,7 +69,8 @@ pub struct Dataplane {
     ebpf: Ebpf,
     traces: Option<Box<dyn FnMut() + Send>>,
     own_cgroup: Option<OwnCgroup>,
-    pins: Option<PinDirectory>,
+    pins: Option<(PinDirectory, MapSet)>,
+    goes_on: bool,
     hooks: Vec<Hook>,
     /// What the programs are attached to.
     cgroups: Vec<PathBuf>,
@@ -75,30 +78,35 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Loads the programs with empty maps: nothing is attached yet. What a killed agent left under the same `bpf_dir` stays in
-    /// effect until [`Self::attach`] takes its place. The process moves to a cgroup of its own where it shares one with others.
+    /// Loads the programs: nothing is attached yet. What another agent left under the same `bpf_dir` stays in effect until
+    /// [`Self::attach`] takes its place; its maps are gone on from where they fit, and are empty ones else. The process moves to a cgroup of its own where it shares one with others.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
-        let pins = options
-            .bpf_dir
-            .as_deref()
-            .map(PinDirectory::open)
-            .transpose()?;
-        let mut ebpf = load::load(options)?;
+        let directory = options.bpf_dir.as_deref();
+        let directory = directory.map(PinDirectory::open).transpose()?;
+        let Loaded {
+            mut ebpf,
+            mut engine,
+            maps,
+            goes_on,
+        } = Loaded::get(options, directory.as_ref())?;
         let traces = options.trace.then(|| start_traces(&mut ebpf)).transpose()?;
-        let tables = KernelTables::take(&mut ebpf, &options.limits)?;
-        let engine = Engine::new(tables, &options.limits);
         let own_cgroup = OwnCgroup::enter()
             .inspect_err(|error| {
                 tracing::warn!(%error, "no cgroup of our own: connects of the agent itself are not exempt");
             })
             .ok();
+        // Where the cgroup of the agent before us had to be told of, ours must be as soon as we connect.
+        if let Some(own) = own_cgroup.as_ref().filter(|_| engine.exempts()) {
+            engine.exempt(own.id());
+        }
         Ok(Self {
             attachments: Vec::new(),
             engine,
             ebpf,
             traces,
             own_cgroup,
-            pins,
+            pins: directory.zip(maps),
+            goes_on,
             hooks: Hook::wanted(options)
                 .filter(|hook| *hook != Hook::SockOps || options.sock_ops)
                 .collect(),
@@ -111,10 +119,10 @@ impl Dataplane {
     /// nothing of this call stays attached, but what was there before.
     pub fn attach(&mut self, cgroups: &[PathBuf]) -> Result<(), AttachError> {
         // Asking for the cgroup of each connect costs more than the choice of an endpoint: only where it may be ours.
-        if let Some(own) = self.own_cgroup.as_ref().filter(|own| own.is_below(cgroups)) {
-            self.engine.exempt(own.id());
-        }
-        let (hooks, pins) = (self.due_hooks(), self.pins.as_ref());
+        let own = self.own_cgroup.as_ref();
+        let own = own.filter(|own| own.is_below(cgroups));
+        self.engine.exempt(own.map_or(0, OwnCgroup::id));
+        let (hooks, pins) = (self.due_hooks(), self.pins.as_ref().map(|(pins, _)| pins));
         let mut attachments = links::attach(&mut self.ebpf, &hooks, cgroups, pins)?;
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
@@ -127,7 +135,7 @@ impl Dataplane {
     /// wanted is for [`Self::follow`] to say.
     fn due_hooks(&self) -> Vec<Hook> {
         let mut hooks = self.hooks.clone();
-        let pins = self.pins.as_ref();
+        let pins = self.pins.as_ref().map(|(pins, _)| pins);
         let is_left = pins.is_some_and(|pins| pins.has_left(Hook::SockOps.program()));
         if is_left && self.can_follow() && !self.always_follows() {
             hooks.insert(0, Hook::SockOps);
@@ -141,13 +149,26 @@ impl Dataplane {
 
     /// Ends what another agent has left where nothing of ours is. What it was good for is done by now.
     fn end_others(&self) {
-        let Some(pins) = &self.pins else {
+        let Some((pins, maps)) = &self.pins else {
             return;
         };
         let ours = self.attachments.iter().filter_map(Attachment::pin);
-        if let Err(error) = pins.end_others(&ours.collect()) {
+        if let Err(error) = pins.end_others(&ours.collect(), maps) {
             tracing::error!(%error, "attachments of another agent stay beside ours; run `shunt cleanup` once this one has ended");
         }
+    }
+
+    /// Ends without detaching: what is pinned decides on connects as it does now, and another agent can go on from there.
+    pub fn leave(mut self) {
+        // Nobody connects from there any more.
+        self.engine.exempt(0);
+        self.attachments.drain(..).for_each(Attachment::leave);
+    }
+
+    /// Whether the maps are those that another agent has filled, in which nothing has changed until the first
+    /// [`Self::apply`].
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Whether connections are followed whatever the program says.
@@ -170,7 +191,8 @@ impl Dataplane {
             self.attachments.retain(|a| a.hook != Hook::SockOps);
             return Ok(());
         }
-        let (ebpf, cgroups, pins) = (&mut self.ebpf, &self.cgroups, self.pins.as_ref());
+        let pins = self.pins.as_ref().map(|(pins, _)| pins);
+        let (ebpf, cgroups) = (&mut self.ebpf, &self.cgroups);
         // Before what remembers, as it is detached in this order.
         self.attachments
             .extend(links::attach(ebpf, &[Hook::SockOps], cgroups, pins)?);
@@ -258,6 +280,53 @@ impl Dataplane {
         if let Some(flush) = &mut self.traces {
             flush();
         }
+    }
+}
+
+/// The programs and the maps below them.
+struct Loaded {
+    ebpf: Ebpf,
+    engine: Engine<KernelTables>,
+    /// Where the maps are pinned, if they are.
+    maps: Option<MapSet>,
+    /// Another agent has filled them.
+    goes_on: bool,
+}
+
+impl Loaded {
+    fn get(options: &LoadOptions, pins: Option<&PinDirectory>) -> Result<Self, LoadError> {
+        let has_lines = load::has_lines(options);
+        let in_force = pins.and_then(|pins| pins.maps_in_force(&options.limits, has_lines));
+        if let Some(maps) = in_force {
+            let mut ebpf = load::load(options, Some(&maps))?;
+            let tables = KernelTables::take(&mut ebpf, &options.limits, Some(&maps))?;
+            match Engine::adopt(tables, &options.limits) {
+                Ok(engine) => {
+                    return Ok(Self {
+                        ebpf,
+                        engine,
+                        maps: Some(maps),
+                        goes_on: true,
+                    });
+                }
+                Err(damage) => {
+                    tracing::error!(%damage, "the maps of an earlier agent are replaced by new ones");
+                }
+            }
+        }
+        let maps = pins.map(|pins| pins.new_maps(has_lines)).transpose();
+        let maps = maps.map_err(|error| LoadError::PinDirectory {
+            path: options.bpf_dir.clone().unwrap_or_default(),
+            error,
+        })?;
+        let mut ebpf = load::load(options, maps.as_ref())?;
+        let tables = KernelTables::take(&mut ebpf, &options.limits, maps.as_ref())?;
+        Ok(Self {
+            ebpf,
+            engine: Engine::new(tables, &options.limits),
+            maps,
+            goes_on: false,
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pin directory: attachments as files on a BPF file system, which outlive the process that made them.
+//! The pin directory: attachments and maps as files on a BPF file system, which outlive the process that made them.
 //!
 //! The directory is locked while an agent uses it; the lock is on the directory itself, as a BPF file system holds no
 //! ordinary files.
@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use agent_common::abi::ABI_VERSION;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::dataplane::mounts;
+use crate::dataplane::{Limits, mounts};
 
 use super::detach::end;
 use super::error::LoadError;
+use super::map_set::MapSet;
 
-/// How every pin is named: each program is called so.
+/// How every pin of a link is named: each program is called so.
 const PIN_PREFIX: &str = "shunt_";
 
 /// The pins of this ABI, locked.
@@ -77,22 +78,34 @@ impl PinDirectory {
 
     /// Whether another agent has left links of that program, on whatever cgroup.
     pub(super) fn has_left(&self, program: &str) -> bool {
-        let mut pins = abi_directories(&self.root)
-            .into_iter()
-            .flatten()
-            .filter_map(|directory| fs::read_dir(directory).ok())
-            .flatten()
-            .filter_map(Result::ok);
-        pins.any(|pin| pin.file_name().to_string_lossy().starts_with(program))
+        let links = links(&self.root).unwrap_or_default();
+        let mut names = links.iter().filter_map(|link| link.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(program))
     }
 
-    /// Ends every attachment but those that are pinned at `ours`.
-    pub(super) fn end_others(&self, ours: &BTreeSet<&Path>) -> io::Result<()> {
-        let ended = remove_pins(&self.root, ours)?;
+    /// The maps that another agent has left in force, if one with these limits can go on from them.
+    pub(super) fn maps_in_force(&self, limits: &Limits, has_lines: bool) -> Option<MapSet> {
+        let set = MapSet::in_force(&self.path, &links(&self.root).ok()?)?;
+        match set.misfit(limits, has_lines) {
+            None => Some(set),
+            Some(reason) => {
+                tracing::info!(%reason, "the maps of an earlier agent are replaced by new ones");
+                None
+            }
+        }
+    }
+
+    pub(super) fn new_maps(&self, has_lines: bool) -> io::Result<MapSet> {
+        MapSet::create(&self.path, has_lines)
+    }
+
+    /// Ends every attachment but those that are pinned at `ours`, and forgets all maps but these.
+    pub(super) fn end_others(&self, ours: &BTreeSet<&Path>, maps: &MapSet) -> io::Result<()> {
+        let ended = remove(&self.root, ours, Some(maps))?;
         if !ended.is_empty() {
             tracing::info!(
                 count = ended.len(),
-                "ended attachments of another agent that are no longer needed"
+                "removed what is no longer needed of an earlier agent"
             );
         }
         for directory in abi_directories(&self.root)? {
@@ -107,6 +120,12 @@ impl PinDirectory {
 
 impl Drop for PinDirectory {
     fn drop(&mut self) {
+        // While anything is attached, its maps are the next agent's to go on from.
+        if links(&self.root).is_ok_and(|links| links.is_empty())
+            && let Err(error) = remove(&self.root, &BTreeSet::new(), None)
+        {
+            tracing::error!(%error, "pins of maps stay; run `shunt cleanup`");
+        }
         // Another ABI's directory may stand beside ours; then the root stays.
         let removed = fs::remove_dir(&self.path).and_then(|()| fs::remove_dir(&self.root));
         if let Err(error) = removed {
@@ -125,7 +144,7 @@ pub(in crate::dataplane) fn remove_stale(root: &Path) -> Result<Vec<PathBuf>, Lo
         error,
     };
     let _lock = lock(root)?;
-    let mut removed = remove_pins(root, &BTreeSet::new()).map_err(failed)?;
+    let mut removed = remove(root, &BTreeSet::new(), None).map_err(failed)?;
     let directories = abi_directories(root).map_err(failed)?;
     // A directory in which somebody else keeps something stays.
     for directory in directories.into_iter().chain([root.to_owned()]) {
@@ -181,21 +200,38 @@ fn abi_directories(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(directories)
 }
 
-/// Detaches and removes our pins in the directories of every ABI, but for those that are to stay.
-fn remove_pins(root: &Path, to_stay: &BTreeSet<&Path>) -> io::Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
+/// The pins of links in the directories of every ABI.
+fn links(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut links = Vec::new();
     for directory in abi_directories(root)? {
         for pin in fs::read_dir(directory)? {
             let pin = pin?;
-            if !pin.file_name().to_string_lossy().starts_with(PIN_PREFIX) {
-                continue;
+            if pin.file_name().to_string_lossy().starts_with(PIN_PREFIX) {
+                links.push(pin.path());
             }
-            let pin = pin.path();
-            if to_stay.contains(&*pin) {
-                continue;
-            }
+        }
+    }
+    Ok(links)
+}
+
+/// Detaches and removes our links in the directories of every ABI, and then the sets of maps, but for what is to stay.
+fn remove(
+    root: &Path,
+    links_to_stay: &BTreeSet<&Path>,
+    maps_to_stay: Option<&MapSet>,
+) -> io::Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for pin in links(root)? {
+        if !links_to_stay.contains(&*pin) {
             end(&pin)?;
             removed.push(pin);
+        }
+    }
+    for directory in abi_directories(root)? {
+        for maps in MapSet::all(&directory)? {
+            if maps_to_stay != Some(&maps) {
+                removed.push(maps.remove()?);
+            }
         }
     }
     Ok(removed)

@@ -8,19 +8,20 @@ use std::io;
 
 use agent_common::abi::{
     Address, Cell, ClientWord, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
-    FrontendWord, NameServer, Port, Total,
+    FrontendWord, Identity, NameServer, Port, Total,
 };
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::dataplane::Limits;
-use crate::dataplane::store::{Map, MapFailure, PrefixKey, Store};
+use crate::dataplane::store::{Inventory, Map, MapFailure, PrefixKey, Store};
 
 use super::capture::Names;
 use super::error::LoadError;
+use super::map_set::MapSet;
 use super::mapping::Mapping;
 
 /// A structure of the ABI as aya wants it.
@@ -38,6 +39,8 @@ unsafe impl Pod for Plain<Counter> {}
 unsafe impl Pod for Plain<NameServer> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<ClientWord> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<Identity> {}
 
 /// FRONTENDS.
 pub struct Frontends(HashMap<MapData, Plain<FrontendKey>, Plain<FrontendWord>>);
@@ -55,6 +58,8 @@ pub struct KernelTables {
     exempt: Prefixes,
     scopes: Scopes,
     counters: PerCpuArray<MapData, Plain<Counter>>,
+    /// Where maps are pinned. Not mapped: it is written when an id is given or taken, and read by the next agent.
+    identities: Option<AyaMap>,
     totals: PerCpuArray<MapData, u64>,
     arena: Mapping<Cell>,
     endpoints: Mapping<EndpointState>,
@@ -66,13 +71,19 @@ pub struct KernelTables {
 
 impl KernelTables {
     /// Takes the maps out of what was loaded.
-    pub(super) fn take(ebpf: &mut Ebpf, limits: &Limits) -> Result<Self, LoadError> {
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        limits: &Limits,
+        maps: Option<&MapSet>,
+    ) -> Result<Self, LoadError> {
+        let identities = maps.map(|maps| maps.identities(limits)).transpose()?;
         Ok(Self {
             frontends: Frontends(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
             prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
             exempt: Prefixes(LpmTrie::try_from(take(ebpf, "EXEMPT")?)?),
             scopes: Scopes(HashMap::try_from(take(ebpf, "SCOPES")?)?),
             counters: PerCpuArray::try_from(take(ebpf, "COUNTERS")?)?,
+            identities,
             totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
             arena: map(ebpf, "ARENA", limits.cells)?,
             endpoints: map(ebpf, "ENDPOINTS", limits.counters())?,
@@ -88,6 +99,18 @@ impl KernelTables {
         (0..self.flows.len())
             .filter_map(|line| self.flows.copy(line))
             .filter(|flow| flow.cookie != 0)
+    }
+
+    /// Those that are somebody's, by a mapping for the moment: there are many.
+    fn all_identities(&self) -> io::Result<Vec<(u32, Identity)>> {
+        let Some(AyaMap::Array(data)) = &self.identities else {
+            return Ok(Vec::new());
+        };
+        let identities = Mapping::<Identity>::new(data.fd(), self.endpoints.len())?;
+        let all = (0..identities.len()).filter_map(|id| Some((id, identities.copy(id)?)));
+        Ok(all
+            .filter(|(_, identity)| identity.get().is_some())
+            .collect())
     }
 
     /// What is known of an endpoint that has this id.
@@ -133,6 +156,18 @@ impl Map<FrontendKey, FrontendWord> for Frontends {
 }
 
 impl Prefixes {
+    fn all(&self) -> Result<Vec<(PrefixKey, u32)>, MapError> {
+        let elements = self.0.iter();
+        elements
+            .map(|element| {
+                let (key, value) = element?;
+                let base = Address::from_octets(key.data());
+                let bits = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+                Ok((PrefixKey { base, bits }, value))
+            })
+            .collect()
+    }
+
     /// The value of the longest CIDR that holds the address.
     fn longest(&self, address: Address) -> Option<u32> {
         self.get(&PrefixKey {
@@ -273,7 +308,7 @@ impl Store for KernelTables {
         sum
     }
 
-    fn reset_counts(&mut self, index: u32) {
+    fn forget(&mut self, index: u32) {
         let zeros = PerCpuValues::try_from(vec![Plain(Counter::default()); self.cpus]);
         let reset = zeros
             .map_err(MapError::from)
@@ -283,5 +318,50 @@ impl Store for KernelTables {
         }
         // No group and no record has the id, so that no program writes this.
         self.endpoints.write(index, &[EndpointState::default()]);
+        // Last: while it says whose they were, the next agent finds counts that are left.
+        self.set_identity(index, &Identity::default());
+    }
+
+    fn identity(&self, index: u32) -> Identity {
+        let Some(identities) = &self.identities else {
+            return Identity::default();
+        };
+        Array::<_, Plain<Identity>>::try_from(identities)
+            .and_then(|identities| identities.get(&index, 0))
+            .map_or_else(|_| Identity::default(), |identity| identity.0)
+    }
+
+    fn set_identity(&mut self, index: u32, identity: &Identity) {
+        let Some(identities) = &mut self.identities else {
+            return;
+        };
+        let written = Array::try_from(identities)
+            .and_then(|mut identities| identities.set(index, Plain(*identity), 0));
+        if let Err(error) = written {
+            tracing::warn!(%error, index, "who is counted there is not known to the next agent");
+        }
+    }
+
+    fn inventory(&self) -> io::Result<Inventory> {
+        let unreadable = |error: MapError| io::Error::other(error);
+        Ok(Inventory {
+            frontends: self
+                .frontends
+                .0
+                .iter()
+                .map(|element| element.map(|(key, word)| (key.0, word.0)))
+                .collect::<Result<_, _>>()
+                .map_err(unreadable)?,
+            prefixes: self.prefixes.all().map_err(unreadable)?,
+            exempt: self.exempt.all().map_err(unreadable)?,
+            scopes: self
+                .scopes
+                .0
+                .iter()
+                .map(|element| element.map(|(cgroup, word)| (cgroup, word.0)))
+                .collect::<Result<_, _>>()
+                .map_err(unreadable)?,
+            identities: self.all_identities()?,
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! The engine over tables in memory: plans, limits, and what decisions find at every moment of an update.
 
+mod adopted;
 mod algorithms;
 mod clients;
 mod denied;

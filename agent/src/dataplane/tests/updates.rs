@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use agent_common::abi::{Address, Config, DEFAULT_SCOPE, Outbound, Port, TCP};
+use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP};
 use agent_common::{Connect, Family, Verdict, decide};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
 use crate::compile::Program;
 use crate::dataplane::Limits;
@@ -17,7 +18,7 @@ use super::super::plan::{Allocators, plan};
 use super::super::wanted::Wanted;
 use super::programs::{add, any, forget_frontends, key};
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     frontends: 64,
     prefixes: 16,
     cells: 256,
@@ -31,7 +32,7 @@ const LIMITS: Limits = Limits {
 
 /// Where a connect may end: an endpoint, its own address, or a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Refused,
     Endpoint(Address, u16),
@@ -74,14 +75,14 @@ const PROBES: [(Family, &str); 9] = [
     (Family::V6, "2001:db8::9"),
 ];
 
-fn all_fates(tables: &MemoryTables) -> Vec<BTreeSet<Fate>> {
+pub(super) fn all_fates(tables: &MemoryTables) -> Vec<BTreeSet<Fate>> {
     PROBES
         .iter()
         .map(|&(family, to)| fates(tables, family, to))
         .collect()
 }
 
-fn fresh(program: &Program) -> MemoryDataplane {
+pub(super) fn fresh(program: &Program) -> MemoryDataplane {
     let mut dataplane = MemoryDataplane::in_memory(&LIMITS);
     let applied = dataplane.apply(program);
     assert_eq!(applied.diagnostics, []);
@@ -89,42 +90,56 @@ fn fresh(program: &Program) -> MemoryDataplane {
 }
 
 /// Whether the program has a CIDR. While CIDRs come and go, an address may for a moment be answered by an outer one.
-fn has_prefixes(program: &Program) -> bool {
+pub(super) fn has_prefixes(program: &Program) -> bool {
     !Wanted::new(program).prefixes.is_empty()
+}
+
+/// Goes from what is live to `new`, of which exact addresses find nothing but what they found before or find after. `is_exact`
+/// says whether that is so of all probes for them: it is not while there are CIDRs.
+pub(super) fn walk(
+    dataplane: &mut MemoryDataplane,
+    new: &Program,
+    is_exact: bool,
+) -> Result<(), TestCaseError> {
+    let before = all_fates(dataplane.tables());
+    let after = all_fates(fresh(new).tables());
+    let wanted = Wanted::new(new);
+    let steps = plan(
+        &dataplane.live,
+        &wanted,
+        &dataplane.base,
+        &mut Allocators {
+            names: &mut dataplane.names,
+            space: &mut dataplane.space,
+        },
+    )
+    .steps;
+    for step in steps {
+        prop_assert!(dataplane.execute(step).is_ok());
+        for (probe, (&(family, to), (old_fates, new_fates))) in
+            PROBES.iter().zip(before.iter().zip(&after)).enumerate()
+        {
+            let now = fates(dataplane.tables(), family, to);
+            let is_address = probe < 4;
+            if is_address && is_exact {
+                prop_assert!(&now == old_fates || &now == new_fates, "{to}: {now:?}");
+            }
+            prop_assert!(!now.is_empty());
+            let is_torn = now.contains(&Fate::Refused)
+                && !old_fates.contains(&Fate::Refused)
+                && !new_fates.contains(&Fate::Refused);
+            prop_assert!(!is_torn || !is_address, "{to} is refused on the way");
+        }
+    }
+    prop_assert_eq!(all_fates(dataplane.tables()), after);
+    Ok(())
 }
 
 proptest! {
     #[test]
     fn after_every_step_each_frontend_has_a_whole_group_old_or_new(old in any(), new in any()) {
-        let before = all_fates(fresh(&old).tables());
-        let after = all_fates(fresh(&new).tables());
-        let mut dataplane = fresh(&old);
-        let wanted = Wanted::new(&new);
-        let steps = plan(
-            &dataplane.live,
-            &wanted,
-            &Config::default(),
-            &mut Allocators { names: &mut dataplane.names, space: &mut dataplane.space },
-        )
-        .steps;
-        for step in steps {
-            prop_assert!(dataplane.execute(step).is_ok());
-            for (probe, (&(family, to), (old_fates, new_fates))) in
-                PROBES.iter().zip(before.iter().zip(&after)).enumerate()
-            {
-                let now = fates(dataplane.tables(), family, to);
-                let is_exact = probe < 4;
-                if is_exact && !has_prefixes(&old) && !has_prefixes(&new) {
-                    prop_assert!(&now == old_fates || &now == new_fates, "{to}: {now:?}");
-                }
-                prop_assert!(!now.is_empty());
-                let is_torn = now.contains(&Fate::Refused)
-                    && !old_fates.contains(&Fate::Refused)
-                    && !new_fates.contains(&Fate::Refused);
-                prop_assert!(!is_torn || !is_exact, "{to} is refused on the way");
-            }
-        }
-        prop_assert_eq!(all_fates(dataplane.tables()), after);
+        let is_exact = !has_prefixes(&old) && !has_prefixes(&new);
+        walk(&mut fresh(&old), &new, is_exact)?;
     }
 
     #[test]

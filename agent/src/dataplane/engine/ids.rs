@@ -1,0 +1,105 @@
+//! Who has which id: what groups hold, and sockets after them, and what IDENTITIES says of it.
+
+use agent_common::abi::{Identified, IdentifiedService};
+
+use super::super::identity;
+use super::super::live::Group;
+use super::super::names::UNCOUNTED;
+use super::super::store::Store;
+use super::Engine;
+
+impl<S: Store> Engine<S> {
+    /// Says of whom the ids of a group are, before anything counts under them.
+    pub(super) fn identify(&mut self, group: &Group, fresh: &[u32]) {
+        for &id in fresh {
+            if let Some(endpoint) = self.names.endpoints.key(id) {
+                self.store
+                    .set_identity(id, &identity::of_endpoint(endpoint));
+            }
+        }
+        if group.service_id != UNCOUNTED {
+            let service = IdentifiedService {
+                hash: identity::hash(&group.service),
+                group: group.run.first,
+                retired: self.retired.get(&group.service_id).copied().unwrap_or(0),
+            };
+            self.store
+                .set_identity(group.service_id, &Identified::Service(service).into());
+        }
+    }
+
+    pub(super) fn change_identity(
+        &mut self,
+        service: u32,
+        change: impl FnOnce(&mut IdentifiedService),
+    ) {
+        if service == UNCOUNTED {
+            return;
+        }
+        if let Some(Identified::Service(mut known)) = self.store.identity(service).get() {
+            change(&mut known);
+            self.store
+                .set_identity(service, &Identified::Service(known).into());
+        }
+    }
+
+    pub(super) fn release(&mut self, group: &Group) {
+        self.space.release(group.run);
+        for &id in group.endpoint_ids.iter().filter(|&&id| id != UNCOUNTED) {
+            if self.store.open(id) > 0 && self.lingering.insert(id) {
+                // The reference of the group is that of the sockets now, and they want the service to keep its id too.
+                if group.service_id != UNCOUNTED {
+                    self.names.services.acquire(&group.service);
+                }
+            } else {
+                self.release_endpoint(group.service_id, id);
+            }
+        }
+        let id = group.service_id;
+        if id == UNCOUNTED || self.store.open(id) == 0 || !self.lingering.insert(id) {
+            self.release_service(id);
+        }
+    }
+
+    /// Frees the ids of endpoints and services whose last socket has gone.
+    pub(super) fn release_lingering(&mut self) {
+        let store = &self.store;
+        let gone: Vec<u32> = self
+            .lingering
+            .extract_if(.., |&id| store.open(id) == 0)
+            .collect();
+        for id in gone {
+            if let Some(&(service, ..)) = self.names.endpoints.key(id) {
+                self.release_endpoint(service, id);
+                self.release_service(service);
+            } else {
+                self.release_service(id);
+            }
+        }
+    }
+
+    pub(super) fn release_endpoint(&mut self, service: u32, id: u32) {
+        if self.names.endpoints.release(id).is_some() {
+            self.retire(service, self.store.counter(id).connects);
+            self.store.forget(id);
+        }
+    }
+
+    pub(super) fn release_service(&mut self, id: u32) {
+        if id != UNCOUNTED && self.names.services.release(id).is_some() {
+            self.retired.remove(&id);
+            self.store.forget(id);
+        }
+    }
+
+    /// Has the service keep the connects of an endpoint that goes.
+    fn retire(&mut self, service: u32, connects: u64) {
+        if connects == 0 || service == UNCOUNTED {
+            return;
+        }
+        let sum = self.retired.entry(service).or_default();
+        *sum += connects;
+        let retired = *sum;
+        self.change_identity(service, |known| known.retired = retired);
+    }
+}

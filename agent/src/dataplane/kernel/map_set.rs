@@ -1,0 +1,168 @@
+//! The maps as pins: one directory for each set of them, so that the next agent finds what its programs are to go on from.
+//!
+//! Which set is in force no file says: it is the one that the programs use which are attached. So a set of which an agent was
+//! killed while it filled it is told from the one that it was to take the place of.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agent_common::abi::{Identity, TOTALS};
+use aya::maps::{Array, Map, MapData, MapInfo};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::loaded_programs;
+
+use crate::dataplane::Limits;
+
+use super::error::LoadError;
+use super::load::Hook;
+use super::tables::Plain;
+
+/// Of include/uapi/linux/bpf.h.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// How every directory of a set is named.
+const PREFIX: &str = "maps-";
+
+/// The maps that the next agent goes on from, and how many elements each has; `None` where that is the object's to say. What
+/// is told of once (EVENTS, DENIALS) and what a living agent answers for (CAPTURE, `NAME_SERVERS`) is not handed on.
+const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
+    [
+        ("FRONTENDS", Some(limits.frontends)),
+        ("PREFIXES", Some(limits.prefixes)),
+        ("EXEMPT", Some(limits.exempt)),
+        ("SCOPES", Some(limits.cgroups)),
+        ("ARENA", Some(limits.cells)),
+        ("FLOWS", Some(limits.flows)),
+        ("STORED", None),
+        ("REPLIES", Some(limits.replies)),
+        ("ENDPOINTS", Some(limits.counters())),
+        (IDENTITIES, Some(limits.counters())),
+        ("COUNTERS", Some(limits.counters())),
+        ("TOTALS", Some(TOTALS)),
+        ("CONFIG", None),
+    ]
+}
+
+/// The agents' alone, so that the object has none.
+const IDENTITIES: &str = "IDENTITIES";
+
+/// Those of the maps that the object has.
+pub(super) fn of_object(limits: &Limits) -> impl Iterator<Item = (&'static str, Option<u32>)> {
+    let kept = kept(limits).into_iter();
+    kept.filter(|(name, _)| *name != IDENTITIES)
+}
+
+/// Where a set of maps is pinned, or is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MapSet {
+    path: PathBuf,
+}
+
+impl MapSet {
+    /// Makes the directory of a new set in `directory`.
+    pub(super) fn create(directory: &Path, has_lines: bool) -> io::Result<Self> {
+        let taken = Self::all(directory)?;
+        let number = taken.iter().filter_map(Self::number).max().unwrap_or(0) + 1;
+        let path = directory.join(format!("{PREFIX}{}-{number}", records(has_lines)));
+        fs::create_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    /// All in the directory.
+    pub(super) fn all(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut sets = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                sets.push(Self { path: entry.path() });
+            }
+        }
+        Ok(sets)
+    }
+
+    /// The set that the program uses which one of these links attaches.
+    pub(super) fn in_force(directory: &Path, links: &[PathBuf]) -> Option<Self> {
+        let decides = |link: &&PathBuf| {
+            let name = link.file_name().unwrap_or_default().to_string_lossy();
+            [Hook::Connect4, Hook::Connect6]
+                .iter()
+                .any(|hook| name.starts_with(hook.program()))
+        };
+        let maps: BTreeSet<u32> = links
+            .iter()
+            .filter(decides)
+            .flat_map(|link| maps_of(link).unwrap_or_default())
+            .collect();
+        let mut sets = Self::all(directory).ok()?.into_iter();
+        sets.find(|set| {
+            let arena = MapInfo::from_pin(set.pin("ARENA"));
+            arena.is_ok_and(|arena| maps.contains(&arena.id()))
+        })
+    }
+
+    /// Why an agent with these limits cannot go on from it, if it cannot.
+    pub(super) fn misfit(&self, limits: &Limits, has_lines: bool) -> Option<String> {
+        let kind = format!("{PREFIX}{}-", records(has_lines));
+        let name = self.path.file_name().unwrap_or_default();
+        if !name.to_string_lossy().starts_with(&kind) {
+            return Some("the kernel has, or had not, what lines of flow records need".to_owned());
+        }
+        kept(limits).into_iter().find_map(|(name, wanted)| {
+            let found = match MapInfo::from_pin(self.pin(name)) {
+                Ok(map) => map.max_entries(),
+                Err(error) => return Some(format!("{name} is missing: {error}")),
+            };
+            let wanted = wanted.filter(|wanted| *wanted != found)?;
+            Some(format!("{name} has {found} elements, and not {wanted}"))
+        })
+    }
+
+    pub(super) fn pin(&self, map: &str) -> PathBuf {
+        self.path.join(map)
+    }
+
+    /// IDENTITIES, which is made where it is missing.
+    pub(super) fn identities(&self, limits: &Limits) -> Result<Map, LoadError> {
+        let pin = self.pin(IDENTITIES);
+        if !pin.exists() {
+            let made = Array::<_, Plain<Identity>>::create(limits.counters(), BPF_F_MMAPABLE)?;
+            made.pin(&pin).map_err(|error| LoadError::PinDirectory {
+                path: pin.clone(),
+                error: io::Error::other(error),
+            })?;
+        }
+        Ok(Map::from_map_data(MapData::from_pin(&pin)?)?)
+    }
+
+    /// Its maps go with the last program that uses them. Returns where it was.
+    pub(super) fn remove(self) -> io::Result<PathBuf> {
+        for pin in fs::read_dir(&self.path)? {
+            fs::remove_file(pin?.path())?;
+        }
+        fs::remove_dir(&self.path)?;
+        Ok(self.path)
+    }
+
+    fn number(&self) -> Option<u32> {
+        let name = self.path.file_name()?.to_str()?;
+        name.rsplit('-').next()?.parse().ok()
+    }
+}
+
+/// Where the object has flow records.
+fn records(has_lines: bool) -> &'static str {
+    if has_lines { "lines" } else { "sockets" }
+}
+
+/// The ids of the maps of the program that this link attaches.
+fn maps_of(link: &Path) -> Option<Vec<u32>> {
+    let link = FdLink::from(PinnedLink::from_pin(link).ok()?);
+    let id = link.info().ok()?.program_id();
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    programs
+        .find(|program| program.id() == id)?
+        .map_ids()
+        .ok()?
+}
