@@ -21,6 +21,8 @@ use crate::node::{Node, PATIENCE};
 pub struct ConfinedAgent {
     process: Child,
     log: Arc<Mutex<String>>,
+    /// The cgroup.
+    started_in: PathBuf,
     /// Removed after the process is gone.
     _cgroup: TemporaryCgroup,
 }
@@ -47,13 +49,10 @@ impl ConfinedAgent {
         prepare: impl FnOnce(&mut Command),
     ) -> Result<Self> {
         let cgroup = TemporaryCgroup::new()?;
+        let given = confinement.cgroup.as_deref();
+        let started_in = given.unwrap_or(cgroup.path()).to_owned();
         let confinement = Confinement {
-            cgroup: Some(
-                confinement
-                    .cgroup
-                    .clone()
-                    .unwrap_or(cgroup.path().to_owned()),
-            ),
+            cgroup: Some(started_in.clone()),
             ..confinement.clone()
         };
         let mut command = Command::new(client);
@@ -79,6 +78,7 @@ impl ConfinedAgent {
         let mut agent = Self {
             process,
             log,
+            started_in,
             _cgroup: cgroup,
         };
         agent.wait_for_log("attached")?;
@@ -189,6 +189,9 @@ impl Drop for ConfinedAgent {
         if matches!(self.process.try_wait(), Ok(None)) {
             self.process.kill().ok();
             self.process.wait().ok();
+            // What it made for itself, where it was not alone.
+            let own = format!("shunt-agent-{}", self.id());
+            fs::remove_dir(self.started_in.join(own)).ok();
         }
     }
 }

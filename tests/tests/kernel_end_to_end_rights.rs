@@ -239,6 +239,54 @@ fn sockets_in_other_network_namespaces_are_closed_where_that_is_asked_for() -> R
     agent.stop()
 }
 
+/// The local addresses, as the kernel writes them, of sockets in a process's network namespace that anybody can reach.
+fn listening(process: u32) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (table, state) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
+        let text = fs::read_to_string(format!("/proc/{process}/net/{table}"))?;
+        let rows = text
+            .lines()
+            .skip(1)
+            .map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let open = rows.filter(|row| row[3] == state);
+        found.extend(open.map(|row| row[1].split(':').next().unwrap_or_default().to_owned()));
+    }
+    Ok(found)
+}
+
+#[test]
+fn nothing_listens_but_on_loopback() -> Result<()> {
+    let Some(node) = node()? else {
+        return Ok(());
+    };
+    let agent = ConfinedAgent::start(&node, CLIENT, &three_rights(0), &[])?;
+    let found = listening(agent.id())?;
+    // 15 listeners of the name server, of each protocol.
+    assert!(found.len() >= 30, "{found:?}");
+    let is_loopback =
+        |address: &String| address == "0100007F" || address == "00000000000000000000000001000000";
+    assert!(found.iter().all(is_loopback), "{found:?}");
+    agent.stop()
+}
+
+#[test]
+fn a_port_below_1024_is_listened_on_and_the_right_to_it_kept() -> Result<()> {
+    let Some(node) = node()? else {
+        return Ok(());
+    };
+    let more = ["--dns-listen", "127.0.0.1:53"];
+    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &more)?;
+    // CAP_NET_BIND_SERVICE beside them.
+    assert_keeps(&agent, "000000c000001400")?;
+    agent.stop()?;
+
+    let denied = ConfinedAgent::start(&node, CLIENT, &three_rights(0), &more).err();
+    let denied = format!("{:?}", denied.expect("it does not start"));
+    let why = "cannot listen on 127.0.0.1:53 without CAP_NET_BIND_SERVICE";
+    assert!(denied.contains(why), "{denied}");
+    Ok(())
+}
+
 #[test]
 fn what_is_missing_is_named_before_anything_is_tried() -> Result<()> {
     let Some(node) = node()? else {

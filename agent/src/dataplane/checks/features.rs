@@ -1,6 +1,7 @@
 //! What does this kernel lack of what the programs use, and what is lost with it? Found out by trying, not by its version.
 
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 
 use aya::maps::MapType;
@@ -40,6 +41,7 @@ pub(super) fn all() -> Vec<Check> {
         mptcp(features.mptcp.is_some()),
         closing(),
         entering(),
+        low_ports(),
         Check::feature(
             "BTF",
             features.v6_only.is_some(),
@@ -92,7 +94,7 @@ fn closing() -> Check {
     }
 }
 
-/// Nothing else needs more than the capabilities that `system` asks for.
+/// This and the next are all that more than the capabilities which `system` asks for is needed for, but for files of others.
 fn entering() -> Check {
     let lost = "sockets in other network namespaces, such as those of containers, stay open when their endpoint is removed";
     Check::feature(
@@ -101,6 +103,19 @@ fn entering() -> Check {
         "sockets in other network namespaces can be closed (--enter-namespaces)",
         lost,
         "run as root, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE as well",
+    )
+}
+
+fn low_ports() -> Check {
+    // Nothing is sent: whether somebody has the port is as good an answer.
+    let denied = UdpSocket::bind((Ipv4Addr::LOCALHOST, 1))
+        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    Check::feature(
+        "low ports",
+        !denied,
+        "the name server can listen on ports below 1024 (--dns-listen)",
+        "the name server cannot listen on ports below 1024, which --dns-listen may name",
+        "run as root, or with CAP_NET_BIND_SERVICE as well, where that is wanted",
     )
 }
 
