@@ -29,6 +29,16 @@ pub struct Settings {
     pub close_removed: CloseRemoved,
     /// Keep the rights to close sockets in other network namespaces (`--enter-namespaces`).
     pub enter_namespaces: bool,
+    pub on_exit: OnExit,
+}
+
+/// What becomes of the programs when the agent ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExit {
+    /// They go on with what is in force, and the next agent goes on from there.
+    Keep,
+    #[default]
+    Detach,
 }
 
 /// Which sockets are closed when the endpoint that they are connected to is removed.

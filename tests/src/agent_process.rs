@@ -53,6 +53,10 @@ impl AgentProcess {
         &self.cgroup
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// By SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;

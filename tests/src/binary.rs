@@ -59,7 +59,11 @@ pub fn command<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
 /// Takes the variables away that the binary goes by.
 pub fn forget_variables(command: &mut Command) {
     let inherited = env::vars_os().map(|(name, _)| name);
-    for name in inherited.filter(|name| name.to_string_lossy().starts_with("SHUNT_")) {
+    let is_known = |name: &str| {
+        name.starts_with("SHUNT_")
+            || ["NOTIFY_SOCKET", "INVOCATION_ID", "KUBERNETES_SERVICE_HOST"].contains(&name)
+    };
+    for name in inherited.filter(|name| is_known(&name.to_string_lossy())) {
         command.env_remove(name);
     }
 }

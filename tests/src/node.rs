@@ -15,7 +15,7 @@ use agent::app::agent::{Role, Running, start};
 use agent::model::{Fact, Node as Place, VipRanges, Vital};
 use agent::nameserver::Lesson;
 use agent::observe::State;
-use agent::settings::{CloseRemoved, NameServerSettings, Settings};
+use agent::settings::{CloseRemoved, NameServerSettings, OnExit, Settings};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -48,6 +48,7 @@ pub struct Node {
     folder: TempDir,
     pub place: Place,
     pub mesh: MeshConfig,
+    pub on_exit: OnExit,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -81,6 +82,7 @@ impl Node {
             folder,
             place: Place::default(),
             mesh: MeshConfig::default(),
+            on_exit: OnExit::default(),
             _turn: turn,
         }))
     }
@@ -117,6 +119,10 @@ impl Node {
 
     /// The flags of `shunt run` that say what [`Self::start`] does.
     pub fn flags(&self) -> Vec<String> {
+        let way = match self.on_exit {
+            OnExit::Keep => "keep",
+            OnExit::Detach => "detach",
+        };
         let of_path = |flag: &str, path: &Path| [flag.to_owned(), path.display().to_string()];
         [
             of_path("--config-dir", &self.config_dir()),
@@ -125,6 +131,7 @@ impl Node {
             of_path("--bpf-dir", &self.bpf_dir()),
             of_path("--socket", &self.socket()),
             ["--resolver".to_owned(), self.dns.address().to_string()],
+            ["--on-exit".to_owned(), way.to_owned()],
         ]
         .concat()
     }
@@ -157,6 +164,7 @@ impl Node {
             sock_ops: false,
             close_removed,
             enter_namespaces: true,
+            on_exit: self.on_exit,
         };
         self.running = Some(self.runtime.block_on(start(settings, Role::Node))?);
         Ok(())

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use agent::dataplane::mounts;
+use agent::settings::OnExit;
 use anyhow::{Context, Result};
 use tests::agent_process::AgentProcess;
 use tests::binary::shunt;
@@ -106,6 +107,64 @@ fn what_a_killed_agent_left_stays_in_effect_until_cleanup_removes_it() -> Result
     assert_eq!(cleanup.status, Some(0), "{cleanup:?}");
     assert!(is_empty(&node.bpf_dir())?, "{cleanup:?}");
     assert!(!agent.cgroup().exists(), "{cleanup:?}");
+    node.wait_for_detachment(vip)
+}
+
+#[test]
+fn an_agent_that_is_to_keep_its_programs_leaves_them_and_says_so_and_nothing_else() -> Result<()> {
+    let Some(mut node) = node()? else {
+        return Ok(());
+    };
+    node.on_exit = OnExit::Keep;
+    let before = cgroup::present()?;
+    node.start()?;
+    let vip = (vip(&node.state(), HOST)?, 80).into();
+
+    node.stop()?;
+
+    assert_eq!(node.failure(vip)?, None);
+    assert!(!node.socket().exists());
+    assert_eq!(cgroup::present()?, before);
+    let bpf_dir = node.bpf_dir().display().to_string();
+    let socket = node.socket().display().to_string();
+    let status = shunt(["status", "--socket", &socket, "--bpf-dir", &bpf_dir]);
+    assert_eq!(status.status, Some(69), "{status:?}");
+    assert!(
+        status.stderr.contains("still decide on connects"),
+        "{status:?}"
+    );
+    node.start()?;
+    node.wait_for(HOST, &["10.9.0.1"])?;
+    node.stop()?;
+    assert_eq!(shunt(["cleanup", "--bpf-dir", &bpf_dir]).status, Some(0));
+    assert!(is_empty(&node.bpf_dir())?);
+    node.wait_for_detachment(vip)
+}
+
+#[test]
+fn cleanup_refuses_while_an_agent_runs_unless_it_is_to_stop_it() -> Result<()> {
+    let Some(mut node) = node()? else {
+        return Ok(());
+    };
+    node.on_exit = OnExit::Keep;
+    node.start()?;
+    let vip = (vip(&node.state(), HOST)?, 80).into();
+    node.stop()?;
+    let agent = AgentProcess::start(&node, &[])?;
+    let bpf_dir = node.bpf_dir().display().to_string();
+    let refused = shunt(["cleanup", "--bpf-dir", &bpf_dir]);
+    assert_ne!(refused.status, Some(0), "{refused:?}");
+    assert!(
+        refused.stderr.contains(&agent.id().to_string()),
+        "{refused:?}"
+    );
+    assert_eq!(node.failure(vip)?, None);
+
+    let stopped = shunt(["cleanup", "--stop", "--bpf-dir", &bpf_dir]);
+
+    assert_eq!(stopped.status, Some(0), "{stopped:?}");
+    assert!(is_empty(&node.bpf_dir())?);
+    assert!(!node.socket().exists());
     node.wait_for_detachment(vip)
 }
 

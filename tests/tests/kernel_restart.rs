@@ -52,6 +52,7 @@ impl Site {
         LoadOptions {
             limits: lab::limits(),
             bpf_dir: Some(self.pins()),
+            keep: true,
             ..LoadOptions::default()
         }
     }
@@ -183,11 +184,14 @@ fn what_another_agent_left_on_purpose_is_gone_on_from_too() -> Result<()> {
     site.attach(&mut first)?;
     let socket = site.connect()?;
 
-    first.leave();
+    drop(first);
 
     site.expect_peers(&[socket])?;
     site.connect()?;
-    let mut second = Dataplane::load(&site.options())?;
+    let mut second = Dataplane::load(&LoadOptions {
+        keep: false,
+        ..site.options()
+    })?;
     ensure!(second.goes_on());
     assert_eq!(second.apply(&doomed(0)).steps, 0);
     assert_eq!(sums(&Site::counts(&second)), (2, 2));
@@ -239,7 +243,7 @@ fn maps_that_do_not_fit_are_replaced_while_connects_go_on() -> Result<()> {
         let sets = entries(&site.pins().join(entries(&site.pins())?.concat()))?;
         let sets = sets.iter().filter(|name| name.starts_with("maps-"));
         assert_eq!(sets.count(), 1);
-        next.leave();
+        drop(next);
         site.connect()?;
     }
     dataplane_cleanup(&site)

@@ -12,7 +12,7 @@ use crate::dataplane::{Dataplane, Denials, Events, LoadOptions, checks};
 use crate::model::{Fact, Registry, VipTable};
 use crate::nameserver::{Ended, Lesson, NameServer};
 use crate::observe::State;
-use crate::settings::Settings;
+use crate::settings::{OnExit, Settings};
 use crate::sources::dns::{Timing, Upstream};
 use crate::sources::{Directory, LastGood, Refresher, RefresherSettings, directory};
 
@@ -88,7 +88,7 @@ impl Running {
         }
     }
 
-    /// Detaches, removes everything that was made, and ends.
+    /// Detaches, unless the programs are to be kept, removes everything else that was made, and ends.
     pub async fn stop(self) -> Result<()> {
         // The core may have ended by itself; then its outcome tells.
         let _ = self.stop.send(());
@@ -229,6 +229,7 @@ fn load(
     let mut dataplane = Dataplane::load(&LoadOptions {
         limits: settings.limits,
         bpf_dir: (role == Role::Node).then(|| settings.bpf_dir.clone()),
+        keep: role == Role::Node && settings.on_exit == OnExit::Keep,
         trace: settings.bpf_log,
         sock_ops: settings.sock_ops,
         ..LoadOptions::default()

@@ -129,7 +129,7 @@ impl Core {
             self.attach_when_due()?;
         }
         self.save_vips();
-        // What was attached and made goes with `self`.
+        // What was attached and made goes with `self`, unless it is to be kept.
         notify(&[NotifyState::Stopping]);
         Ok(())
     }

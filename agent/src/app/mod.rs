@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::settings::Settings;
+use crate::settings::{OnExit, Settings};
 
 use self::agent::Role;
 
@@ -37,6 +37,10 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
     block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let end = match settings.on_exit {
+            OnExit::Keep => "ending; the programs stay",
+            OnExit::Detach => "detaching and ending",
+        };
         let start = agent::start(settings, Role::Node);
         let mut running = tokio::select! {
             running = start => running?,
@@ -49,8 +53,8 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
                 Ok(()) => return Ok(ExitCode::SUCCESS),
                 Err(why) => supervisor::abandon(&why),
             },
-            _ = terminate.recv() => tracing::info!("SIGTERM: detaching and ending"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: detaching and ending"),
+            _ = terminate.recv() => tracing::info!("SIGTERM: {end}"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: {end}"),
         }
         running.stop().await?;
         Ok(ExitCode::SUCCESS)

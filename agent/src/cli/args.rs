@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use crate::api::Locality;
 use crate::observe::Target;
 
-pub use agent::{AgentArgs, Closing, DnsArgs, LimitArgs};
+pub use agent::{AgentArgs, Closing, DnsArgs, Exit, LimitArgs};
 pub use assumed::AssumedArgs;
 pub use dns::{DnsCommand, DnsCommands, LookupArgs, NameCacheArgs};
 pub use get::{GetArgs, ListFormat, Listing};
@@ -98,7 +98,7 @@ pub struct RunArgs {
 ///
 /// The command starts in a cgroup of its own, which alone the rules apply to, and which is removed afterwards. Returns the
 /// command's exit status, 128 + N where signal N ended it. Nothing is pinned, kept or listened on, so that --cgroup,
-/// --state-dir, --bpf-dir, --socket and --enter-namespaces have no effect. The limits start smaller than those of `run`.
+/// --state-dir, --bpf-dir, --socket, --enter-namespaces and --on-exit have no effect. The limits start smaller than those of `run`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -232,7 +232,8 @@ pub enum PolicyMode {
 
 /// Say how the agent is
 ///
-/// Exits with 1 where the programs are not attached, with 69 where no agent answers.
+/// Exits with 1 where the programs are not attached, with 69 where no agent answers; then it says whether programs of one that
+/// has ended are still attached.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -253,6 +254,8 @@ pub struct StatusArgs {
     pub output: ReportFormat,
     #[command(flatten)]
     pub socket: SocketArgs,
+    #[command(flatten)]
+    pub bpf: BpfDirArgs,
 }
 
 /// Say step by step what happens to a connect, and which object and line decides
@@ -310,11 +313,15 @@ pub struct CheckArgs {
     pub socket: SocketArgs,
 }
 
-/// Detach and remove what a killed agent left behind (as root)
+/// Detach and remove what an agent left behind that was killed, or kept its programs (as root)
 ///
-/// Removes the pinned attachments and the empty cgroups of shunt, and prints each. Refuses while an agent runs.
+/// Removes the pinned attachments and maps and the empty cgroups of shunt, and prints each. Refuses while an agent runs, unless
+/// it is to stop that one first.
 #[derive(Args, Debug)]
 pub struct CleanupArgs {
+    /// Stop the agent that runs, by SIGTERM, and wait until it has ended; stop its service first where something starts it again
+    #[arg(long)]
+    pub stop: bool,
     #[command(flatten)]
     pub bpf: BpfDirArgs,
 }

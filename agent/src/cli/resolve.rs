@@ -2,6 +2,7 @@
 
 mod error;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::api::{Diagnostic, MeshConfig, mesh_config};
 use crate::dataplane::{Limits, mounts};
 use crate::model::{Node, VipRanges};
-use crate::settings::{CloseRemoved, NameServerSettings, Settings};
+use crate::settings::{CloseRemoved, NameServerSettings, OnExit, Settings};
 
 use super::args::{
-    AgentArgs, BpfDirArgs, Closing, DnsArgs, LimitArgs, NodeArgs, PolicyMode, SocketArgs, Switch,
+    AgentArgs, BpfDirArgs, Closing, DnsArgs, Exit, LimitArgs, NodeArgs, PolicyMode, SocketArgs,
+    Switch,
 };
 
 pub(super) use error::SettingsError;
@@ -42,6 +44,7 @@ impl Settings {
             limits: limit_args,
             close_removed,
             enter_namespaces,
+            on_exit,
             sock_ops,
             bpf_log,
         } = args;
@@ -66,8 +69,21 @@ impl Settings {
                 Closing::None => CloseRemoved::None,
             },
             enter_namespaces,
+            on_exit: OnExit::or_usual(on_exit, |name| env::var_os(name).is_some()),
         };
         Ok((settings, findings))
+    }
+}
+
+impl OnExit {
+    /// What is meant where no flag says: under systemd and in Kubernetes an agent that ends is mostly about to be started again.
+    pub(super) fn or_usual(given: Option<Exit>, is_in_environment: impl Fn(&str) -> bool) -> Self {
+        let signs = ["NOTIFY_SOCKET", "INVOCATION_ID", "KUBERNETES_SERVICE_HOST"];
+        match given {
+            Some(Exit::Keep) => Self::Keep,
+            None if signs.into_iter().any(is_in_environment) => Self::Keep,
+            Some(Exit::Detach) | None => Self::Detach,
+        }
     }
 }
 
@@ -374,5 +390,14 @@ mod tests {
         let path = file.path().to_str().unwrap();
         let error = resolve(&["--mesh-config", path]).unwrap_err();
         assert!(!error.findings().is_empty());
+    }
+    #[test]
+    fn programs_are_kept_where_an_agent_is_mostly_started_again_unless_a_flag_says_otherwise() {
+        let under_systemd = |name: &str| name == "INVOCATION_ID";
+        assert_eq!(OnExit::or_usual(None, |_| false), OnExit::Detach);
+        assert_eq!(OnExit::or_usual(None, under_systemd), OnExit::Keep);
+        let given = OnExit::or_usual(Some(Exit::Detach), under_systemd);
+        assert_eq!(given, OnExit::Detach);
+        assert_eq!(OnExit::or_usual(Some(Exit::Keep), |_| false), OnExit::Keep);
     }
 }

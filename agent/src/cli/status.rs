@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::builder::styling::AnsiColor;
 
+use crate::dataplane::Pinned;
 use crate::observe::{ClientError, StatusView};
 
 use super::args::{ReportFormat, StatusArgs};
@@ -22,9 +23,10 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub(super) fn status(args: &StatusArgs) -> Result<Exit> {
     let socket = &args.socket.socket;
     let view = match args.wait {
-        Some(patience) => wait_until_ready(socket, patience)?,
-        None => client::status(socket)?,
+        Some(patience) => wait_until_ready(socket, patience),
+        None => client::status(socket),
     };
+    let view = view.map_err(|error| explain_absence(error, &args.bpf.bpf_dir))?;
     output::print(&match args.output {
         ReportFormat::Text => render(&view, Palette::for_stream(&io::stdout())),
         ReportFormat::Json => output::json(&view)?,
@@ -34,6 +36,28 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit> {
     } else {
         Exit::Failure
     })
+}
+
+/// Says what goes on without an agent, where none answers.
+fn explain_absence(error: anyhow::Error, bpf_dir: &Path) -> anyhow::Error {
+    let is_absent = error
+        .downcast_ref::<ClientError>()
+        .is_some_and(|error| matches!(error, ClientError::NotRunning { .. }));
+    let Ok(pinned) = Pinned::look(bpf_dir) else {
+        return error;
+    };
+    if !is_absent || pinned.attachments == 0 {
+        return error;
+    }
+    match pinned.agent {
+        Some(agent) => error.context(format!(
+            "process {agent} runs an agent, which does not answer on this socket"
+        )),
+        None => error.context(
+            "no agent runs, but kernel programs of one that has ended still decide on connects as they did then, though not on \
+             name resolution; `shunt run` goes on from there, `shunt cleanup` ends it",
+        ),
+    }
 }
 
 /// Asks until the agent is there and ready; after `patience`, what it says then.

@@ -1,4 +1,4 @@
-//! Removing what a killed agent left behind: pinned attachments, and cgroups without members.
+//! Removing what an agent left behind: pinned attachments and maps, and cgroups without members.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::mounts;
 /// How every cgroup that shunt makes is named, here or for a command that it runs.
 const CGROUP_PREFIX: &str = "shunt-";
 
-/// Detaches what is pinned under `bpf_dir`, and removes empty cgroups of ours. Returns what was removed. Refuses while an
+/// Detaches and removes what is pinned under `bpf_dir`, and removes empty cgroups of ours. Returns what was removed. Refuses while an
 /// agent is using `bpf_dir`.
 pub fn cleanup(bpf_dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let mut removed = remove_stale_pins(bpf_dir)?;

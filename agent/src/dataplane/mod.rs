@@ -38,7 +38,8 @@ pub use clients::client_word;
 pub use engine::{Applied, Engine};
 pub use kernel::{
     AttachError, Counts, Dataplane, Denials, EndpointCounts, Events, Fill, Heart, KernelTables,
-    LISTENERS, Listeners, LoadError, LoadOptions, Origins, Outcomes, ProgramFigures, ServiceCounts,
+    LISTENERS, Listeners, LoadError, LoadOptions, Origins, Outcomes, Pinned, ProgramFigures,
+    ServiceCounts,
 };
 pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryMap, MemoryTables};

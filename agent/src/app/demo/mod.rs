@@ -24,7 +24,7 @@ use crate::api::{Locality, MeshConfig};
 use crate::compile::{Destination, Program};
 use crate::dataplane::Limits;
 use crate::model::{Node, VipRanges};
-use crate::settings::{CloseRemoved, NameServerSettings, Settings};
+use crate::settings::{CloseRemoved, NameServerSettings, OnExit, Settings};
 
 use self::board::Board;
 use self::client::Row;
@@ -261,6 +261,7 @@ fn settings(directory: &Path, cgroup: &Path, resolver: SocketAddr) -> Settings {
         sock_ops: false,
         close_removed: CloseRemoved::default(),
         enter_namespaces: false,
+        on_exit: OnExit::default(),
     }
 }
 

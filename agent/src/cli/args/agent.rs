@@ -70,6 +70,11 @@ pub struct AgentArgs {
     /// are given up otherwise
     #[arg(long, env = "SHUNT_ENTER_NAMESPACES", value_parser = FalseyValueParser::new())]
     pub enter_namespaces: bool,
+    /// What becomes of the kernel programs when the agent ends: they decide on as they do then, until another goes on from there
+    /// or `shunt cleanup` ends them, or they are detached. When it is killed they are kept in any case [default: keep under
+    /// systemd and in Kubernetes, or else detach]
+    #[arg(long, env = "SHUNT_ON_EXIT", value_name = "WAY", value_enum)]
+    pub on_exit: Option<Exit>,
     /// Count a TCP connection as open until it ends, rather than until its socket is closed: attaches a sock_ops program, for
     /// which every TCP socket in the cgroups pays (needs Linux 5.12)
     #[arg(long, env = "SHUNT_SOCK_OPS", value_parser = FalseyValueParser::new())]
@@ -85,6 +90,13 @@ pub enum Closing {
     Udp,
     All,
     None,
+}
+
+/// Of `--on-exit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Exit {
+    Keep,
+    Detach,
 }
 
 /// The name server.

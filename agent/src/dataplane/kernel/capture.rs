@@ -166,10 +166,15 @@ impl Dataplane {
         }
     }
 
+    /// Queries go where they were going. Listeners still stand for whom they stood for, so that what was asked is answered.
+    pub(super) fn stop_capture(&mut self) {
+        self.engine.tables().names.set(&Capture::default());
+    }
+
     /// Queries go where they were going, and no listener stands for any name server.
     pub fn release_names(&mut self) {
+        self.stop_capture();
         let names = &self.engine.tables().names;
-        names.set(&Capture::default());
         for listener in 1..LISTENERS {
             names.origins.forget(listener);
         }

@@ -38,6 +38,7 @@ pub use error::{AttachError, LoadError};
 pub use events::Events;
 pub(super) use features::Features;
 pub use figures::{Counts, EndpointCounts, Fill, Outcomes, ProgramFigures, ServiceCounts};
+pub use pins::Pinned;
 pub(super) use pins::remove_stale as remove_stale_pins;
 pub use tables::KernelTables;
 
@@ -48,10 +49,16 @@ use pins::PinDirectory;
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a choice of its own, as flags are"
+)]
 pub struct LoadOptions {
     pub limits: Limits,
     /// Where attachments are pinned, so that they outlive a killed agent. `None`: they end with the process.
     pub bpf_dir: Option<PathBuf>,
+    /// Leave in effect what is pinned when the data plane ends, too, for another to go on from.
+    pub keep: bool,
     /// Load the object that traces its decisions.
     pub trace: bool,
     /// Follow the states of redirected TCP connections, so that one counts as open until it ends, not until its socket is
@@ -61,7 +68,7 @@ pub struct LoadOptions {
     pub flows_at_sockets: bool,
 }
 
-/// Programs and maps in the kernel. Dropping it detaches and removes all of them.
+/// Programs and maps in the kernel. Dropping it detaches and removes all of them, unless they are to be kept.
 pub struct Dataplane {
     // Dropped in this order: first what redirects, last what keeps other agents away.
     attachments: Vec<Attachment>,
@@ -71,6 +78,7 @@ pub struct Dataplane {
     own_cgroup: Option<OwnCgroup>,
     pins: Option<(PinDirectory, MapSet)>,
     goes_on: bool,
+    keep: bool,
     hooks: Vec<Hook>,
     /// What the programs are attached to.
     cgroups: Vec<PathBuf>,
@@ -107,6 +115,7 @@ impl Dataplane {
             own_cgroup,
             pins: directory.zip(maps),
             goes_on,
+            keep: options.keep,
             hooks: Hook::wanted(options)
                 .filter(|hook| *hook != Hook::SockOps || options.sock_ops)
                 .collect(),
@@ -156,13 +165,6 @@ impl Dataplane {
         if let Err(error) = pins.end_others(&ours.collect(), maps) {
             tracing::error!(%error, "attachments of another agent stay beside ours; run `shunt cleanup` once this one has ended");
         }
-    }
-
-    /// Ends without detaching: what is pinned decides on connects as it does now, and another agent can go on from there.
-    pub fn leave(mut self) {
-        // Nobody connects from there any more.
-        self.engine.exempt(0);
-        self.attachments.drain(..).for_each(Attachment::leave);
     }
 
     /// Whether the maps are those that another agent has filled, in which nothing has changed until the first
@@ -279,6 +281,17 @@ impl Dataplane {
     pub fn flush_traces(&mut self) {
         if let Some(flush) = &mut self.traces {
             flush();
+        }
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        if self.keep {
+            // What is promised is what goes on without us: connects are decided as they are now, but nobody answers for names.
+            self.stop_capture();
+            self.engine.exempt(0);
+            self.attachments.drain(..).for_each(Attachment::leave);
         }
     }
 }

@@ -155,6 +155,28 @@ pub(in crate::dataplane) fn remove_stale(root: &Path) -> Result<Vec<PathBuf>, Lo
     Ok(removed)
 }
 
+/// What is pinned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pinned {
+    /// Attachments of programs.
+    pub attachments: usize,
+    /// The agent that uses them, where one does.
+    pub agent: Option<u32>,
+}
+
+impl Pinned {
+    pub fn look(root: &Path) -> io::Result<Self> {
+        if !root.exists() {
+            return Ok(Self::default());
+        }
+        let agent = holder(&File::open(root)?).and_then(|pid| pid.parse().ok());
+        Ok(Self {
+            attachments: links(root)?.len(),
+            agent,
+        })
+    }
+}
+
 fn lock(root: &Path) -> Result<File, LoadError> {
     let failed = |error| LoadError::PinDirectory {
         path: root.to_owned(),
