@@ -10,6 +10,7 @@ pub mod client;
 pub mod clients;
 pub mod confined;
 pub mod confined_agent;
+pub mod fuzz;
 pub mod hang;
 pub mod lab;
 pub mod memory;

@@ -4,13 +4,17 @@
 //! act like one. Without a sanitizer no other standard library is needed. Panics and broken promises are found all the same,
 //! and the code that is tried has no `unsafe`.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{build, process, tree};
 
 const VERSION: &str = "0.13.2";
+/// What is tried first, and what the targets are called.
+const CORPUS: &str = "tests/fuzz/corpus";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -22,19 +26,25 @@ pub(crate) struct Arguments {
     target: Option<String>,
 }
 
-/// What `tests/fuzz/Cargo.toml` has.
-const TARGETS: [&str; 1] = ["answers"];
-
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // The agent does not compile without the kernel programs that it embeds.
     build::build_kernel()?;
     install()?;
     match &arguments.target {
         Some(target) => try_target(target, arguments.seconds),
-        None => TARGETS
+        None => targets()?
             .iter()
             .try_for_each(|target| try_target(target, arguments.seconds)),
     }
+}
+
+/// Each has its corpus.
+fn targets() -> Result<BTreeSet<String>> {
+    let folder = tree::root().join(CORPUS);
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
 }
 
 /// Into a folder of this tree: the user's own tools stay as they are.
@@ -50,14 +60,19 @@ fn install() -> Result<()> {
 }
 
 fn try_target(target: &str, seconds: u32) -> Result<()> {
+    // What is found goes there, and the corpus of the tree stays as it is.
+    let found = tree::target().join("fuzz/found").join(target);
+    fs::create_dir_all(&found)?;
     let mut fuzz = Command::new(tree::tools().join("bin/cargo-fuzz"));
     fuzz.current_dir(tree::root())
         .env("RUSTC_BOOTSTRAP", "1")
         .args(["run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none"])
         .arg("--target-dir")
         .arg(tree::target().join("fuzz"))
-        .args([target, "--"])
-        .arg(format!("-max_total_time={seconds}"))
-        .args(["-max_len=4096", "-timeout=5"]);
+        .arg(target)
+        .arg(&found)
+        .arg(tree::root().join(CORPUS).join(target))
+        .args(["--", &format!("-max_total_time={seconds}")])
+        .args(["-max_len=4096", "-timeout=5", "-rss_limit_mb=2048"]);
     process::run(&mut fuzz)
 }

@@ -70,6 +70,15 @@ impl Denial {
         }
     }
 
+    /// From the bytes of a record; `None` for what is not as long as one.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, []) = bytes.as_chunks::<8>() else {
+            return None;
+        };
+        Some(Self::from_words(words.try_into().ok()?))
+    }
+
     /// From the words of a record.
     #[must_use]
     pub const fn from_words(words: &[[u8; 8]; DENIAL_SIZE / 8]) -> Self {

@@ -14,3 +14,22 @@ pub struct Event {
 
 /// Bytes of the ring: room for the events of a burst of 2,700 failures. A power of two of pages.
 pub const EVENT_BYTES: u32 = 1 << 16;
+
+impl Event {
+    /// From the bytes of a record; `None` for what is not as long as one.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, []) = bytes.as_chunks::<4>() else {
+            return None;
+        };
+        let [service, endpoint, in_a_row, errno] = *words else {
+            return None;
+        };
+        Some(Self {
+            service: u32::from_ne_bytes(service),
+            endpoint: u32::from_ne_bytes(endpoint),
+            in_a_row: u32::from_ne_bytes(in_a_row),
+            errno: u32::from_ne_bytes(errno),
+        })
+    }
+}

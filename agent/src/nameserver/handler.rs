@@ -68,7 +68,7 @@ impl RequestHandler for Listener {
 }
 
 /// What is asked, or what is wrong with it. More than one question was never more than a possibility (RFC 9619).
-fn question(request: &Request) -> Result<Question, ResponseCode> {
+pub(super) fn question(request: &Request) -> Result<Question, ResponseCode> {
     if request.metadata.op_code != OpCode::Query {
         return Err(ResponseCode::NotImp);
     }
@@ -123,7 +123,7 @@ fn metadata(request: &Metadata, reply: &Reply) -> Metadata {
 }
 
 /// For a client that speaks EDNS. Its size is what the answer may have: no more than the client takes, nor than arrives.
-fn edns(request: &Request) -> Option<Edns> {
+pub(super) fn edns(request: &Request) -> Option<Edns> {
     let theirs = request.edns.as_ref()?;
     let mut edns = Edns::new();
     edns.set_max_payload(theirs.max_payload().clamp(SMALL, DATAGRAM))

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use agent_common::abi::{DENIAL_SIZE, Denial};
+use agent_common::abi::Denial;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 
@@ -24,7 +24,7 @@ impl Denials {
     pub fn drain(&mut self) -> Vec<Denial> {
         let mut denials = Vec::new();
         while let Some(item) = self.0.next() {
-            denials.extend(parse(&item));
+            denials.extend(Denial::from_bytes(&item));
         }
         denials
     }
@@ -38,12 +38,4 @@ pub(super) fn place<'a>(
     let endpoint = names.endpoint(denial.endpoint);
     let at = endpoint.map(|(_, address, port)| SocketAddr::new(address, port));
     (names.service(denial.service), at)
-}
-
-fn parse(bytes: &[u8]) -> Option<Denial> {
-    let (words, []) = bytes.as_chunks::<8>() else {
-        return None;
-    };
-    let words: &[[u8; 8]; DENIAL_SIZE / 8] = words.try_into().ok()?;
-    Some(Denial::from_words(words))
 }

@@ -39,7 +39,7 @@ impl Events {
             let ring = guard.get_inner_mut();
             let mut events = Vec::new();
             while let Some(item) = ring.next() {
-                events.extend(parse(&item));
+                events.extend(Event::from_bytes(&item));
             }
             guard.clear_ready();
             if !events.is_empty() {
@@ -53,20 +53,4 @@ impl Events {
 pub(super) fn place(names: &Names, event: &Event) -> Option<(ServiceKey, SocketAddr)> {
     let (service, address, port) = names.endpoint(event.endpoint)?;
     Some((service.clone(), SocketAddr::new(address, port)))
-}
-
-fn parse(bytes: &[u8]) -> Option<Event> {
-    let (words, []) = bytes.as_chunks::<4>() else {
-        return None;
-    };
-    let [service, endpoint, in_a_row, errno] = *words else {
-        return None;
-    };
-    let word = u32::from_ne_bytes;
-    Some(Event {
-        service: word(service),
-        endpoint: word(endpoint),
-        in_a_row: word(in_a_row),
-        errno: word(errno),
-    })
 }

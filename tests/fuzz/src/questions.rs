@@ -1,0 +1,5 @@
+//! `tests::fuzz::questions`, with bytes that libFuzzer finds.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tests::fuzz::questions(input));
