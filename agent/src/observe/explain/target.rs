@@ -55,11 +55,12 @@ impl FromStr for Target {
             }
         }
         let host = host.strip_suffix('.').unwrap_or(host);
-        let is_name = !host.is_empty()
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*'));
-        if !is_name {
+        let is_label = |label: &str| {
+            let mut chars = label.chars();
+            !label.is_empty()
+                && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*'))
+        };
+        if !host.split('.').all(is_label) {
             return Err(TargetError::Malformed(text.to_owned()));
         }
         Ok(Self::Host {

@@ -228,10 +228,13 @@ fn a_malformed_target_is_told_what_it_lacks() {
         "".parse::<Target>(),
         Err(TargetError::Malformed(_))
     ));
-    assert!(matches!(
-        "a b".parse::<Target>(),
-        Err(TargetError::Malformed(_))
-    ));
+    // What is sent on must be read as the same: `a..` would be `a.` once, and then `a`.
+    for text in ["a b", "a..", ".a", "a..b:80"] {
+        assert!(
+            matches!(text.parse::<Target>(), Err(TargetError::Malformed(_))),
+            "{text}"
+        );
+    }
 }
 
 proptest! {
