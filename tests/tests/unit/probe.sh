@@ -85,9 +85,12 @@ until_true has_restarted
 until_true systemctl --quiet is-active shunt
 is_served 240.0.0.9
 
-# It ends in good order, and leaves nothing.
+# It ends in good order, and leaves its programs alone, for the next to go on from.
 systemctl stop shunt
 [ "$(agent Result)" = success ]
-[ -z "$(ls -A /sys/fs/bpf/shunt)" ]
 not [ -e /run/shunt ]
+is_served 240.0.0.9
+shunt status 2>&1 | grep -q 'programs of one that has ended'
+shunt cleanup
+not [ -e /sys/fs/bpf/shunt ]
 not is_served 240.0.0.9
