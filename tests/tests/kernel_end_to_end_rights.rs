@@ -93,7 +93,10 @@ fn three_capabilities_are_enough_for_root_and_for_anybody() -> Result<()> {
             return Ok(());
         };
         give(node.folder(), user)?;
-        let agent = ConfinedAgent::start(&node, CLIENT, &three_rights(user), &["--sock-ops"])?;
+        // What follows connections, and so needs most, is not to be had before Linux 5.12; the agent warns of what it lacks.
+        let has_all = lab::has_compare_and_swap();
+        let flags: &[&str] = if has_all { &["--sock-ops"] } else { &[] };
+        let agent = ConfinedAgent::start(&node, CLIENT, &three_rights(user), flags)?;
         assert_eq!(
             agent.of_threads("Uid")?,
             only(&format!("{user}\t{user}\t{user}\t{user}"))
@@ -107,7 +110,8 @@ fn three_capabilities_are_enough_for_root_and_for_anybody() -> Result<()> {
         let status = shunt(["status", "--socket", &socket, "-o", "json"]);
         assert_eq!(status.status, Some(0), "{status:?}");
         let log = agent.log();
-        assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+        assert!(!log.contains("WARN") || !has_all, "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
 
         agent.stop()?;
         assert!(!node.bpf_dir().exists() && !node.socket().exists());
