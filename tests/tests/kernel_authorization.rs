@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use agent::observe::control::ask;
 use agent::observe::explain::{Explanation, Question};
 use agent::observe::{DenialView, PolicyView, Request as Ask, Response};
+use agent::settings::OnExit;
 use anyhow::{Context, Result, bail};
 use tests::cgroup::TemporaryCgroup;
 use tests::clients::{authorization, workload};
@@ -276,6 +277,25 @@ fn what_comes_counts_from_there_on_and_what_changes_keeps_its_count() -> Result<
     has(&mut shop, "y")?;
     assert_eq!(shop.reached(2)?.1, 0);
     assert_eq!(hits(&shop)?, [("x".to_owned(), 6), ("y".to_owned(), 2)]);
+    Ok(())
+}
+
+#[test]
+fn what_an_agent_counted_before_it_ended_is_no_hit_of_the_next() -> Result<()> {
+    let Some(mut shop) = Shop::new(&of_service("x", "action: AUDIT, rules: [{}]"))? else {
+        return Ok(());
+    };
+    shop.node.on_exit = OnExit::Keep;
+    shop.node.start()?;
+    shop.enter(Some(1))?;
+    assert_eq!(shop.reached(7)?.1, 0);
+    shop.node.stop()?;
+    // The counters of the maps go on.
+    shop.node.on_exit = OnExit::Detach;
+    shop.node.start()?;
+    assert_eq!(shop.policies()?[0].hits, 0);
+    assert_eq!(shop.reached(3)?.1, 0);
+    assert_eq!(shop.policies()?[0].hits, 3);
     Ok(())
 }
 

@@ -175,6 +175,8 @@ impl Core {
         let applied = if may_apply {
             let mut dataplane = self.lock();
             let program = &compiled.program;
+            // What an agent before us has counted is known as such from here on.
+            dataplane.go_on(program);
             self.hits.turn(&dataplane, program);
             dataplane.apply(program)
         } else {

@@ -125,12 +125,17 @@ impl<S: Store> Engine<S> {
         &self.lingering
     }
 
-    /// Makes the tables hold what `program` says.
-    pub fn apply(&mut self, program: &Program) -> Applied {
-        let start = Instant::now();
+    /// Takes over what another agent has left, if nothing has been applied since; `program` tells what it is. Changes nothing.
+    pub fn go_on(&mut self, program: &Program) {
         if let Some(inheritance) = self.inheritance.take() {
             self.settle(inheritance, program);
         }
+    }
+
+    /// Makes the tables hold what `program` says.
+    pub fn apply(&mut self, program: &Program) -> Applied {
+        let start = Instant::now();
+        self.go_on(program);
         let wanted = Wanted::new(program);
         self.release_lingering();
         // Whatever is not wanted is released.

@@ -87,7 +87,8 @@ pub struct Dataplane {
 
 impl Dataplane {
     /// Loads the programs: nothing is attached yet. What another agent left under the same `bpf_dir` stays in effect until
-    /// [`Self::attach`] takes its place; its maps are gone on from where they fit, and are empty ones else. The process moves to a cgroup of its own where it shares one with others.
+    /// [`Self::attach`] takes its place; its maps are gone on from where they fit, and are empty ones else. The process moves to
+    /// a cgroup of its own where it shares one with others.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         let directory = options.bpf_dir.as_deref();
         let directory = directory.map(PinDirectory::open).transpose()?;
@@ -220,6 +221,11 @@ impl Dataplane {
     /// The service and the endpoint that a denial is about, as far as they are still there.
     pub fn denied(&self, denial: &Denial) -> (Option<&ServiceKey>, Option<SocketAddr>) {
         denials::place(self.engine.names(), denial)
+    }
+
+    /// Takes over what another agent has left; see [`Engine::go_on`].
+    pub fn go_on(&mut self, program: &Program) {
+        self.engine.go_on(program);
     }
 
     /// Makes the maps hold what `program` says.
