@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{process, tree};
+use crate::{process, tool, tree};
 
 const VERSION: &str = "0.20.2";
 
@@ -48,23 +48,13 @@ fn deny(program: &Path, manifest: &str) -> Command {
     deny
 }
 
-/// Into a folder of this tree: the user's own tools stay as they are. It is fast enough without optimisation.
+/// It is fast enough without optimisation.
 fn install() -> Result<PathBuf> {
     let program = tree::tools().join("bin/cargo-deny");
     if !program.exists() {
         eprintln!("lint: install cargo-deny {VERSION} for this tree, which takes some minutes");
-        let mut cargo = process::cargo();
-        cargo
-            .args([
-                "install",
-                "cargo-deny",
-                "--locked",
-                "--debug",
-                "--version",
-                VERSION,
-            ])
-            .args(["--root", "target/tools"]);
-        process::run_logged(&mut cargo, &tree::tools().join("setup.log"))?;
+        let mut cargo = tool::install("cargo-deny", VERSION);
+        process::run_logged(cargo.arg("--debug"), &tree::tools().join("setup.log"))?;
     }
     Ok(program)
 }

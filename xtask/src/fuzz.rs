@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{build, process, tree};
+use crate::{build, process, tool, tree};
 
 const VERSION: &str = "0.13.2";
 /// What is tried first, and what the targets are called.
@@ -47,15 +47,11 @@ fn targets() -> Result<BTreeSet<String>> {
         .collect()
 }
 
-/// Into a folder of this tree: the user's own tools stay as they are.
 fn install() -> Result<()> {
     if tree::tools().join("bin/cargo-fuzz").exists() {
         return Ok(());
     }
-    let mut cargo = process::cargo();
-    cargo
-        .args(["install", "cargo-fuzz", "--locked", "--version", VERSION])
-        .args(["--root", "target/tools"]);
+    let mut cargo = tool::install("cargo-fuzz", VERSION);
     process::run_logged(&mut cargo, &tree::tools().join("setup.log"))
 }
 

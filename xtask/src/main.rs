@@ -10,6 +10,7 @@ mod privilege;
 mod process;
 mod setup;
 mod test;
+mod tool;
 mod tree;
 mod vm;
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::machine::{LINKER_ON_LLVM, LINKER_ON_RUSTC, LLVM_PREFIX, Machine, NIGHTLY, Step};
-use crate::{process, tree};
+use crate::{process, tool, tree};
 
 /// Does `step`.
 pub(super) fn perform(step: &Step, machine: &Machine) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn commands(step: &Step, machine: &Machine) -> Vec<Command> {
             vec![rustup]
         }
         Step::LinkerOnLlvm => {
-            let mut install = install_linker(LINKER_ON_LLVM);
+            let mut install = tool::install("bpf-linker", LINKER_ON_LLVM);
             install
                 .args(["--no-default-features", "--features", "llvm-22"])
                 // Without these, an older LLVM that comes first in PATH would be taken.
@@ -42,7 +42,7 @@ pub(super) fn commands(step: &Step, machine: &Machine) -> Vec<Command> {
             vec![install]
         }
         Step::LinkerOnRustc => {
-            let mut install = install_linker(LINKER_ON_RUSTC);
+            let mut install = tool::install("bpf-linker", LINKER_ON_RUSTC);
             if let Some(sysroot) = machine.compiler_sysroot() {
                 install.env("LD_LIBRARY_PATH", sysroot.join("lib"));
             }
@@ -69,13 +69,4 @@ fn apt_get() -> Command {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["-o", "Acquire::Retries=3"]);
     apt_get
-}
-
-/// Builds with the toolchain of the workspace, into a folder of this tree: the user's own tools stay as they are.
-fn install_linker(version: &str) -> Command {
-    let mut cargo = process::cargo();
-    cargo
-        .args(["install", "bpf-linker", "--locked", "--version", version])
-        .args(["--root", "target/tools"]);
-    cargo
 }
