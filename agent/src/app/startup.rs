@@ -130,6 +130,7 @@ mod tests {
         assert!(!startup.may_attach(|| true, now + NAMES));
         assert_eq!(startup.deadline(), None);
     }
+
     #[test]
     fn what_is_in_force_stays_untouched_until_all_sources_have_told_and_names_had_their_time() {
         let now = Instant::now();

@@ -391,6 +391,7 @@ mod tests {
         let error = resolve(&["--mesh-config", path]).unwrap_err();
         assert!(!error.findings().is_empty());
     }
+
     #[test]
     fn programs_are_kept_where_an_agent_is_mostly_started_again_unless_a_flag_says_otherwise() {
         let under_systemd = |name: &str| name == "INVOCATION_ID";

@@ -73,7 +73,7 @@ impl Subject {
         Self {
             addresses: [IpNet::from(address)].into(),
             port: None,
-            family: Family::of([address].into_iter()),
+            family: address.into(),
             workloads,
             workload_port: port,
             is_endpoint: true,
@@ -93,12 +93,20 @@ pub enum Family {
 impl Family {
     /// Of connects to any of these addresses; of none, it is not known.
     pub(super) fn of(addresses: impl Iterator<Item = IpAddr>) -> Self {
-        let family = |address: IpAddr| match address {
+        let join = |one, other| if one == other { one } else { Self::Either };
+        addresses
+            .map(Self::from)
+            .reduce(join)
+            .unwrap_or(Self::Either)
+    }
+}
+
+impl From<IpAddr> for Family {
+    fn from(address: IpAddr) -> Self {
+        match address {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
-        };
-        let join = |one, other| if one == other { one } else { Self::Either };
-        addresses.map(family).reduce(join).unwrap_or(Self::Either)
+        }
     }
 }
 

@@ -296,6 +296,7 @@ impl<'h, 'a> Builder<'h, 'a> {
         });
         claimant
     }
+
     pub(super) fn finish(self) -> Finished {
         let mut diagnostics = self.diagnostics;
         diagnostics.extend(self.refusals.report());

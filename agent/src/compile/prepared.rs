@@ -91,6 +91,7 @@ impl<'h, 'a> Viewpoint<'h, 'a> {
             places: Places::new(stock.hosts, class.client),
         }
     }
+
     /// Prepares the services of one declared port of a host, by their places.
     pub(super) fn prepare(
         &self,

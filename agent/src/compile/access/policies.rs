@@ -246,7 +246,7 @@ impl<'a> AccessPolicies<'a> {
         let destination = Destination {
             addresses: &[IpNet::from(endpoint.address)],
             port: endpoint.port,
-            family: Family::of([endpoint.address].into_iter()),
+            family: endpoint.address.into(),
         };
         self.of_workloads(client, &endpoint.workloads, &destination)
     }

@@ -26,6 +26,7 @@ use netlink::Diag;
 
 pub use limits::CloseRule;
 pub(super) use limits::expired;
+pub use namespaces::can_enter;
 pub use removed::Leftover;
 pub(super) use removed::removed;
 pub(super) use ticks::Ticks;
@@ -100,11 +101,6 @@ pub fn close(targets: &[Target], cgroups: &[PathBuf], stop: &AtomicBool) -> Outc
     }
     search.outcome.is_out_of_reach = is_partial && !search.left.is_empty();
     search.outcome
-}
-
-/// Whether sockets in other network namespaces than our own can be ended, as far as our rights go.
-pub fn can_enter() -> io::Result<()> {
-    namespaces::can_enter()
 }
 
 /// Whether this kernel can end sockets of either protocol.

@@ -56,8 +56,8 @@ pub(super) fn all(cgroups: &[PathBuf]) -> Found {
     found
 }
 
-/// Whether any network namespace may be entered.
-pub(super) fn can_enter() -> io::Result<()> {
+/// Whether sockets in other network namespaces than our own can be ended, as far as our rights go: whether any may be entered.
+pub fn can_enter() -> io::Result<()> {
     // That of the first process, of which there is always one, is looked at as any other's.
     let file = File::open("/proc/1/ns/net")?;
     let inode = file.metadata()?.ino();
