@@ -1,67 +1,212 @@
-//! `shunt run` as a process of its own, on a [`Node`], which can be killed at any time.
+//! The agent as a process of its own: `shunt run` on a [`Node`], watched by what it logs and by what the kernel says of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::node::Node;
-use crate::{binary, cgroup};
+use crate::binary;
+use crate::cgroup::{self, TemporaryCgroup};
+use crate::confined::Confinement;
+use crate::node::{Node, PATIENCE};
 
-/// Killed on drop.
+/// Killed on drop, if it has not been stopped.
 pub struct AgentProcess {
     process: Child,
-    /// What the agent made for itself.
-    cgroup: PathBuf,
+    log: Arc<Mutex<String>>,
+    /// The cgroup.
+    started_in: PathBuf,
+    /// Removed after the process is gone.
+    _cgroup: Option<TemporaryCgroup>,
 }
 
 impl AgentProcess {
-    /// Returns when it has attached its programs. `flags` are further ones than [`Node::flags`].
-    pub fn start(node: &Node, flags: &[&str]) -> Result<Self> {
-        let (agent, log) = Self::spawn(node, flags)?;
-        let mut said = String::new();
-        let mut lines = BufReader::new(log).lines();
-        for line in &mut lines {
-            let line = line?;
-            if line.contains("attached") {
-                // Read on, lest it writes into a pipe that nobody reads.
-                thread::spawn(move || lines.for_each(drop));
-                return Ok(agent);
+    /// Starts it with the flags of `node` and `more`, in the cgroup that we are in; returns when its programs are attached.
+    pub fn start(node: &Node, more: &[&str]) -> Result<Self> {
+        let mut command = binary::command(["run"]);
+        command.args(node.flags()).args(more);
+        Self::spawn(command, cgroup::present()?, None)
+    }
+
+    /// The same, confined by the program `client`, and alone in a cgroup unless `confinement` names one.
+    pub fn confined(
+        node: &Node,
+        client: &str,
+        confinement: &Confinement,
+        more: &[&str],
+    ) -> Result<Self> {
+        Self::with(node, client, confinement, |command| {
+            command.args(more);
+        })
+    }
+
+    /// The same, with what `prepare` makes of the command.
+    pub fn with(
+        node: &Node,
+        client: &str,
+        confinement: &Confinement,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
+        let cgroup = TemporaryCgroup::new()?;
+        let given = confinement.cgroup.as_deref();
+        let started_in = given.unwrap_or(cgroup.path()).to_owned();
+        let confinement = Confinement {
+            cgroup: Some(started_in.clone()),
+            ..confinement.clone()
+        };
+        let mut command = Command::new(client);
+        command
+            .args(["as", &serde_json::to_string(&confinement)?])
+            .arg(node.program()?)
+            .arg("run")
+            .args(node.flags());
+        binary::forget_variables(&mut command);
+        prepare(&mut command);
+        Self::spawn(command, started_in, Some(cgroup))
+    }
+
+    fn spawn(
+        mut command: Command,
+        started_in: PathBuf,
+        cgroup: Option<TemporaryCgroup>,
+    ) -> Result<Self> {
+        command.stderr(Stdio::piped());
+        let mut process = command.spawn().context("starting the agent")?;
+        let stderr = process.stderr.take().context("stderr is a pipe")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = written.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
             }
-            said += &line;
-            said.push('\n');
-        }
-        bail!("the agent ended before it attached:\n{said}")
-    }
-
-    fn spawn(node: &Node, flags: &[&str]) -> Result<(Self, std::process::ChildStderr)> {
-        let mut process = binary::command(["run"])
-            .args(node.flags())
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let log = process.stderr.take().context("stderr is a pipe")?;
-        let cgroup = cgroup::present()?.join(format!("shunt-agent-{}", process.id()));
-        Ok((Self { process, cgroup }, log))
-    }
-
-    /// The cgroup that it made for itself.
-    pub fn cgroup(&self) -> &Path {
-        &self.cgroup
+        });
+        let mut agent = Self {
+            process,
+            log,
+            started_in,
+            _cgroup: cgroup,
+        };
+        agent.wait_for_log("attached")?;
+        Ok(agent)
     }
 
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// By SIGKILL.
+    /// The cgroup that it makes for itself where it is not alone.
+    pub fn cgroup(&self) -> PathBuf {
+        self.started_in.join(format!("shunt-agent-{}", self.id()))
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.clone()
+    }
+
+    /// Waits until it has logged a line with `words`.
+    pub fn wait_for_log(&mut self, words: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            if let Some(status) = self.process.try_wait()? {
+                // What it said last may still be on its way.
+                thread::sleep(Duration::from_millis(50));
+                ensure!(
+                    self.log().contains(words),
+                    "it ended ({status}):\n{}",
+                    self.log()
+                );
+                break;
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "it does not say {words:?}:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let id = Pid::from_raw(i32::try_from(self.id())?).context("a process has a number")?;
+        Ok(kill_process(id, signal)?)
+    }
+
+    /// By SIGKILL, if it runs.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
+    }
+
+    /// Ends it as a service manager does.
+    pub fn stop(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let status = self.wait()?;
+        ensure!(status.success(), "it ended ({status}):\n{}", self.log());
+        Ok(())
+    }
+
+    /// What a field of `/proc/PID/status` is for its threads.
+    pub fn of_threads(&self, field: &str) -> Result<BTreeSet<String>> {
+        let mut values = BTreeSet::new();
+        for status in self.threads()? {
+            let text = match fs::read_to_string(status.join("status")) {
+                Ok(text) => text,
+                // It has ended meanwhile.
+                Err(_) if !status.exists() => continue,
+                Err(error) => bail!(error),
+            };
+            let line = text.lines().find_map(|line| line.strip_prefix(field));
+            let value = line.with_context(|| format!("there is no {field}"))?;
+            values.insert(value.trim_start_matches(':').trim().to_owned());
+        }
+        Ok(values)
+    }
+
+    /// The folders of its threads in `/proc`.
+    pub fn threads(&self) -> Result<Vec<PathBuf>> {
+        let folder = format!("/proc/{}/task", self.id());
+        let entries = fs::read_dir(&folder).context(folder)?;
+        entries.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    /// The number of its thread of that name.
+    pub fn thread(&self, name: &str) -> Result<i32> {
+        let is_named = |path: &PathBuf| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let path = self.threads()?.into_iter().find(is_named);
+        let path = path.with_context(|| format!("no thread is called {name}"))?;
+        let number = path.file_name().and_then(|number| number.to_str());
+        Ok(number.context("a thread has a number")?.parse()?)
     }
 }
 
@@ -70,10 +215,11 @@ impl Drop for AgentProcess {
         if let Err(error) = self.kill() {
             eprintln!("killing the agent: {error:#}");
         }
-        if self.cgroup.exists()
-            && let Err(error) = fs::remove_dir(&self.cgroup)
+        let cgroup = self.cgroup();
+        if cgroup.exists()
+            && let Err(error) = fs::remove_dir(&cgroup)
         {
-            eprintln!("{} stays: {error}", self.cgroup.display());
+            eprintln!("{} stays: {error}", cgroup.display());
         }
     }
 }

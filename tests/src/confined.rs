@@ -1,10 +1,11 @@
 //! Becoming a program that may do little, as a service manager or a container runtime starts one.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -98,6 +99,17 @@ fn hand_on(capabilities: CapabilitySet) -> Result<()> {
     set_capabilities(None, sets)?;
     for capability in capabilities {
         configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+/// Gives `path`, and what is in it, to the user and the group of that number.
+pub fn give(path: &Path, user: u32) -> Result<()> {
+    chown(path, Some(user), Some(user))?;
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user)?;
+        }
     }
     Ok(())
 }

@@ -3,13 +3,13 @@
 pub mod agent_process;
 pub mod askers;
 pub mod binary;
+pub mod both;
 pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod clients;
 pub mod confined;
-pub mod confined_agent;
 pub mod fuzz;
 pub mod hang;
 pub mod lab;

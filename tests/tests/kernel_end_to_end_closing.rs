@@ -7,17 +7,13 @@ use agent::observe::view::ClosedView;
 use agent::observe::{Request as Question, Response, ask};
 use agent::settings::CloseRemoved;
 use anyhow::{Result, bail, ensure};
+use tests::both::{FIRST, SECOND, TCP_VIP, UDP_VIP, node, write};
 use tests::lab;
 use tests::node::{Node, PORT};
 use tests::programs::at;
-use tests::sockets::{Request, Server, Transport};
+use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-
-const UDP_VIP: &str = "240.0.0.1:53000";
-const TCP_VIP: &str = "240.0.0.1:80";
-const REMOVED: &str = "10.9.0.1";
-const STAYS: &str = "10.9.0.2";
 
 /// What the client has open: sockets that the object below sent to the endpoint of its first line.
 struct Open {
@@ -26,37 +22,14 @@ struct Open {
     unconnected: u32,
 }
 
-/// A `ServiceEntry` with a port of each transport and one endpoint.
-fn object(endpoint: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: both}}\nspec:\n  hosts: [both.test]\n  \
-         addresses: [240.0.0.1]\n  ports:\n  - {{number: 80, name: tcp, protocol: TCP, targetPort: {PORT}}}\n  \
-         - {{number: 53000, name: udp, protocol: UDP, targetPort: {PORT}}}\n  resolution: STATIC\n  endpoints:\n  \
-         - {{address: {endpoint}}}\n"
-    )
-}
-
-fn write(node: &Node, endpoint: &str) -> Result<()> {
-    Ok(fs::write(
-        node.config_dir().join("a.yaml"),
-        object(endpoint),
-    )?)
-}
-
-fn node(close_removed: CloseRemoved) -> Result<Option<(Node, Open)>> {
-    let Some(mut node) = Node::new(CLIENT)? else {
+/// The node, its agent, and what is open.
+fn start(close_removed: CloseRemoved) -> Result<Option<(Node, Open)>> {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(None);
     };
     if !lab::can_close() {
         return Ok(None);
     }
-    for address in [REMOVED, STAYS] {
-        node.client.order(&Request::Serve {
-            at: at(&format!("{address}:{PORT}")),
-            server: Server::Tell(Transport::Udp),
-        })?;
-    }
-    write(&node, REMOVED)?;
     node.start_with(close_removed)?;
     let udp = node.client.connect(Transport::Udp, at(UDP_VIP))?.socket();
     let tcp = node.client.connect(Transport::Tcp, at(TCP_VIP))?.socket();
@@ -91,7 +64,7 @@ fn wait_for(node: &Node, expected: ClosedView) -> Result<()> {
 
 /// Moves the endpoint, and then back: what is not closed by the second update was not by the first.
 fn move_endpoint(node: &mut Node) -> Result<()> {
-    for address in [STAYS, REMOVED, STAYS] {
+    for address in [SECOND, FIRST, SECOND] {
         write(node, address)?;
         let to: std::net::IpAddr = address.parse()?;
         node.wait_until("the endpoint has moved", |state| {
@@ -103,10 +76,10 @@ fn move_endpoint(node: &mut Node) -> Result<()> {
 
 #[test]
 fn connected_udp_sockets_end_with_their_endpoint_by_default() -> Result<()> {
-    let Some((mut node, open)) = node(CloseRemoved::default())? else {
+    let Some((mut node, open)) = start(CloseRemoved::default())? else {
         return Ok(());
     };
-    write(&node, STAYS)?;
+    write(&node, SECOND)?;
     wait_for(&node, ClosedView { udp: 1, tcp: 0 })?;
     assert_eq!(
         node.client.pending_error(open.udp)?,
@@ -114,7 +87,7 @@ fn connected_udp_sockets_end_with_their_endpoint_by_default() -> Result<()> {
     );
     // What the client connects anew is at the other endpoint, and lives.
     node.client.reconnect(open.udp, UDP_VIP)?;
-    let stays = format!("{STAYS}:{PORT}");
+    let stays = format!("{SECOND}:{PORT}");
     node.client.expect_connected(open.udp, UDP_VIP, &stays)?;
     assert_eq!(node.client.pending_error(open.tcp)?, None);
     assert_eq!(node.client.peer(open.tcp)?, at(TCP_VIP));
@@ -134,10 +107,10 @@ fn connected_udp_sockets_end_with_their_endpoint_by_default() -> Result<()> {
 
 #[test]
 fn tcp_connections_end_with_their_endpoint_where_all_are_to() -> Result<()> {
-    let Some((mut node, open)) = node(CloseRemoved::All)? else {
+    let Some((mut node, open)) = start(CloseRemoved::All)? else {
         return Ok(());
     };
-    write(&node, STAYS)?;
+    write(&node, SECOND)?;
     wait_for(&node, ClosedView { udp: 1, tcp: 1 })?;
     for socket in [open.udp, open.tcp] {
         let error = node.client.pending_error(socket)?;
@@ -149,7 +122,7 @@ fn tcp_connections_end_with_their_endpoint_where_all_are_to() -> Result<()> {
 
 #[test]
 fn nothing_ends_with_its_endpoint_where_nothing_is_to() -> Result<()> {
-    let Some((mut node, open)) = node(CloseRemoved::None)? else {
+    let Some((mut node, open)) = start(CloseRemoved::None)? else {
         return Ok(());
     };
     move_endpoint(&mut node)?;
@@ -162,7 +135,7 @@ fn nothing_ends_with_its_endpoint_where_nothing_is_to() -> Result<()> {
 
 #[test]
 fn no_socket_ends_with_the_agent() -> Result<()> {
-    let Some((mut node, open)) = node(CloseRemoved::All)? else {
+    let Some((mut node, open)) = start(CloseRemoved::All)? else {
         return Ok(());
     };
     node.stop()?;
@@ -170,6 +143,6 @@ fn no_socket_ends_with_the_agent() -> Result<()> {
         assert_eq!(node.client.pending_error(socket)?, None);
     }
     let told = node.client.told(open.udp)?;
-    assert_eq!(told.server, at(&format!("{REMOVED}:{PORT}")));
+    assert_eq!(told.server, at(&format!("{FIRST}:{PORT}")));
     Ok(())
 }

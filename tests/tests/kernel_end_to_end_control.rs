@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use tests::agent_process::AgentProcess;
 use tests::binary::Ended;
 use tests::confined::Confinement;
-use tests::confined_agent::ConfinedAgent;
 use tests::node::{Node, PATIENCE, entry};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -59,7 +59,7 @@ fn members_of_the_sockets_group_are_answered_and_others_are_refused() -> Result<
     let Some(node) = node()? else {
         return Ok(());
     };
-    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let agent = AgentProcess::confined(&node, CLIENT, &Confinement::default(), &[])?;
     assert_eq!(mode(&node.socket())?, 0o660);
     assert_eq!(ask(&node, 0, &[])?.status, Some(0));
     assert_eq!(ask(&node, USER, &[GROUP])?.status, Some(NO_PERMISSION));
@@ -79,7 +79,7 @@ fn a_socket_that_is_opened_to_all_is_not_for_all() -> Result<()> {
     let Some(node) = node()? else {
         return Ok(());
     };
-    let mut agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let mut agent = AgentProcess::confined(&node, CLIENT, &Confinement::default(), &[])?;
     chown(node.socket(), None, Some(GROUP))?;
     fs::set_permissions(node.socket(), Permissions::from_mode(0o666))?;
 
@@ -97,7 +97,7 @@ fn what_the_agent_writes_is_its_own_to_read() -> Result<()> {
     let Some(node) = node()? else {
         return Ok(());
     };
-    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let agent = AgentProcess::confined(&node, CLIENT, &Confinement::default(), &[])?;
     let file = node.state_dir().join("vips.json");
     assert_eq!(mode(&node.state_dir())?, 0o700);
     assert_eq!(mode(&node.bpf_dir())?, 0o700);

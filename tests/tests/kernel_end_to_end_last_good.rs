@@ -4,13 +4,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tests::agent_process::AgentProcess;
 use tests::binary::{self, shunt};
 use tests::node::{Node, PATIENCE, entry};
 
@@ -24,7 +23,7 @@ const POLICY: &str = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolic
 
 /// A node with the binary as its agent.
 struct Bench {
-    agent: Option<Child>,
+    agent: Option<AgentProcess>,
     node: Node,
 }
 
@@ -55,20 +54,12 @@ impl Bench {
 
     /// Returns when it is ready.
     fn start(&mut self) -> Result<()> {
-        let mut run = binary::command(["run"]);
-        let run = run.args(self.node.flags()).stderr(Stdio::null());
-        self.agent = Some(run.spawn()?);
-        let status = self.ask_status(&["--wait=20s"]);
-        ensure!(status.status == Some(0), "{status:?}");
+        self.agent = Some(AgentProcess::start(&self.node, &[])?);
         Ok(())
     }
 
     fn stop(&mut self) -> Result<()> {
-        let mut agent = self.agent.take().context("no agent is running")?;
-        kill_process(Pid::from_child(&agent), Signal::TERM)?;
-        let status = agent.wait()?;
-        ensure!(status.success(), "{status}");
-        Ok(())
+        self.agent.take().context("no agent is running")?.stop()
     }
 
     fn ask_status(&self, flags: &[&str]) -> binary::Ended {
@@ -102,16 +93,6 @@ impl Bench {
         assert_eq!(self.node.failure(denied)?, denial);
         assert_eq!(self.node.failure(open)?, None);
         Ok(())
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        if self.agent.is_some()
-            && let Err(error) = self.stop()
-        {
-            eprintln!("stopping the agent: {error:#}");
-        }
     }
 }
 

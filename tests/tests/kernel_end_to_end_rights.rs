@@ -5,21 +5,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Result;
+use tests::agent_process::AgentProcess;
 use tests::binary::shunt;
+use tests::both::{FIRST, SECOND, TCP_VIP, UDP_VIP, node, write};
 use tests::cgroup;
-use tests::confined::Confinement;
-use tests::confined_agent::{ConfinedAgent, give};
+use tests::confined::{Confinement, give};
 use tests::lab;
 use tests::node::{Node, PORT};
 use tests::programs::at;
-use tests::sockets::{Request, Server, Transport};
+use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
-const TCP_VIP: &str = "240.0.0.1:80";
-const UDP_VIP: &str = "240.0.0.1:53000";
-const FIRST: &str = "10.9.0.1";
-const SECOND: &str = "10.9.0.2";
 /// A user with nothing of its own.
 const NOBODY: u32 = 65534;
 
@@ -34,36 +31,6 @@ fn three_rights(user: u32) -> Confinement {
     }
 }
 
-fn object(endpoint: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: both}}\nspec:\n  hosts: [both.test]\n  \
-         addresses: [240.0.0.1]\n  ports:\n  - {{number: 80, name: tcp, protocol: TCP, targetPort: {PORT}}}\n  \
-         - {{number: 53000, name: udp, protocol: UDP, targetPort: {PORT}}}\n  resolution: STATIC\n  endpoints:\n  \
-         - {{address: {endpoint}}}\n"
-    )
-}
-
-fn write(node: &Node, endpoint: &str) -> Result<()> {
-    Ok(fs::write(
-        node.config_dir().join("a.yaml"),
-        object(endpoint),
-    )?)
-}
-
-fn node() -> Result<Option<Node>> {
-    let Some(mut node) = Node::new(CLIENT)? else {
-        return Ok(None);
-    };
-    for address in [FIRST, SECOND] {
-        node.client.order(&Request::Serve {
-            at: at(&format!("{address}:{PORT}")),
-            server: Server::Tell(Transport::Udp),
-        })?;
-    }
-    write(&node, FIRST)?;
-    Ok(Some(node))
-}
-
 /// Waits until a connect to the service reaches `address`.
 fn wait_for(node: &mut Node, address: &str) -> Result<()> {
     node.wait_until_reached(at(TCP_VIP), address.parse()?)
@@ -74,7 +41,7 @@ fn only(value: &str) -> std::collections::BTreeSet<String> {
 }
 
 /// Every thread may do so much, and none can get at more.
-fn assert_keeps(agent: &ConfinedAgent, capabilities: &str) -> Result<()> {
+fn assert_keeps(agent: &AgentProcess, capabilities: &str) -> Result<()> {
     for set in ["CapPrm", "CapEff", "CapBnd"] {
         assert_eq!(agent.of_threads(set)?, only(capabilities), "{set}");
     }
@@ -89,14 +56,14 @@ fn assert_keeps(agent: &ConfinedAgent, capabilities: &str) -> Result<()> {
 #[test]
 fn three_capabilities_are_enough_for_root_and_for_anybody() -> Result<()> {
     for user in [0, NOBODY] {
-        let Some(mut node) = node()? else {
+        let Some(mut node) = node(CLIENT)? else {
             return Ok(());
         };
         give(node.folder(), user)?;
         // What follows connections, and so needs most, is not to be had before Linux 5.12; the agent warns of what it lacks.
         let has_all = lab::has_compare_and_swap();
         let flags: &[&str] = if has_all { &["--sock-ops"] } else { &[] };
-        let agent = ConfinedAgent::start(&node, CLIENT, &three_rights(user), flags)?;
+        let agent = AgentProcess::confined(&node, CLIENT, &three_rights(user), flags)?;
         assert_eq!(
             agent.of_threads("Uid")?,
             only(&format!("{user}\t{user}\t{user}\t{user}"))
@@ -122,10 +89,10 @@ fn three_capabilities_are_enough_for_root_and_for_anybody() -> Result<()> {
 
 #[test]
 fn an_agent_that_starts_with_every_right_keeps_none_but_these() -> Result<()> {
-    let Some(mut node) = node()? else {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(());
     };
-    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let agent = AgentProcess::confined(&node, CLIENT, &Confinement::default(), &[])?;
     assert_keeps(&agent, NEEDED)?;
     wait_for(&mut node, FIRST)?;
     agent.stop()?;
@@ -134,12 +101,12 @@ fn an_agent_that_starts_with_every_right_keeps_none_but_these() -> Result<()> {
 
 #[test]
 fn a_right_is_kept_where_files_of_others_ask_for_it() -> Result<()> {
-    let Some(mut node) = node()? else {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(());
     };
     give(&node.config_dir(), NOBODY)?;
     fs::set_permissions(node.config_dir(), Permissions::from_mode(0o700))?;
-    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &[])?;
+    let agent = AgentProcess::confined(&node, CLIENT, &Confinement::default(), &[])?;
     // CAP_DAC_READ_SEARCH beside them.
     assert_keeps(&agent, "000000c000001004")?;
     let why = format!("{} cannot be read otherwise", node.config_dir().display());
@@ -152,7 +119,7 @@ fn a_right_is_kept_where_files_of_others_ask_for_it() -> Result<()> {
 
 #[test]
 fn an_agent_goes_back_to_a_cgroup_that_only_a_right_lets_it_write_to() -> Result<()> {
-    let Some(mut node) = node()? else {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(());
     };
     // Somebody else is in it, so that the agent makes one below it, which takes the rights of its owner.
@@ -163,10 +130,10 @@ fn an_agent_goes_back_to_a_cgroup_that_only_a_right_lets_it_write_to() -> Result
         cgroup: Some(session.path().to_owned()),
         ..Confinement::default()
     };
-    let agent = ConfinedAgent::start(&node, CLIENT, &confinement, &[])?;
+    let agent = AgentProcess::confined(&node, CLIENT, &confinement, &[])?;
     // CAP_DAC_OVERRIDE beside them.
     assert_keeps(&agent, "000000c000001002")?;
-    let own = session.path().join(format!("shunt-agent-{}", agent.id()));
+    let own = agent.cgroup();
     assert!(own.exists());
     wait_for(&mut node, FIRST)?;
     agent.stop()?;
@@ -180,8 +147,8 @@ fn after_removal(
     node: &mut Node,
     confinement: &Confinement,
     more: &[&str],
-) -> Result<(ConfinedAgent, u32)> {
-    let agent = ConfinedAgent::start(node, CLIENT, confinement, more)?;
+) -> Result<(AgentProcess, u32)> {
+    let agent = AgentProcess::confined(node, CLIENT, confinement, more)?;
     let socket = node.client.connect(Transport::Udp, at(UDP_VIP))?.socket();
     node.client
         .expect_connected(socket, UDP_VIP, &format!("{FIRST}:{PORT}"))?;
@@ -192,7 +159,7 @@ fn after_removal(
 
 #[test]
 fn sockets_beside_the_agent_are_closed_with_three_capabilities() -> Result<()> {
-    let Some(mut node) = node()? else {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(());
     };
     if !lab::can_close() {
@@ -210,7 +177,7 @@ fn sockets_beside_the_agent_are_closed_with_three_capabilities() -> Result<()> {
 
 #[test]
 fn sockets_in_other_network_namespaces_stay_and_the_log_says_what_is_missing() -> Result<()> {
-    let Some(mut node) = node()? else {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(());
     };
     if !lab::can_close() {
@@ -228,7 +195,7 @@ fn sockets_in_other_network_namespaces_stay_and_the_log_says_what_is_missing() -
 
 #[test]
 fn sockets_in_other_network_namespaces_are_closed_where_that_is_asked_for() -> Result<()> {
-    let Some(mut node) = node()? else {
+    let Some(mut node) = node(CLIENT)? else {
         return Ok(());
     };
     if !lab::can_close() {
@@ -260,10 +227,10 @@ fn listening(process: u32) -> Result<Vec<String>> {
 
 #[test]
 fn nothing_listens_but_on_loopback() -> Result<()> {
-    let Some(node) = node()? else {
+    let Some(node) = node(CLIENT)? else {
         return Ok(());
     };
-    let agent = ConfinedAgent::start(&node, CLIENT, &three_rights(0), &[])?;
+    let agent = AgentProcess::confined(&node, CLIENT, &three_rights(0), &[])?;
     let found = listening(agent.id())?;
     // 15 listeners of the name server, of each protocol.
     assert!(found.len() >= 30, "{found:?}");
@@ -275,16 +242,16 @@ fn nothing_listens_but_on_loopback() -> Result<()> {
 
 #[test]
 fn a_port_below_1024_is_listened_on_and_the_right_to_it_kept() -> Result<()> {
-    let Some(node) = node()? else {
+    let Some(node) = node(CLIENT)? else {
         return Ok(());
     };
     let more = ["--dns-listen", "127.0.0.1:53"];
-    let agent = ConfinedAgent::start(&node, CLIENT, &Confinement::default(), &more)?;
+    let agent = AgentProcess::confined(&node, CLIENT, &Confinement::default(), &more)?;
     // CAP_NET_BIND_SERVICE beside them.
     assert_keeps(&agent, "000000c000001400")?;
     agent.stop()?;
 
-    let denied = ConfinedAgent::start(&node, CLIENT, &three_rights(0), &more).err();
+    let denied = AgentProcess::confined(&node, CLIENT, &three_rights(0), &more).err();
     let denied = format!("{:?}", denied.expect("it does not start"));
     let why = "cannot listen on 127.0.0.1:53 without CAP_NET_BIND_SERVICE";
     assert!(denied.contains(why), "{denied}");
@@ -293,7 +260,7 @@ fn a_port_below_1024_is_listened_on_and_the_right_to_it_kept() -> Result<()> {
 
 #[test]
 fn what_is_missing_is_named_before_anything_is_tried() -> Result<()> {
-    let Some(node) = node()? else {
+    let Some(node) = node(CLIENT)? else {
         return Ok(());
     };
     for left_out in ["BPF", "NET_ADMIN", "PERFMON"] {
@@ -301,7 +268,7 @@ fn what_is_missing_is_named_before_anything_is_tried() -> Result<()> {
         if let Some(capabilities) = &mut confinement.capabilities {
             capabilities.retain(|name| name != left_out);
         }
-        let error = ConfinedAgent::start(&node, CLIENT, &confinement, &[]).err();
+        let error = AgentProcess::confined(&node, CLIENT, &confinement, &[]).err();
         let error = format!("{:?}", error.expect("it does not start"));
         assert!(
             error.contains(&format!("`shunt run` needs CAP_{left_out}: ")),

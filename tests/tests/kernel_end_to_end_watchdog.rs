@@ -6,8 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use tests::agent_process::AgentProcess;
 use tests::confined::Confinement;
-use tests::confined_agent::ConfinedAgent;
 use tests::hang::HungThread;
 use tests::node::{Node, PATIENCE, PORT};
 use tests::programs::at;
@@ -45,8 +45,8 @@ impl Manager {
         Ok(Self(socket))
     }
 
-    fn start(node: &Node) -> Result<ConfinedAgent> {
-        ConfinedAgent::with(node, CLIENT, &Confinement::default(), |command| {
+    fn start(node: &Node) -> Result<AgentProcess> {
+        AgentProcess::with(node, CLIENT, &Confinement::default(), |command| {
             command
                 .env("NOTIFY_SOCKET", node.folder().join("notify"))
                 .env("WATCHDOG_USEC", WATCHDOG);
