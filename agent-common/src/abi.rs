@@ -29,7 +29,11 @@ pub use group::{
 pub use identity::{Identified, IdentifiedService, Identity, NO_GROUP};
 
 /// Names the layout of everything in this module; part of the pin directory, so that two layouts never meet.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
+
+/// Names the layout of what outlives a change of all else: FLOWS, STORED, REPLIES, ENDPOINTS, COUNTERS, TOTALS and IDENTITIES. Agents
+/// of two ABIs that have it in common hand on to each other what is remembered of sockets.
+pub const SOCKET_ABI_VERSION: u32 = 1;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;
@@ -62,8 +66,7 @@ pub struct Config {
     /// How deep in the hierarchy the cgroups of workloads are, the deepest first; 0 for none. Where there is none at all, every
     /// client is the default one.
     pub levels: [u8; LEVELS],
-    /// Numbers of COUNTERS from which on they are those of endpoints. No program reads it.
-    pub services: u32,
+    pub reserved: u32,
     /// The client that no workload claims.
     pub client: ClientWord,
     /// Where automatic VIPs are taken from: an address in it that no service declares is refused.

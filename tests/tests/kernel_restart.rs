@@ -217,8 +217,8 @@ fn maps_that_do_not_fit_are_replaced_while_connects_go_on() -> Result<()> {
         flows: 2 * limits.flows,
         ..limits
     };
-    let moved = Limits {
-        services: larger.services + 1,
+    let smaller = Limits {
+        services: larger.services - 1,
         endpoints: larger.endpoints - 1,
         ..larger
     };
@@ -229,7 +229,7 @@ fn maps_that_do_not_fit_are_replaced_while_connects_go_on() -> Result<()> {
     };
     let all = [
         of(larger, false),
-        of(moved, false),
+        of(smaller, false),
         of(limits, true),
         of(limits, false),
     ];
@@ -246,6 +246,94 @@ fn maps_that_do_not_fit_are_replaced_while_connects_go_on() -> Result<()> {
         drop(next);
         site.connect()?;
     }
+    dataplane_cleanup(&site)
+}
+
+/// What other limits do to what is known of 24 sockets, by whose numbers of connects and of open connections.
+fn expect_to_go_on(limits: Limits) -> Result<()> {
+    let Some(mut site) = Site::with_killed_agent()? else {
+        return Ok(());
+    };
+    let sockets: Vec<u32> = (0..24).map(|_| site.connect()).collect::<Result<_>>()?;
+    let mut next = Dataplane::load(&LoadOptions {
+        limits,
+        ..site.options()
+    })?;
+    ensure!(!next.goes_on() && next.has_predecessor());
+    // The old programs decide, and count, while the new maps are filled, and emptied, and filled.
+    next.apply(&doomed(0));
+    next.apply(&agent::compile::Program::default());
+    let more: Vec<u32> = (0..12).map(|_| site.connect()).collect::<Result<_>>()?;
+    for socket in &sockets[..8] {
+        site.client.close(*socket)?;
+    }
+    next.apply(&doomed(0));
+
+    site.attach(&mut next)?;
+
+    let left: Vec<u32> = [&sockets[8..], &more].concat();
+    site.expect_peers(&left)?;
+    assert_eq!(sums(&Site::counts(&next)), (36, 28));
+    let another = site.connect()?;
+    assert_eq!(sums(&Site::counts(&next)), (37, 29));
+    for socket in left.into_iter().chain([another]) {
+        site.client.close(socket)?;
+    }
+    assert_eq!(sums(&Site::counts(&next)), (37, 0));
+    // One that is removed gives its number up again.
+    next.apply(&doomed(1));
+    assert_eq!(Site::counts(&next).into_keys().collect::<Vec<_>>(), [53]);
+    drop(next);
+    dataplane_cleanup(&site)
+}
+
+#[test]
+fn sockets_keep_their_peers_and_are_counted_where_there_is_room_for_more_destinations() -> Result<()>
+{
+    let limits = lab::limits();
+    expect_to_go_on(Limits {
+        frontends: 2 * limits.frontends,
+        prefixes: 2 * limits.prefixes,
+        cells: 2 * limits.cells,
+        cgroups: 2 * limits.cgroups,
+        replies: 2 * limits.replies,
+        ..limits
+    })
+}
+
+#[test]
+fn sockets_keep_their_peers_and_are_counted_where_there_is_room_for_more_services() -> Result<()> {
+    let limits = lab::limits();
+    expect_to_go_on(Limits {
+        services: limits.services / 2,
+        endpoints: 2 * limits.endpoints,
+        ..limits
+    })
+}
+
+#[test]
+fn sockets_keep_their_peers_and_are_counted_where_the_abi_of_all_else_is_another() -> Result<()> {
+    let Some(mut site) = Site::with_killed_agent()? else {
+        return Ok(());
+    };
+    let sockets: Vec<u32> = (0..24).map(|_| site.connect()).collect::<Result<_>>()?;
+    let own = site.pins().join(entries(&site.pins())?.concat());
+    // As if one of another version had left them.
+    std::fs::rename(&own, site.pins().join("v1"))?;
+
+    let mut next = Dataplane::load(&site.options())?;
+    ensure!(!next.goes_on() && next.has_predecessor());
+    next.apply(&doomed(0));
+    site.attach(&mut next)?;
+
+    site.expect_peers(&sockets)?;
+    assert_eq!(sums(&Site::counts(&next)), (24, 24));
+    for socket in sockets {
+        site.client.close(socket)?;
+    }
+    assert_eq!(sums(&Site::counts(&next)), (24, 0));
+    assert!(!site.pins().join("v1").exists());
+    drop(next);
     dataplane_cleanup(&site)
 }
 

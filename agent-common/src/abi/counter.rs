@@ -1,6 +1,6 @@
 //! COUNTERS and TOTALS: what has been.
 
-/// One element of COUNTERS, per CPU. Services come first, then endpoints.
+/// One element of COUNTERS, per CPU. Services and endpoints share the numbers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {

@@ -112,8 +112,8 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     }
     let (vips, vip_file) = open_vips(&settings, role)?;
     let (dataplane, events, denials) = load(&settings, role)?;
-    let goes_on = lock(&dataplane).goes_on();
-    if goes_on {
+    let has_predecessor = lock(&dataplane).has_predecessor();
+    if has_predecessor {
         tracing::info!(
             "going on from what an earlier agent has left, which is in force until all is read"
         );
@@ -173,7 +173,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         directories,
         refresher,
         publisher,
-        startup: Startup::new(std::time::Instant::now(), goes_on),
+        startup: Startup::new(std::time::Instant::now(), has_predecessor),
         clock: Clock::new(),
         watch,
         probes: Probes::new(),

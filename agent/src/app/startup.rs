@@ -25,10 +25,10 @@ pub(super) enum Startup {
 }
 
 impl Startup {
-    /// `goes_on` where another agent's maps are in force.
-    pub(super) fn new(now: Instant, goes_on: bool) -> Self {
+    /// `has_predecessor` where another agent's programs decide until ours do.
+    pub(super) fn new(now: Instant, has_predecessor: bool) -> Self {
         Self::Collecting {
-            until: (!goes_on).then(|| now + SOURCES),
+            until: (!has_predecessor).then(|| now + SOURCES),
         }
     }
 

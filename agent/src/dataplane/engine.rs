@@ -52,6 +52,8 @@ pub struct Engine<S> {
     pub(super) inheritance: Option<Inheritance>,
     /// Groups that [`Self::replace`] has put others in the place of, and that readers may still hold.
     replaced: Vec<u32>,
+    /// Programs that decide by other tables count under the same ids: none is given up.
+    shares_ids: bool,
 }
 
 /// What went wrong with one service; without one, with what is known of the clients.
@@ -80,14 +82,12 @@ impl<S: Store> Engine<S> {
             names: Names::new(limits),
             space: Space::new(limits.cells),
             limits: *limits,
-            base: Config {
-                services: limits.services,
-                ..Config::default()
-            },
+            base: Config::default(),
             retired: BTreeMap::new(),
             lingering: BTreeSet::new(),
             inheritance: None,
             replaced: Vec::new(),
+            shares_ids: false,
         }
     }
 
@@ -327,7 +327,7 @@ impl<S: Store> Engine<S> {
         let is_used = self.live.prefixes.contains_key(&net)
             || self.live.frontends.range(frontends).next().is_some();
         if !is_used && let Some(id) = self.names.prefixes.get(&net) {
-            self.names.prefixes.release(id);
+            self.names.release_prefix(id);
         }
     }
 

@@ -26,8 +26,6 @@ use super::store::{Inventory, PrefixKey, Store};
 pub(super) enum Damage {
     #[error("the tables cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    #[error("they are for {found} services, and not {wanted}")]
-    Limits { found: u32, wanted: u32 },
     #[error("an element of FRONTENDS is not its key's")]
     Word,
     #[error("no group that is whole and alone is at cell {0}, where a frontend leads")]
@@ -54,26 +52,29 @@ pub(super) struct Inheritance {
 impl Inheritance {
     /// What is in the tables, and what there was beside it.
     pub(super) fn read(store: &impl Store, limits: &Limits) -> Result<(Self, Inventory), Damage> {
-        let found = store.config().map_or(0, |config| config.services);
-        if found != limits.services {
-            let wanted = limits.services;
-            return Err(Damage::Limits { found, wanted });
-        }
         let inventory = store.inventory()?;
+        let mut inheritance = Self::of_ids(&inventory, limits);
+        inheritance.prefixes = networks(&inventory.prefixes)?;
+        inheritance.exempt = networks(&inventory.exempt)?;
+        inheritance.read_frontends(&inventory.frontends)?;
+        inheritance.read_groups(store)?;
+        Ok((inheritance, inventory))
+    }
+
+    /// No more than who is counted under which number.
+    pub(super) fn of_ids(inventory: &Inventory, limits: &Limits) -> Self {
         let mut inheritance = Self {
             groups: BTreeMap::new(),
             frontends: BTreeMap::new(),
             orphans: Vec::new(),
-            prefixes: networks(&inventory.prefixes)?,
-            exempt: networks(&inventory.exempt)?,
+            prefixes: BTreeMap::new(),
+            exempt: BTreeMap::new(),
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             space: Space::new(limits.cells),
         };
-        inheritance.identify(&inventory);
-        inheritance.read_frontends(&inventory.frontends)?;
-        inheritance.read_groups(store)?;
-        Ok((inheritance, inventory))
+        inheritance.identify(inventory);
+        inheritance
     }
 
     fn identify(&mut self, inventory: &Inventory) {

@@ -44,7 +44,7 @@ impl Limits {
 }
 
 impl Limits {
-    /// Elements of COUNTERS and ENDPOINTS: services come first, then endpoints.
+    /// Elements of COUNTERS and ENDPOINTS: one for each service and each endpoint.
     pub(super) const fn counters(&self) -> u32 {
         self.services.saturating_add(self.endpoints)
     }

@@ -16,58 +16,81 @@ use crate::dataplane::Limits;
 
 use super::address;
 
-/// Ids of one kind, counted by their references.
+/// Numbers that are given out, of a range.
 #[derive(Clone, Debug)]
-pub(super) struct Ids<K> {
-    first: u32,
-    capacity: u32,
-    by_key: BTreeMap<K, u32>,
-    by_id: BTreeMap<u32, (K, u32)>,
+struct Numbers {
+    end: u32,
     /// Those from here on have never been in use.
     next: u32,
     freed: BTreeSet<u32>,
 }
 
-impl<K: Ord + Clone> Ids<K> {
-    fn new(first: u32, capacity: u32) -> Self {
+impl Numbers {
+    fn new(first: u32, count: u32) -> Self {
         Self {
-            first,
-            capacity,
-            by_key: BTreeMap::new(),
-            by_id: BTreeMap::new(),
+            end: first.saturating_add(count),
             next: first,
             freed: BTreeSet::new(),
         }
     }
 
+    /// `None` when all are taken.
+    fn draw(&mut self) -> Option<u32> {
+        self.freed.pop_first().or_else(|| {
+            let number = self.next;
+            (number < self.end).then(|| self.next += 1).map(|()| number)
+        })
+    }
+
+    /// Returns whether the number was free.
+    fn take(&mut self, number: u32) -> bool {
+        if number < self.next || number >= self.end {
+            return self.freed.remove(&number);
+        }
+        self.freed.extend(self.next..number);
+        self.next = number + 1;
+        true
+    }
+}
+
+/// Ids of one kind, counted by their references.
+#[derive(Clone, Debug)]
+pub(super) struct Ids<K> {
+    capacity: u32,
+    by_key: BTreeMap<K, u32>,
+    by_id: BTreeMap<u32, (K, u32)>,
+}
+
+impl<K: Ord + Clone> Ids<K> {
+    fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            by_key: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+        }
+    }
+
     /// The id of `key`, with one more reference. `None` when all are taken.
-    pub(super) fn acquire(&mut self, key: &K) -> Option<u32> {
+    fn acquire(&mut self, key: &K, numbers: &mut Numbers) -> Option<u32> {
         if let Some(&id) = self.by_key.get(key) {
             self.by_id.get_mut(&id).expect("both maps hold the same").1 += 1;
             return Some(id);
         }
-        let id = match self.freed.pop_first() {
-            Some(id) => id,
-            None if self.next - self.first >= self.capacity => return None,
-            None => {
-                self.next += 1;
-                self.next - 1
-            }
-        };
+        if self.count() >= self.capacity as usize {
+            return None;
+        }
+        let id = numbers.draw()?;
         self.by_key.insert(key.clone(), id);
         self.by_id.insert(id, (key.clone(), 1));
         Some(id)
     }
 
-    /// Gives an id that is free to `key`, without a reference. Returns whether the id was free, and the key had none.
-    pub(super) fn take(&mut self, id: u32, key: K) -> bool {
-        let is_within = id >= self.first && id - self.first < self.capacity;
-        if !is_within || self.by_id.contains_key(&id) || self.by_key.contains_key(&key) {
+    /// Gives an id that is free to `key`, without a reference, be there room for one more or not. Returns whether the id was
+    /// free, and the key had none.
+    fn take(&mut self, id: u32, key: K, numbers: &mut Numbers) -> bool {
+        if self.by_key.contains_key(&key) || !numbers.take(id) {
             return false;
         }
-        self.freed.extend(self.next..id);
-        self.next = self.next.max(id + 1);
-        self.freed.remove(&id);
         self.by_key.insert(key.clone(), id);
         self.by_id.insert(id, (key, 0));
         true
@@ -85,7 +108,7 @@ impl<K: Ord + Clone> Ids<K> {
     }
 
     /// Takes one reference back; returns the key when it was the last, and its id is free.
-    pub(super) fn release(&mut self, id: u32) -> Option<K> {
+    fn release(&mut self, id: u32, numbers: &mut Numbers) -> Option<K> {
         let (_, references) = self.by_id.get_mut(&id)?;
         *references -= 1;
         if *references > 0 {
@@ -93,7 +116,7 @@ impl<K: Ord + Clone> Ids<K> {
         }
         let (key, _) = self.by_id.remove(&id)?;
         self.by_key.remove(&key);
-        self.freed.insert(id);
+        numbers.freed.insert(id);
         Some(key)
     }
 
@@ -123,16 +146,65 @@ pub struct Names {
     pub(super) services: Ids<ServiceKey>,
     pub(super) endpoints: Ids<EndpointKey>,
     pub(super) prefixes: Ids<IpNet>,
+    /// Of COUNTERS, which services and endpoints share: so a number stays whose it is when there is room for more of either.
+    counted: Numbers,
+    of_prefixes: Numbers,
 }
 
 impl Names {
-    /// Services and endpoints are numbered as COUNTERS has them: endpoints after all possible services.
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            services: Ids::new(0, limits.services),
-            endpoints: Ids::new(limits.services, limits.endpoints),
-            prefixes: Ids::new(1, limits.prefixes),
+            services: Ids::new(limits.services),
+            endpoints: Ids::new(limits.endpoints),
+            prefixes: Ids::new(limits.prefixes),
+            counted: Numbers::new(0, limits.counters()),
+            of_prefixes: Numbers::new(1, limits.prefixes),
         }
+    }
+
+    /// See [`Ids::acquire`]; the same for those below.
+    pub(super) fn acquire_service(&mut self, key: &ServiceKey) -> Option<u32> {
+        self.services.acquire(key, &mut self.counted)
+    }
+
+    pub(super) fn acquire_endpoint(&mut self, key: &EndpointKey) -> Option<u32> {
+        self.endpoints.acquire(key, &mut self.counted)
+    }
+
+    pub(super) fn acquire_prefix(&mut self, net: &IpNet) -> Option<u32> {
+        self.prefixes.acquire(net, &mut self.of_prefixes)
+    }
+
+    /// See [`Ids::take`]; the same for those below.
+    pub(super) fn take_service(&mut self, id: u32, key: ServiceKey) -> bool {
+        self.services.take(id, key, &mut self.counted)
+    }
+
+    pub(super) fn take_endpoint(&mut self, id: u32, key: EndpointKey) -> bool {
+        self.endpoints.take(id, key, &mut self.counted)
+    }
+
+    pub(super) fn take_prefix(&mut self, id: u32, net: IpNet) -> bool {
+        self.prefixes.take(id, net, &mut self.of_prefixes)
+    }
+
+    /// See [`Ids::release`]; the same for those below.
+    pub(super) fn release_service(&mut self, id: u32) -> Option<ServiceKey> {
+        self.services.release(id, &mut self.counted)
+    }
+
+    pub(super) fn release_endpoint(&mut self, id: u32) -> Option<EndpointKey> {
+        self.endpoints.release(id, &mut self.counted)
+    }
+
+    pub(super) fn release_prefix(&mut self, id: u32) -> Option<IpNet> {
+        self.prefixes.release(id, &mut self.of_prefixes)
+    }
+
+    /// Numbers of COUNTERS that are somebody's.
+    pub(super) fn counted(&self) -> impl Iterator<Item = u32> {
+        let services = self.services.iter().map(|(id, _)| id);
+        services.chain(self.endpoints.iter().map(|(id, _)| id))
     }
 
     pub fn service(&self, id: u32) -> Option<&ServiceKey> {
@@ -160,14 +232,25 @@ mod tests {
 
     #[test]
     fn an_id_stays_with_its_key_until_the_last_reference_goes() {
-        let mut ids = Ids::new(10, 2);
-        assert_eq!(ids.acquire(&"a"), Some(10));
-        assert_eq!(ids.acquire(&"b"), Some(11));
-        assert_eq!(ids.acquire(&"a"), Some(10));
-        assert_eq!(ids.acquire(&"c"), None);
-        assert_eq!(ids.release(10), None);
-        assert_eq!(ids.release(10), Some("a"));
-        assert_eq!(ids.acquire(&"c"), Some(10));
+        let (mut ids, mut numbers) = (Ids::new(2), Numbers::new(10, 3));
+        assert_eq!(ids.acquire(&"a", &mut numbers), Some(10));
+        assert_eq!(ids.acquire(&"b", &mut numbers), Some(11));
+        assert_eq!(ids.acquire(&"a", &mut numbers), Some(10));
+        assert_eq!(ids.acquire(&"c", &mut numbers), None);
+        assert_eq!(ids.release(10, &mut numbers), None);
+        assert_eq!(ids.release(10, &mut numbers), Some("a"));
+        assert_eq!(ids.acquire(&"c", &mut numbers), Some(10));
         assert_eq!((ids.key(10), ids.get(&"b")), (Some(&"c"), Some(11)));
+    }
+
+    #[test]
+    fn a_number_is_given_to_one_key_alone() {
+        let mut numbers = Numbers::new(0, 4);
+        assert!(numbers.take(2) && !numbers.take(2) && !numbers.take(4));
+        assert_eq!(
+            std::iter::from_fn(|| numbers.draw()).collect::<Vec<_>>(),
+            [0, 1, 3]
+        );
+        assert!(!numbers.take(1));
     }
 }

@@ -173,17 +173,13 @@ impl Plan {
             self.refused.push((key.clone(), Limit::Cells));
             return None;
         };
-        let service_id = alloc.names.services.acquire(key).unwrap_or(UNCOUNTED);
+        let service_id = alloc.names.acquire_service(key).unwrap_or(UNCOUNTED);
         let endpoint_ids: Vec<u32> = content
             .members
             .iter()
             .map(|member| {
                 let endpoint = (service_id, member.address, member.port);
-                alloc
-                    .names
-                    .endpoints
-                    .acquire(&endpoint)
-                    .unwrap_or(UNCOUNTED)
+                alloc.names.acquire_endpoint(&endpoint).unwrap_or(UNCOUNTED)
             })
             .collect();
         let cells = layout.encode(run.first, service_id, &endpoint_ids);
@@ -314,7 +310,7 @@ fn name_prefixes(wanted: &Wanted<'_>, names: &mut Names) -> BTreeMap<IpNet, u32>
     prefixes
         .filter_map(|&net| {
             let known = names.prefixes.get(&net);
-            Some((net, known.or_else(|| names.prefixes.acquire(&net))?))
+            Some((net, known.or_else(|| names.acquire_prefix(&net))?))
         })
         .collect()
 }

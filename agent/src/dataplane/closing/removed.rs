@@ -104,14 +104,14 @@ mod tests {
     fn names() -> (Names, [Flow; 2]) {
         let mut names = Names::new(&LIMITS);
         let flows = ["a", "b"].map(|host| {
-            let service = names.services.acquire(&key(host)).unwrap();
+            let service = names.acquire_service(&key(host)).unwrap();
             let rewritten = address::from_ip([10, 0, 0, 1].into());
             let place = (service, rewritten, Port::new(8080));
             Flow {
                 cookie: 7,
                 rewritten,
                 rewritten_port: place.2,
-                endpoint: names.endpoints.acquire(&place).unwrap(),
+                endpoint: names.acquire_endpoint(&place).unwrap(),
                 service,
                 protocol: UDP,
                 flags: CONNECTED,

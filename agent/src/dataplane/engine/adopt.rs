@@ -2,7 +2,10 @@
 //! is then changed by a plan as any other.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
+
+use agent_common::abi::{Identified, IdentifiedService, NO_GROUP};
 
 use crate::compile::{Program, Service, ServiceKey};
 use crate::dataplane::Limits;
@@ -38,6 +41,31 @@ impl<S: Store> Engine<S> {
         Ok(engine)
     }
 
+    /// An engine over tables that lead nowhere yet, but for IDENTITIES: under those numbers another has counted, whose programs
+    /// go on by other tables until [`Self::stop_sharing`].
+    pub(in super::super) fn succeed(mut store: S, limits: &Limits) -> io::Result<Self> {
+        let inventory = store.inventory()?;
+        for (id, identity) in &inventory.identities {
+            // Its group is in the other's arena.
+            if let Some(Identified::Service(service)) = identity.get() {
+                let service = IdentifiedService {
+                    group: NO_GROUP,
+                    ..service
+                };
+                store.set_identity(*id, &Identified::Service(service).into());
+            }
+        }
+        let mut engine = Self::new(store, limits);
+        engine.inheritance = Some(Inheritance::of_ids(&inventory, limits));
+        engine.shares_ids = true;
+        Ok(engine)
+    }
+
+    /// Nobody else counts any more.
+    pub(in super::super) fn stop_sharing(&mut self) {
+        self.shares_ids = false;
+    }
+
     /// Makes what was found this engine's own. Of services it knows hashes; `program` tells which those are that are wanted.
     pub(in super::super) fn settle(&mut self, mut inheritance: Inheritance, program: &Program) {
         self.space = inheritance.space.clone();
@@ -70,20 +98,20 @@ impl<S: Store> Engine<S> {
         for (&id, known) in &inheritance.services {
             let key = keys.get(&known.hash).copied().cloned();
             // Of two with one name, one was lingering when the other came: it has no group, and is a stranger for the rest of it.
-            let is_named = key.is_some_and(|key| self.names.services.take(id, key));
+            let is_named = key.is_some_and(|key| self.names.take_service(id, key));
             if !is_named {
                 let stranger = identity::stranger(known.hash, id);
-                self.names.services.take(id, stranger);
+                self.names.take_service(id, stranger);
             }
             if known.retired > 0 {
                 self.retired.insert(id, known.retired);
             }
         }
         for (&id, &endpoint) in &inheritance.endpoints {
-            self.names.endpoints.take(id, endpoint);
+            self.names.take_endpoint(id, endpoint);
         }
         for (&net, &id) in &inheritance.prefixes {
-            self.names.prefixes.take(id, net);
+            self.names.take_prefix(id, net);
             self.names.prefixes.refer(id);
         }
     }
@@ -154,7 +182,7 @@ impl<S: Store> Engine<S> {
                 continue;
             }
             self.names.endpoints.refer(id);
-            if self.store.open(id) > 0 {
+            if self.is_in_use(id) {
                 self.names.services.refer(service);
                 self.lingering.insert(id);
             } else {
@@ -162,12 +190,12 @@ impl<S: Store> Engine<S> {
             }
         }
         for id in services {
-            let is_open = self.store.open(id) > 0;
+            let is_in_use = self.is_in_use(id);
             if self.names.services.references(id) > 0 {
                 continue;
             }
             self.names.services.refer(id);
-            if is_open {
+            if is_in_use {
                 self.lingering.insert(id);
             } else {
                 self.release_service(id);

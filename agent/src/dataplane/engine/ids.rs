@@ -46,28 +46,26 @@ impl<S: Store> Engine<S> {
     pub(super) fn release(&mut self, group: &Group) {
         self.space.release(group.run);
         for &id in group.endpoint_ids.iter().filter(|&&id| id != UNCOUNTED) {
-            if self.store.open(id) > 0 && self.lingering.insert(id) {
+            if self.is_in_use(id) && self.lingering.insert(id) {
                 // The reference of the group is that of the sockets now, and they want the service to keep its id too.
                 if group.service_id != UNCOUNTED {
-                    self.names.services.acquire(&group.service);
+                    self.names.acquire_service(&group.service);
                 }
             } else {
                 self.release_endpoint(group.service_id, id);
             }
         }
         let id = group.service_id;
-        if id == UNCOUNTED || self.store.open(id) == 0 || !self.lingering.insert(id) {
+        if id == UNCOUNTED || !self.is_in_use(id) || !self.lingering.insert(id) {
             self.release_service(id);
         }
     }
 
     /// Frees the ids of endpoints and services whose last socket has gone.
     pub(super) fn release_lingering(&mut self) {
-        let store = &self.store;
-        let gone: Vec<u32> = self
-            .lingering
-            .extract_if(.., |&id| store.open(id) == 0)
-            .collect();
+        let all = std::mem::take(&mut self.lingering);
+        let (in_use, gone) = all.into_iter().partition(|&id| self.is_in_use(id));
+        self.lingering = in_use;
         for id in gone {
             if let Some(&(service, ..)) = self.names.endpoints.key(id) {
                 self.release_endpoint(service, id);
@@ -78,15 +76,20 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// Whether sockets count under an id that no group names.
+    pub(super) fn is_in_use(&self, id: u32) -> bool {
+        self.shares_ids || self.store.open(id) > 0
+    }
+
     pub(super) fn release_endpoint(&mut self, service: u32, id: u32) {
-        if self.names.endpoints.release(id).is_some() {
+        if self.names.release_endpoint(id).is_some() {
             self.retire(service, self.store.counter(id).connects);
             self.store.forget(id);
         }
     }
 
     pub(super) fn release_service(&mut self, id: u32) {
-        if id != UNCOUNTED && self.names.services.release(id).is_some() {
+        if id != UNCOUNTED && self.names.release_service(id).is_some() {
             self.retired.remove(&id);
             self.store.forget(id);
         }

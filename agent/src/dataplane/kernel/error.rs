@@ -36,6 +36,8 @@ pub enum LoadError {
         name: &'static str,
         error: io::Error,
     },
+    #[error("cannot read who has which number: {0}")]
+    Identities(io::Error),
     #[error("cannot count the CPUs: {0}")]
     Cpus(io::Error),
     #[error("the limit of flows is {0}, which is not a power of two")]
@@ -56,6 +58,8 @@ pub enum LoadError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
+    #[error("cannot go on from what has been counted: {0}")]
+    Counts(#[from] MapError),
     #[error("cannot open the cgroup {}: {error}", path.display())]
     Open { path: PathBuf, error: io::Error },
     #[error("cannot attach {program} to {}: {error}{}", path.display(), attach_cause(error))]

@@ -3,12 +3,12 @@
 //! Which set is in force no file says: it is the one that the programs use which are attached. So a set of which an agent was
 //! killed while it filled it is told from the one that it was to take the place of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use agent_common::abi::{Identity, TOTALS};
+use agent_common::abi::{Identity, SOCKET_ABI_VERSION, TOTALS};
 use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
@@ -46,7 +46,7 @@ const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
 }
 
 /// The agents' alone, so that the object has none.
-const IDENTITIES: &str = "IDENTITIES";
+pub(super) const IDENTITIES: &str = "IDENTITIES";
 
 /// Those of the maps that the object has.
 pub(super) fn of_object(limits: &Limits) -> impl Iterator<Item = (&'static str, Option<u32>)> {
@@ -65,7 +65,7 @@ impl MapSet {
     pub(super) fn create(directory: &Path, has_lines: bool) -> io::Result<Self> {
         let taken = Self::all(directory)?;
         let number = taken.iter().filter_map(Self::number).max().unwrap_or(0) + 1;
-        let path = directory.join(format!("{PREFIX}{}-{number}", records(has_lines)));
+        let path = directory.join(format!("{}{number}", kind(has_lines)));
         fs::create_dir(&path)?;
         Ok(Self { path })
     }
@@ -82,8 +82,8 @@ impl MapSet {
         Ok(sets)
     }
 
-    /// The set that the program uses which one of these links attaches.
-    pub(super) fn in_force(directory: &Path, links: &[PathBuf]) -> Option<Self> {
+    /// Those of `sets` that the programs use which these links attach.
+    pub(super) fn in_force(sets: Vec<Self>, links: &[PathBuf]) -> Vec<Self> {
         let decides = |link: &&PathBuf| {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
             [Hook::Connect4, Hook::Connect6]
@@ -95,28 +95,34 @@ impl MapSet {
             .filter(decides)
             .flat_map(|link| maps_of(link).unwrap_or_default())
             .collect();
-        let mut sets = Self::all(directory).ok()?.into_iter();
-        sets.find(|set| {
+        let is_used = |set: &Self| {
             let arena = MapInfo::from_pin(set.pin("ARENA"));
             arena.is_ok_and(|arena| maps.contains(&arena.id()))
-        })
+        };
+        sets.into_iter().filter(is_used).collect()
     }
 
-    /// Why an agent with these limits cannot go on from it, if it cannot.
-    pub(super) fn misfit(&self, limits: &Limits, has_lines: bool) -> Option<String> {
-        let kind = format!("{PREFIX}{}-", records(has_lines));
+    /// Whether what it knows of sockets has the layout that we know, and is kept as ours is.
+    pub(super) fn has_records_as(&self, has_lines: bool) -> bool {
         let name = self.path.file_name().unwrap_or_default();
-        if !name.to_string_lossy().starts_with(&kind) {
-            return Some("the kernel has, or had not, what lines of flow records need".to_owned());
-        }
-        kept(limits).into_iter().find_map(|(name, wanted)| {
+        name.to_string_lossy().starts_with(&kind(has_lines))
+    }
+
+    /// The maps that have not as many elements as an agent with these limits wants; each with why.
+    pub(super) fn misfits(&self, limits: &Limits) -> BTreeMap<&'static str, String> {
+        let misfit = |(name, wanted): (&'static str, Option<u32>)| {
             let found = match MapInfo::from_pin(self.pin(name)) {
                 Ok(map) => map.max_entries(),
-                Err(error) => return Some(format!("{name} is missing: {error}")),
+                Err(error) => return Some((name, format!("it is missing: {error}"))),
             };
             let wanted = wanted.filter(|wanted| *wanted != found)?;
-            Some(format!("{name} has {found} elements, and not {wanted}"))
-        })
+            Some((name, format!("it has {found} elements, and not {wanted}")))
+        };
+        kept(limits).into_iter().filter_map(misfit).collect()
+    }
+
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.path.parent()
     }
 
     pub(super) fn pin(&self, map: &str) -> PathBuf {
@@ -145,15 +151,16 @@ impl MapSet {
         Ok(self.path)
     }
 
-    fn number(&self) -> Option<u32> {
+    pub(super) fn number(&self) -> Option<u32> {
         let name = self.path.file_name()?.to_str()?;
         name.rsplit('-').next()?.parse().ok()
     }
 }
 
-/// Where the object has flow records.
-fn records(has_lines: bool) -> &'static str {
-    if has_lines { "lines" } else { "sockets" }
+/// How the directory of a set begins whose object has flow records there.
+fn kind(has_lines: bool) -> String {
+    let records = if has_lines { "lines" } else { "sockets" };
+    format!("{PREFIX}{records}-v{SOCKET_ABI_VERSION}-")
 }
 
 /// The ids of the maps of the program that this link attaches.

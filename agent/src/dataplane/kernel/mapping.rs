@@ -5,7 +5,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use agent_common::abi::EndpointState;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// All elements of an array map made with `BPF_F_MMAPABLE`. Each element lies at a multiple of its size, which must be a
@@ -68,6 +70,20 @@ impl<T: Copy> Mapping<T> {
         for (i, value) in values.iter().enumerate() {
             // SAFETY: within the mapping.
             unsafe { self.base.add(first as usize + i).write_volatile(*value) };
+        }
+    }
+}
+
+impl Mapping<EndpointState> {
+    /// Adds to a count of open records, which programs change meanwhile. A difference below zero wraps around.
+    pub(super) fn change_open(&self, index: u32, difference: u32) {
+        if index < self.elements {
+            // SAFETY: within the mapping, and aligned as the structure is; programs change the word by atomic additions too.
+            let open = unsafe {
+                let state = self.base.as_ptr().add(index as usize);
+                AtomicU32::from_ptr(&raw mut (*state).open)
+            };
+            open.fetch_add(difference, Ordering::Relaxed);
         }
     }
 }

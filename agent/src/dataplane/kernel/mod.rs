@@ -11,9 +11,11 @@ mod features;
 mod figures;
 mod links;
 mod load;
+mod loaded;
 mod map_set;
 mod mapping;
 mod pins;
+mod succession;
 mod tables;
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +33,7 @@ use super::address;
 use super::engine::{Applied, Engine};
 use super::names::Names;
 use super::own_cgroup::OwnCgroup;
+use super::store::Store;
 
 pub use capture::{Heart, LISTENERS, Listeners, Origins};
 pub use denials::Denials;
@@ -44,8 +47,10 @@ pub use tables::KernelTables;
 
 use links::Attachment;
 use load::Hook;
+use loaded::Loaded;
 use map_set::MapSet;
 use pins::PinDirectory;
+use succession::Succession;
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +83,10 @@ pub struct Dataplane {
     own_cgroup: Option<OwnCgroup>,
     pins: Option<(PinDirectory, MapSet)>,
     goes_on: bool,
+    /// What goes on of other maps than ours, until ours alone are in force.
+    succession: Option<Succession>,
+    /// Others' programs decide until ours do.
+    has_predecessor: bool,
     keep: bool,
     hooks: Vec<Hook>,
     /// What the programs are attached to.
@@ -97,7 +106,9 @@ impl Dataplane {
             mut engine,
             maps,
             goes_on,
+            succession,
         } = Loaded::get(options, directory.as_ref())?;
+        let has_predecessor = directory.as_ref().is_some_and(PinDirectory::is_in_force);
         let traces = options.trace.then(|| start_traces(&mut ebpf)).transpose()?;
         let own_cgroup = OwnCgroup::enter()
             .inspect_err(|error| {
@@ -116,6 +127,8 @@ impl Dataplane {
             own_cgroup,
             pins: directory.zip(maps),
             goes_on,
+            succession,
+            has_predecessor,
             keep: options.keep,
             hooks: Hook::wanted(options)
                 .filter(|hook| *hook != Hook::SockOps || options.sock_ops)
@@ -132,13 +145,30 @@ impl Dataplane {
         let own = self.own_cgroup.as_ref();
         let own = own.filter(|own| own.is_below(cgroups));
         self.engine.exempt(own.map_or(0, OwnCgroup::id));
+        if let Some(succession) = &mut self.succession {
+            let ids: Vec<u32> = self.engine.names.counted().collect();
+            succession.begin(&mut self.engine.store, &ids)?;
+        }
         let (hooks, pins) = (self.due_hooks(), self.pins.as_ref().map(|(pins, _)| pins));
         let mut attachments = links::attach(&mut self.ebpf, &hooks, cgroups, pins)?;
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
         self.engine.rely_on_following(self.is_following());
         self.end_others();
+        self.end_succession();
         Ok(())
+    }
+
+    /// Counts where ours alone count from now on.
+    fn end_succession(&mut self) {
+        let Some(succession) = self.succession.take() else {
+            return;
+        };
+        if let Err(error) = self.engine.store.wait_for_readers() {
+            tracing::warn!(%error, "connections that began or ended just now may be counted wrongly");
+        }
+        succession.end(&self.engine.store);
+        self.engine.stop_sharing();
     }
 
     /// What is always attached, and what follows connections where another agent has left that attached: whether it is still
@@ -172,6 +202,11 @@ impl Dataplane {
     /// [`Self::apply`].
     pub fn goes_on(&self) -> bool {
         self.goes_on
+    }
+
+    /// Whether another agent's programs decided on connects when this was loaded, be it by these maps or by others.
+    pub fn has_predecessor(&self) -> bool {
+        self.has_predecessor
     }
 
     /// Whether connections are followed whatever the program says.
@@ -299,53 +334,6 @@ impl Drop for Dataplane {
             self.engine.exempt(0);
             self.attachments.drain(..).for_each(Attachment::leave);
         }
-    }
-}
-
-/// The programs and the maps below them.
-struct Loaded {
-    ebpf: Ebpf,
-    engine: Engine<KernelTables>,
-    /// Where the maps are pinned, if they are.
-    maps: Option<MapSet>,
-    /// Another agent has filled them.
-    goes_on: bool,
-}
-
-impl Loaded {
-    fn get(options: &LoadOptions, pins: Option<&PinDirectory>) -> Result<Self, LoadError> {
-        let has_lines = load::has_lines(options);
-        let in_force = pins.and_then(|pins| pins.maps_in_force(&options.limits, has_lines));
-        if let Some(maps) = in_force {
-            let mut ebpf = load::load(options, Some(&maps))?;
-            let tables = KernelTables::take(&mut ebpf, &options.limits, Some(&maps))?;
-            match Engine::adopt(tables, &options.limits) {
-                Ok(engine) => {
-                    return Ok(Self {
-                        ebpf,
-                        engine,
-                        maps: Some(maps),
-                        goes_on: true,
-                    });
-                }
-                Err(damage) => {
-                    tracing::error!(%damage, "the maps of an earlier agent are replaced by new ones");
-                }
-            }
-        }
-        let maps = pins.map(|pins| pins.new_maps(has_lines)).transpose();
-        let maps = maps.map_err(|error| LoadError::PinDirectory {
-            path: options.bpf_dir.clone().unwrap_or_default(),
-            error,
-        })?;
-        let mut ebpf = load::load(options, maps.as_ref())?;
-        let tables = KernelTables::take(&mut ebpf, &options.limits, maps.as_ref())?;
-        Ok(Self {
-            ebpf,
-            engine: Engine::new(tables, &options.limits),
-            maps,
-            goes_on: false,
-        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use agent_common::abi::ABI_VERSION;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::dataplane::{Limits, mounts};
+use crate::dataplane::mounts;
 
 use super::detach::end;
 use super::error::LoadError;
@@ -83,16 +83,23 @@ impl PinDirectory {
         names.any(|name| name.to_string_lossy().starts_with(program))
     }
 
-    /// The maps that another agent has left in force, if one with these limits can go on from them.
-    pub(super) fn maps_in_force(&self, limits: &Limits, has_lines: bool) -> Option<MapSet> {
-        let set = MapSet::in_force(&self.path, &links(&self.root).ok()?)?;
-        match set.misfit(limits, has_lines) {
-            None => Some(set),
-            Some(reason) => {
-                tracing::info!(%reason, "the maps of an earlier agent are replaced by new ones");
-                None
-            }
-        }
+    /// The maps that another agent has left in force. Of two sets, as one is killed while it puts its programs in the place of
+    /// others, the newer one, which is filled.
+    pub(super) fn maps_in_force(&self) -> Option<MapSet> {
+        let directories = abi_directories(&self.root).ok()?;
+        let sets = directories
+            .iter()
+            .flat_map(|directory| MapSet::all(directory));
+        let in_force = MapSet::in_force(sets.flatten().collect(), &links(&self.root).ok()?);
+        let is_ours = |set: &MapSet| set.directory() == Some(&*self.path);
+        in_force
+            .into_iter()
+            .max_by_key(|set| (is_ours(set), set.number()))
+    }
+
+    /// Whether another agent's programs decide on connects.
+    pub(super) fn is_in_force(&self) -> bool {
+        links(&self.root).is_ok_and(|links| !links.is_empty())
     }
 
     pub(super) fn new_maps(&self, has_lines: bool) -> io::Result<MapSet> {

@@ -118,6 +118,22 @@ impl KernelTables {
         self.endpoints.copy(id)
     }
 
+    /// Has an id go on from what has been counted, before any program counts there.
+    pub(super) fn go_on_counting(
+        &mut self,
+        id: u32,
+        state: &EndpointState,
+        counters: PerCpuValues<Plain<Counter>>,
+    ) -> Result<(), MapError> {
+        self.endpoints.write(id, &[*state]);
+        self.counters.set(id, counters, 0)
+    }
+
+    /// See [`Mapping::change_open`].
+    pub(super) fn change_open(&self, id: u32, difference: u32) {
+        self.endpoints.change_open(id, difference);
+    }
+
     /// An element of TOTALS, summed over the CPUs.
     pub fn total(&self, total: Total) -> u64 {
         self.totals
@@ -254,7 +270,8 @@ impl Tables for KernelTables {
     }
 
     fn open(&self, index: u32) -> u32 {
-        self.endpoint(index).map_or(0, |state| state.open)
+        self.endpoint(index)
+            .map_or(0, |state| EndpointState::open(state.open))
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use agent_common::abi::{Address, Cell, Port};
+use agent_common::abi::{Address, Cell, Identified, Port};
 use proptest::prelude::*;
 
 use crate::compile::{Program, ServiceKey};
+use crate::dataplane::Limits;
 
 use super::super::engine::Engine;
 use super::super::inheritance::Damage;
@@ -187,16 +188,65 @@ fn nothing_takes_a_short_way_before_it_is_told_what_is_there() {
     assert!(next.replace(&key("a"), service));
 }
 
-#[test]
-fn tables_that_were_made_for_another_number_of_services_are_not_gone_on_from() {
-    let (_, killed) = one_service();
-    let other = crate::dataplane::Limits {
-        services: LIMITS.services - 1,
-        endpoints: LIMITS.endpoints + 1,
+/// Tables with nothing in them but what is counted under whose numbers.
+fn larger(killed: &MemoryDataplane) -> (MemoryTables, Limits) {
+    let limits = Limits {
+        services: LIMITS.services + 1,
+        endpoints: LIMITS.endpoints + 7,
         ..LIMITS
     };
-    let refusal = Engine::adopt(killed.store, &other).map(drop);
-    assert!(matches!(refusal, Err(Damage::Limits { .. })), "{refusal:?}");
+    let mut tables = MemoryDataplane::in_memory(&limits).store;
+    for (id, identity) in killed.store.inventory().unwrap().identities {
+        tables.set_identity(id, &identity);
+    }
+    tables.counters = killed.store.counters.clone();
+    tables.open = killed.store.open.clone();
+    (tables, limits)
+}
+
+proptest! {
+    #[test]
+    fn ids_and_what_is_counted_under_them_go_on_in_larger_tables_and_none_is_given_up_before_those_are_in_force(
+        old in any(), new in any(), open in prop::collection::vec(any_bool(), 64),
+    ) {
+        let mut killed = fresh(&old);
+        count(&mut killed, &open);
+        let before = ids(&killed);
+        let identities = killed.store.inventory().unwrap().identities;
+        let (tables, limits) = larger(&killed);
+
+        let mut next = Engine::succeed(tables, &limits).unwrap();
+        prop_assert_eq!(next.apply(&new).diagnostics, []);
+        next.apply(&Program::default());
+        next.apply(&new);
+
+        for (id, identity) in &identities {
+            let kept = next.store.identity(*id).get();
+            prop_assert!(is_same(kept, identity.get()), "{kept:?}");
+        }
+        for (endpoint, id) in &before {
+            let now = ids(&next).get(endpoint).copied();
+            prop_assert!(now.is_none_or(|now| now == *id), "{endpoint:?}");
+        }
+        for service in killed.live.services.keys().filter(|&key| new.services.contains_key(key)) {
+            prop_assert_eq!(connects(&next, service), connects(&killed, service));
+        }
+        next.stop_sharing();
+        next.store.open.clear();
+        next.apply(&new);
+        prop_assert_eq!(next.names.endpoints.count(), fresh(&new).names.endpoints.count());
+        prop_assert_eq!(next.names.services.count(), fresh(&new).names.services.count());
+    }
+}
+
+/// Whether both name the same, wherever its group is and whatever it had.
+fn is_same(one: Option<Identified>, other: Option<Identified>) -> bool {
+    match (one, other) {
+        (Some(Identified::Service(one)), Some(Identified::Service(other))) => {
+            one.hash == other.hash
+        }
+        (one, other) => one == other,
+    }
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! Which maps are the programs loaded over? Those that another agent has left in force, new ones that have a part of them, or new
+//! ones.
+
+use aya::Ebpf;
+
+use crate::dataplane::engine::Engine;
+use crate::dataplane::inheritance::Damage;
+
+use super::LoadOptions;
+use super::error::LoadError;
+use super::load;
+use super::map_set::MapSet;
+use super::pins::PinDirectory;
+use super::succession::{Legacy, Succession};
+use super::tables::KernelTables;
+
+/// The programs and the maps below them.
+pub(super) struct Loaded {
+    pub ebpf: Ebpf,
+    pub engine: Engine<KernelTables>,
+    /// Where the maps are pinned, if they are.
+    pub maps: Option<MapSet>,
+    /// Another agent has filled them.
+    pub goes_on: bool,
+    /// They have something of others that are in force.
+    pub succession: Option<Succession>,
+}
+
+impl Loaded {
+    pub(super) fn get(
+        options: &LoadOptions,
+        pins: Option<&PinDirectory>,
+    ) -> Result<Self, LoadError> {
+        let has_lines = load::has_lines(options);
+        let Some(pins) = pins else {
+            return Self::anew(options, None);
+        };
+        let left = pins.maps_in_force().map(|left| {
+            let is_own = left.directory() == Some(pins.path());
+            let legacy = Legacy::of(&left, is_own, &options.limits, has_lines);
+            (left, legacy)
+        });
+        if let Some((left, Legacy::Everything)) = &left {
+            match Self::going_on(options, left)? {
+                Ok(loaded) => return Ok(loaded),
+                Err(damage) => {
+                    tracing::error!(%damage, "the maps of an earlier agent are replaced by new ones");
+                }
+            }
+        }
+        let maps = pins.new_maps(has_lines);
+        let maps = maps.map_err(|error| LoadError::PinDirectory {
+            path: pins.path().to_owned(),
+            error,
+        })?;
+        match left {
+            Some((left, Legacy::Sockets)) => Self::succeeding(options, &left, maps),
+            _ => Self::anew(options, Some(maps)),
+        }
+    }
+
+    /// Over the maps that another has filled, unless they are damaged.
+    fn going_on(options: &LoadOptions, left: &MapSet) -> Result<Result<Self, Damage>, LoadError> {
+        let mut ebpf = load::load(options, Some(left))?;
+        let tables = KernelTables::take(&mut ebpf, &options.limits, Some(left))?;
+        Ok(Engine::adopt(tables, &options.limits).map(|engine| Self {
+            ebpf,
+            engine,
+            maps: Some(left.clone()),
+            goes_on: true,
+            succession: None,
+        }))
+    }
+
+    /// Over new maps, but for what the others know of sockets.
+    fn succeeding(options: &LoadOptions, left: &MapSet, maps: MapSet) -> Result<Self, LoadError> {
+        let succession = Succession::prepare(left, &maps, &options.limits)?;
+        let mut ebpf = load::load(options, Some(&maps))?;
+        let tables = KernelTables::take(&mut ebpf, &options.limits, Some(&maps))?;
+        Ok(Self {
+            ebpf,
+            engine: Engine::succeed(tables, &options.limits).map_err(LoadError::Identities)?,
+            maps: Some(maps),
+            goes_on: false,
+            succession: Some(succession),
+        })
+    }
+
+    fn anew(options: &LoadOptions, maps: Option<MapSet>) -> Result<Self, LoadError> {
+        let mut ebpf = load::load(options, maps.as_ref())?;
+        let tables = KernelTables::take(&mut ebpf, &options.limits, maps.as_ref())?;
+        Ok(Self {
+            ebpf,
+            engine: Engine::new(tables, &options.limits),
+            maps,
+            goes_on: false,
+            succession: None,
+        })
+    }
+}

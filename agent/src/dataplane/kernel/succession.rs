@@ -1,0 +1,195 @@
+//! What does an agent have of the maps that another has left in force? All of them, where they fit. Where it needs others, as of
+//! another capacity or layout, those that know of sockets: these keep the names of their peers, and count where they counted.
+//!
+//! What knows of sockets is in both sets of maps while programs are exchanged. Counts that need more room are copied before the
+//! first program is exchanged, and what the old programs have counted meanwhile is added after the last.
+
+use std::io;
+
+use agent_common::abi::{Counter, EndpointState, Identity};
+use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
+
+use crate::dataplane::Limits;
+
+use super::error::LoadError;
+use super::map_set::{IDENTITIES, MapSet};
+use super::mapping::Mapping;
+use super::tables::{KernelTables, Plain};
+
+/// Without these nothing of a socket is known.
+const RECORDS: [&str; 2] = ["FLOWS", "STORED"];
+/// Elements are of one service or endpoint each.
+const COUNTS: [&str; 2] = ["ENDPOINTS", "COUNTERS"];
+/// The rest of what outlives a change of all else, but for IDENTITIES, which is the agents' and copied.
+const OTHERS: [&str; 2] = ["REPLIES", "TOTALS"];
+
+/// What can be had of the maps that are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Legacy {
+    Everything,
+    /// What knows of sockets.
+    Sockets,
+    Nothing,
+}
+
+impl Legacy {
+    /// What one with these limits has of `left`, whose directory of pins is its own or not.
+    pub(super) fn of(left: &MapSet, is_own: bool, limits: &Limits, has_lines: bool) -> Self {
+        if !left.has_records_as(has_lines) {
+            tracing::info!(
+                "the maps of an earlier agent are replaced: flow records are kept in another way now"
+            );
+            return Self::Nothing;
+        }
+        let misfits = left.misfits(limits);
+        if misfits.is_empty() && is_own {
+            return Self::Everything;
+        }
+        let reason = misfits.iter().next();
+        let reason = reason.map_or_else(
+            || "they have another layout".to_owned(),
+            |(map, reason)| format!("{map}: {reason}"),
+        );
+        let is_lost = RECORDS.iter().any(|map| misfits.contains_key(map));
+        let is_lost = is_lost || !has_room(left, limits);
+        tracing::info!(%reason, sockets_are_known = !is_lost, "the maps of an earlier agent are replaced by new ones");
+        if is_lost {
+            Self::Nothing
+        } else {
+            Self::Sockets
+        }
+    }
+}
+
+/// Whether every number that somebody has is one in maps with these limits, too.
+fn has_room(left: &MapSet, limits: &Limits) -> bool {
+    let largest = identities(left).map(|identities| {
+        let mut ids = (0..identities.len()).rev();
+        ids.find(|&id| {
+            identities
+                .copy(id)
+                .is_some_and(|identity| identity.get().is_some())
+        })
+    });
+    largest.is_ok_and(|id| id.is_none_or(|id| id < limits.counters()))
+}
+
+fn identities(set: &MapSet) -> io::Result<Mapping<Identity>> {
+    let pin = set.pin(IDENTITIES);
+    let elements = MapInfo::from_pin(&pin)
+        .map_err(io::Error::other)?
+        .max_entries();
+    Mapping::new(data(set, IDENTITIES)?.fd(), elements)
+}
+
+fn data(set: &MapSet, map: &str) -> io::Result<MapData> {
+    MapData::from_pin(set.pin(map)).map_err(io::Error::other)
+}
+
+/// What goes on of the maps that are in force, while it is both sets'.
+pub(super) struct Succession {
+    /// Of the others, where ours are new.
+    counts: Option<OldCounts>,
+}
+
+struct OldCounts {
+    endpoints: Mapping<EndpointState>,
+    counters: PerCpuArray<MapData, Plain<Counter>>,
+    /// What was copied of open records, by id.
+    open: Vec<(u32, u32)>,
+}
+
+impl Succession {
+    /// Pins in `new`, which is empty, what of `left` is shared, and copies who is counted under which number.
+    pub(super) fn prepare(left: &MapSet, new: &MapSet, limits: &Limits) -> Result<Self, LoadError> {
+        let failed = |error| LoadError::PinDirectory {
+            path: new.pin(""),
+            error,
+        };
+        let misfits = left.misfits(limits);
+        let is_copied = COUNTS.iter().any(|map| misfits.contains_key(map));
+        let counts = if is_copied { &[][..] } else { &COUNTS[..] };
+        for map in RECORDS.iter().chain(&OTHERS).chain(counts) {
+            if misfits.contains_key(map) {
+                continue;
+            }
+            let shared = data(left, map).map_err(failed)?;
+            let pinned = shared.pin(new.pin(map)).map_err(io::Error::other);
+            pinned.map_err(failed)?;
+        }
+        copy_identities(left, new, limits)?;
+        Ok(Self {
+            counts: is_copied.then(|| OldCounts::open(left)).transpose()?,
+        })
+    }
+
+    /// Before a program of ours is attached: has ours go on from what has been counted. `ids` are those that are somebody's.
+    pub(super) fn begin(&mut self, ours: &mut KernelTables, ids: &[u32]) -> Result<(), MapError> {
+        self.counts
+            .as_mut()
+            .map_or(Ok(()), |counts| counts.copy(ours, ids))
+    }
+
+    /// After the last program of others has run.
+    pub(super) fn end(self, ours: &KernelTables) {
+        if let Some(counts) = self.counts {
+            counts.add_rest(ours);
+        }
+    }
+}
+
+fn copy_identities(left: &MapSet, new: &MapSet, limits: &Limits) -> Result<(), LoadError> {
+    let Map::Array(copy) = new.identities(limits)? else {
+        return Err(LoadError::Incomplete { name: IDENTITIES });
+    };
+    let failed = |error| LoadError::Mapping {
+        name: IDENTITIES,
+        error,
+    };
+    let known = identities(left).map_err(failed)?;
+    let mut copy = Mapping::<Identity>::new(copy.fd(), limits.counters()).map_err(failed)?;
+    for id in 0..known.len().min(copy.len()) {
+        if let Some(identity) = known.copy(id) {
+            copy.write(id, &[identity]);
+        }
+    }
+    Ok(())
+}
+
+impl OldCounts {
+    fn open(left: &MapSet) -> Result<Self, LoadError> {
+        let [endpoints, counters] = COUNTS.map(|map| MapData::from_pin(left.pin(map)));
+        let endpoints = endpoints?;
+        let elements = endpoints.info()?.max_entries();
+        let endpoints =
+            Mapping::new(endpoints.fd(), elements).map_err(|error| LoadError::Mapping {
+                name: COUNTS[0],
+                error,
+            })?;
+        let counters = Map::from_map_data(counters?)?;
+        Ok(Self {
+            endpoints,
+            counters: PerCpuArray::try_from(counters)?,
+            open: Vec::new(),
+        })
+    }
+
+    fn copy(&mut self, ours: &mut KernelTables, ids: &[u32]) -> Result<(), MapError> {
+        self.open.clear();
+        for &id in ids {
+            let Some(state) = self.endpoints.copy(id) else {
+                continue;
+            };
+            ours.go_on_counting(id, &state, self.counters.get(&id, 0)?)?;
+            self.open.push((id, state.open));
+        }
+        Ok(())
+    }
+
+    fn add_rest(&self, ours: &KernelTables) {
+        for &(id, copied) in &self.open {
+            let now = self.endpoints.copy(id).map_or(copied, |state| state.open);
+            ours.change_open(id, now.wrapping_sub(copied));
+        }
+    }
+}
