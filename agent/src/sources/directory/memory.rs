@@ -57,6 +57,15 @@ impl Memory {
         !self.waiting.is_empty()
     }
 
+    /// Whether earlier runs knew objects of a file that this one has not asked for.
+    pub(super) fn has_objects(&self, file: &str) -> bool {
+        let recall = |store: &Arc<LastGood>| store.recall(&self.source, file);
+        let known = self.store.as_ref().filter(|_| self.waiting.contains(file));
+        known
+            .and_then(recall)
+            .is_some_and(|(decoded, _)| !decoded.objects.is_empty())
+    }
+
     /// What earlier runs knew of a file, where this one has not asked before and knows no better.
     pub(super) fn recall(&mut self, file: &str) -> Option<(Decoded, UnixTime)> {
         if !self.waiting.remove(file) {

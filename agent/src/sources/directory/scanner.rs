@@ -16,9 +16,11 @@ use crate::sources::file::{self, Listing, Reading, Shape, Stamp};
 
 use super::memory::Memory;
 
-/// How long a file that had objects has to stay empty, or away, before its objects go: some editors truncate or delete
-/// first and write afterwards.
+/// How long a file that had objects has to stay away before its objects go: some editors delete first and write afterwards.
 pub(super) const CONFIRMATION: Duration = Duration::from_millis(150);
+/// The same where it stays empty. Whoever writes in place truncates first, and waits there for the file system where that is
+/// busy, or for a processor.
+const EMPTINESS: Duration = Duration::from_secs(2);
 
 /// Which files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,8 +258,13 @@ impl Scanner {
                     known.settle(told, lasting);
                     return false;
                 }
-                let is_emptied = known.told.has_content() && text.trim().is_empty();
+                let had_content = || match known.told {
+                    Told::Nothing => self.memory.has_objects(name),
+                    _ => known.told.has_content(),
+                };
+                let is_emptied = text.trim().is_empty() && had_content();
                 if is_emptied && !known.is_confirmed(Some(stamp), now) {
+                    self.remember(name, tell);
                     return true;
                 }
                 known.settle(told, lasting);
@@ -332,8 +339,13 @@ impl Known {
 
     /// Whether it has been in this questionable state for long enough.
     fn is_confirmed(&mut self, stamp: Option<Stamp>, now: Instant) -> bool {
+        let patience = if stamp.is_some() {
+            EMPTINESS
+        } else {
+            CONFIRMATION
+        };
         match self.doubt {
-            Some(doubt) if doubt.stamp == stamp => now.duration_since(doubt.since) >= CONFIRMATION,
+            Some(doubt) if doubt.stamp == stamp => now.duration_since(doubt.since) >= patience,
             _ => {
                 self.doubt = Some(Doubt { since: now, stamp });
                 false

@@ -82,6 +82,20 @@ fn a_file_that_cannot_be_read_is_told_as_it_was() {
 }
 
 #[test]
+fn a_file_that_is_empty_is_told_as_it_was_until_it_has_stayed_so() {
+    let mut run = Remembering::new();
+    run.bench.write("a.yaml", "");
+    run.start();
+    run.bench
+        .expect(&["remembered a.yaml", "read b.yaml", "synced"], true);
+    run.bench.wait_for_long();
+    run.bench.expect(&["read a.yaml"], false);
+    run.start();
+    run.bench
+        .expect(&["read a.yaml", "read b.yaml", "synced"], false);
+}
+
+#[test]
 fn a_directory_that_is_away_is_told_as_it_was_and_is_complete() {
     let mut run = Remembering::new();
     fs::rename(run.bench.dir.path(), run.aside()).unwrap();
