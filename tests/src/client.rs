@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
@@ -55,6 +56,8 @@ impl Client {
             .arg(cgroup)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // The terminal's Ctrl-C is the parent's to handle.
+            .process_group(0)
             .spawn()
             .context("starting the client")?;
         let requests = child.stdin.take();

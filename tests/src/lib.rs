@@ -12,6 +12,8 @@ pub mod clients;
 pub mod confined;
 pub mod fuzz;
 pub mod hang;
+pub mod history;
+pub mod interrupt;
 pub mod lab;
 pub mod memory;
 pub mod names;

@@ -2,7 +2,7 @@
 //! valid at some instant of it, and none fails. In the order in which others update their maps that does not hold.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
@@ -17,6 +17,7 @@ use proptest::sample::subsequence;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tests::bpf;
+use tests::history::{History, Outcome};
 use tests::lab::{self, ECONNREFUSED, Lab};
 use tests::programs::{at, endpoint, frontend, key, service, under};
 use tests::sockets::{Race, Request, Run, Transport, nanoseconds};
@@ -31,46 +32,6 @@ const PORT: u16 = 8080;
 const PASSING: u8 = 4;
 /// Updates in a row after which what was replaced is released, and others come or go.
 const BATCH: usize = 64;
-
-/// What may become of a connect: an endpoint, or an errno.
-type Outcome = Result<IpAddr, i32>;
-
-/// What was valid, at the earliest from its start and, at the latest, until the end of the next one's publication.
-struct Version {
-    start: u64,
-    end: u64,
-    valid: BTreeSet<Outcome>,
-}
-
-/// All that was in effect for a destination, in its order.
-#[derive(Default)]
-struct History(Vec<Version>);
-
-impl History {
-    /// Carries out what makes this valid.
-    fn publish<T>(&mut self, valid: BTreeSet<Outcome>, publish: impl FnOnce() -> T) -> T {
-        let start = nanoseconds();
-        let done = publish();
-        let end = nanoseconds();
-        self.0.push(Version { start, end, valid });
-        done
-    }
-
-    /// Whether the outcome was valid at some instant of the connect.
-    fn allows(&self, run: &Run) -> bool {
-        let next = self.0.partition_point(|version| version.start <= run.end);
-        let mut before = self.0[..next].iter().rev();
-        let mut until = None;
-        before.any(|version| {
-            // The version after this one was in effect before the connect began.
-            if until.is_some_and(|end| end < run.start) {
-                return false;
-            }
-            until = Some(version.end);
-            version.valid.contains(&run.reached)
-        })
-    }
-}
 
 /// A service that clients connect to.
 struct Target {
@@ -253,7 +214,7 @@ fn every_connect_reaches_what_was_valid_while_everything_changes() -> Result<()>
     );
     // Something did happen to each: what is found wrong otherwise is found here.
     for target in &targets {
-        assert!(target.history.0.len() > 2, "{}", target.vip);
+        assert!(target.history.versions() > 2, "{}", target.vip);
     }
     Ok(())
 }
@@ -364,7 +325,7 @@ fn in_the_order_of_others_connects_fail_meanwhile() -> Result<()> {
     assert!(
         !wrong.is_empty(),
         "in {} versions",
-        targets[0].history.0.len()
+        targets[0].history.versions()
     );
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::{build, privilege, process, tree};
+use crate::{build, privilege, tree};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -19,20 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     build::build_kernel()?;
-    process::run(process::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "tests",
-        "--package",
-        "agent",
-        "--bin",
-        "bench",
-        "--bin",
-        "client",
-        "--bin",
-        "shunt",
-    ]))?;
+    build::build_release("bench")?;
     let quick = arguments.quick.then(|| OsString::from("--quick"));
     let only = arguments.only.iter();
     let only = only.flat_map(|what| [OsString::from("--only"), what.into()]);

@@ -94,3 +94,20 @@ pub(crate) fn build_agent(release: bool) -> Result<()> {
     }
     process::run(&mut cargo)
 }
+
+/// Builds a program of the tests package with optimisation, and beside it what it starts; the kernel programs must be there.
+pub(crate) fn build_release(program: &str) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args([
+        "build",
+        "--release",
+        "--package",
+        "tests",
+        "--package",
+        "agent",
+    ]);
+    for binary in [program, "client", "shunt"] {
+        cargo.args(["--bin", binary]);
+    }
+    process::run(&mut cargo)
+}

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::Told;
 use super::servers::QUESTION;
 
-/// Longer than any answer takes: a test that waits for it fails.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than any answer of a server takes: a test that waits for it fails.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A question and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

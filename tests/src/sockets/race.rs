@@ -28,6 +28,8 @@ pub struct Run {
     pub end: u64,
     /// Whom it reached, or its errno.
     pub reached: Result<IpAddr, i32>,
+    /// Whom it says it is connected to, if it still is.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Of a clock that all processes share.
@@ -67,6 +69,7 @@ fn one_thread(order: &Race, first: usize) -> io::Result<Vec<Run>> {
             start,
             end,
             reached,
+            peer: connect::peer(&socket).ok(),
         })
     });
     runs.collect()

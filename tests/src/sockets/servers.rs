@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use rustix::net;
 use serde::{Deserialize, Serialize};
 
+use super::datagrams::PATIENCE;
 use super::{Told, Transport, open};
 
 /// What a client asks of [`Server::Tell`]: one byte, for which it gets a line.
@@ -123,6 +124,7 @@ fn line(told: Told) -> Vec<u8> {
 
 /// Asks the server at the other end of a connected socket.
 pub(super) fn ask(socket: &OwnedFd) -> anyhow::Result<Told> {
+    net::sockopt::set_socket_timeout(socket, net::sockopt::Timeout::Recv, Some(PATIENCE))?;
     net::send(socket, QUESTION, net::SendFlags::empty()).map_err(io::Error::from)?;
     // A stream for the line's end; a datagram is read in one piece.
     let stream = TcpStream::from(socket.try_clone()?);

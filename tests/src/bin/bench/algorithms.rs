@@ -7,15 +7,16 @@ use agent::api::{Algorithm, HashTable};
 use agent::compile::{Policy, Program};
 use agent_common::abi::TCP;
 use anyhow::{Result, ensure};
+use tests::interrupt;
 use tests::programs::{balance, frontend, key, under};
 
 use crate::kernel::{EmptyProgram, count_runs};
 use crate::runs::{empty_runs, ours};
+use crate::services;
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;
 use crate::table::{Budget, Table, shown};
 use crate::worker::{SERVER, Target};
-use crate::{interrupt, services};
 
 /// Endpoints of a service.
 const SIZES: [u32; 3] = [2, 10, 1_000];

@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use agent::compile::{Outbound, Program, Scope};
 use agent_common::abi::{DEFAULT_SCOPE, TCP};
 use anyhow::{Result, ensure};
+use tests::interrupt;
 use tests::programs::{balance, frontend};
 
 use crate::kernel::{EmptyProgram, count_runs};
 use crate::runs::{empty_runs, ours};
+use crate::services;
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;
 use crate::table::{Budget, Table, shown};
 use crate::worker::{SERVER, Target};
-use crate::{interrupt, services};
 
 const WORKLOADS: u64 = 1_000;
 const SCOPES: u32 = 20;

@@ -2,12 +2,13 @@
 
 use agent::dataplane::Dataplane;
 use anyhow::{Result, ensure};
+use tests::interrupt;
 
+use crate::services;
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;
 use crate::table::{Budget, Table, shown};
 use crate::worker::{Order, SERVER, Target, Times, Worker};
-use crate::{interrupt, services};
 
 const P50: Budget = Budget::AtMost {
     limit: 1.04,

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tests::interrupt;
 use tests::node::{Node, entry};
 
-use crate::interrupt;
 use crate::setting::Effort;
 use crate::statistics::median;
 use crate::table::{Budget, Table};

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use agent::model::Vital;
 use agent::observe::State;
 use anyhow::{Context, Result, ensure};
+use tests::interrupt;
 use tests::node::{ADDRESSES, Node, PORT, entry, vip};
 use tests::sockets::Request;
 
-use crate::interrupt;
 use crate::setting::Effort;
 use crate::statistics::quantile;
 use crate::table::{Budget, Table};

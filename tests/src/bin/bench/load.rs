@@ -9,12 +9,13 @@ use agent::dataplane::{Dataplane, LoadOptions};
 use agent::model::{Fact, FileFact, Node, Registry, SourceId, VipRanges, VipTable};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use tests::interrupt;
 
 use crate::kernel::{map_memory, number};
+use crate::services;
 use crate::setting::Effort;
 use crate::statistics::median;
 use crate::table::{Budget, Table};
-use crate::{interrupt, services};
 
 /// Milliseconds and mebibytes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -8,7 +8,6 @@ mod clients;
 mod connects;
 mod effect;
 mod ejection;
-mod interrupt;
 mod kernel;
 mod load;
 mod names;
@@ -24,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use tests::interrupt;
 
 use setting::{Effort, Setting};
 use table::Table;

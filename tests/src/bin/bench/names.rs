@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use tests::interrupt;
 use tests::names::{NameNode, SERVER};
 
-use crate::interrupt;
 use crate::setting::Effort;
 use crate::statistics::{median, quantile};
 use crate::table::{Budget, Table, shown};

@@ -2,9 +2,9 @@
 //! beside a direct connect of the same run. Nanoseconds of one machine say little about another; that share does.
 
 use anyhow::{Context, Result};
+use tests::interrupt;
 
 use crate::connects::fill;
-use crate::interrupt;
 use crate::kernel::{EmptyProgram, count_runs};
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;

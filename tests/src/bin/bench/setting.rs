@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use agent::dataplane::{Dataplane, LoadOptions};
 use anyhow::Result;
 use tests::cgroup::TemporaryCgroup;
+use tests::interrupt;
 
-use crate::interrupt;
 use crate::worker::{Order, Times, Worker};
 
 /// How long to take.

@@ -2,9 +2,9 @@
 
 use agent::dataplane::{Dataplane, LoadOptions};
 use anyhow::{Result, ensure};
+use tests::interrupt;
 
 use crate::connects::{against_direct, fill};
-use crate::interrupt;
 use crate::services;
 use crate::setting::{Effort, Setting};
 use crate::statistics::median;

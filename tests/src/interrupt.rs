@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: noted here and asked for between two measurements, so that everything made is removed on the way
-//! out.
+//! SIGINT and SIGTERM of a program that runs for long: noted here and asked for between two steps, so that everything made is
+//! removed on the way out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 static CAME: AtomicBool = AtomicBool::new(false);
 
 /// Starts to listen.
-pub(crate) fn listen() -> Result<()> {
+pub fn listen() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -33,9 +33,14 @@ pub(crate) fn listen() -> Result<()> {
     Ok(())
 }
 
+/// Whether a signal came.
+pub fn came() -> bool {
+    CAME.load(Ordering::Relaxed)
+}
+
 /// Fails once a signal came.
-pub(crate) fn check() -> Result<()> {
-    if CAME.load(Ordering::Relaxed) {
+pub fn check() -> Result<()> {
+    if came() {
         bail!("interrupted");
     }
     Ok(())
