@@ -9,6 +9,7 @@ mod lint;
 mod privilege;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod tool;
 mod tree;
@@ -47,6 +48,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Measure what shunt costs, as ratios to the same work without it
     Bench(bench::Arguments),
+    /// Let everything happen to shunt at random for as long as one likes, and see that no connect is lost
+    Soak(soak::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
