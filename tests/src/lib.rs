@@ -22,6 +22,7 @@ pub mod netns;
 pub mod node;
 pub mod pair;
 pub mod programs;
+pub mod restless;
 pub mod scenario;
 pub mod sockets;
 

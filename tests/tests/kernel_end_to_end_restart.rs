@@ -7,10 +7,10 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use tests::agent_process::AgentProcess;
-use tests::client::Client;
-use tests::node::{ADDRESSES, Node, PORT, entry, vip};
+use tests::node::{Node, entry, vip};
 use tests::programs::at;
-use tests::sockets::{Churn, Churned, Request, Transport};
+use tests::restless::Restless;
+use tests::sockets::{Churned, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 const HOST: &str = "a.test";
@@ -43,41 +43,6 @@ fn start(node: &Node, flags: &[String]) -> Result<AgentProcess> {
     AgentProcess::start(node, &flags)
 }
 
-/// A client that does nothing but connect to one destination, until it is told to stop.
-struct Restless {
-    client: Client,
-    to: SocketAddr,
-}
-
-impl Restless {
-    /// The client has the servers that [`Node`]'s own client has, in a network namespace of its own.
-    fn new(node: &Node, to: SocketAddr) -> Result<Self> {
-        let mut client = Client::start(CLIENT, node.cgroup.path())?;
-        for address in ADDRESSES.map(|text| text.parse().expect("a valid address")) {
-            client.order(&Request::AddAddresses(vec![address]))?;
-            client.order(&Request::Listen(SocketAddr::new(address, PORT)))?;
-        }
-        Ok(Self { client, to })
-    }
-
-    fn connect(mut self, is_over: &AtomicBool) -> Result<Churned> {
-        let order = Churn {
-            threads: 2,
-            connects: 200,
-            kept: 4,
-        };
-        let mut all = Churned::default();
-        while !is_over.load(Ordering::Relaxed) {
-            let churned = self.client.churn(order, self.to)?;
-            all.connected += churned.connected;
-            for (errno, count) in churned.failed {
-                *all.failed.entry(errno).or_default() += count;
-            }
-        }
-        Ok(all)
-    }
-}
-
 /// What becomes of connects to the VIP of [`HOST`] and to [`UNREGISTERED`] while `happen` does.
 fn under_load(
     node: &Node,
@@ -85,8 +50,8 @@ fn under_load(
     happen: impl FnOnce() -> Result<()>,
 ) -> Result<(Churned, Churned)> {
     let is_over = AtomicBool::new(false);
-    let registered = Restless::new(node, vip)?;
-    let unregistered = Restless::new(node, at(UNREGISTERED))?;
+    let registered = Restless::new(CLIENT, node, vip)?;
+    let unregistered = Restless::new(CLIENT, node, at(UNREGISTERED))?;
     thread::scope(|scope| {
         let registered = scope.spawn(|| registered.connect(&is_over));
         let unregistered = scope.spawn(|| unregistered.connect(&is_over));
