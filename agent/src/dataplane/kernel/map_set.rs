@@ -1,7 +1,9 @@
 //! The maps as pins: one directory for each set of them, so that the next agent finds what its programs are to go on from.
 //!
 //! Which set is in force no file says: it is the one that the programs use which are attached. So a set of which an agent was
-//! killed while it filled it is told from the one that it was to take the place of.
+//! killed while it filled it is told from the one that it was to take the place of. What maps a program uses the kernel tells
+//! only who has `CAP_SYS_ADMIN`; so programs are pinned beside their maps before they are attached, under their ids, which no
+//! other can have meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,9 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use agent_common::abi::{Identity, SOCKET_ABI_VERSION, TOTALS};
+use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::loaded_programs;
+use aya::programs::{CgroupSockAddr, ProgramError};
 
 use crate::dataplane::Limits;
 
@@ -24,6 +27,10 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// How every directory of a set is named.
 const PREFIX: &str = "maps-";
+/// How every program in it is named; its id follows.
+const PROGRAM: &str = "program-";
+/// Whose programs decide on connects.
+const DECIDING: [Hook; 2] = [Hook::Connect4, Hook::Connect6];
 
 /// The maps that the next agent goes on from, and how many elements each has; `None` where that is the object's to say. What
 /// is told of once (EVENTS, DENIALS) and what a living agent answers for (CAPTURE, `NAME_SERVERS`) is not handed on.
@@ -86,20 +93,56 @@ impl MapSet {
     pub(super) fn in_force(sets: Vec<Self>, links: &[PathBuf]) -> Vec<Self> {
         let decides = |link: &&PathBuf| {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
-            [Hook::Connect4, Hook::Connect6]
-                .iter()
-                .any(|hook| name.starts_with(hook.program()))
+            DECIDING.iter().any(|hook| name.starts_with(hook.program()))
         };
-        let maps: BTreeSet<u32> = links
-            .iter()
-            .filter(decides)
-            .flat_map(|link| maps_of(link).unwrap_or_default())
-            .collect();
-        let is_used = |set: &Self| {
-            let arena = MapInfo::from_pin(set.pin("ARENA"));
-            arena.is_ok_and(|arena| maps.contains(&arena.id()))
-        };
+        let attached = links.iter().filter(decides).filter_map(|l| program_of(l));
+        let attached: BTreeSet<u32> = attached.collect();
+        let is_used = |set: &Self| set.programs().keys().any(|id| attached.contains(id));
         sets.into_iter().filter(is_used).collect()
+    }
+
+    /// Pins the programs that decide, which use these maps, so that it is known whose maps they are once they are attached.
+    pub(super) fn hold_programs(&self, ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+        let held = self.programs();
+        for hook in DECIDING {
+            let program = ebpf
+                .program_mut(hook.program())
+                .expect("every program was found when it was loaded");
+            let program = <&mut CgroupSockAddr>::try_from(program)?;
+            let id = program.info()?.id();
+            if !held.contains_key(&id) {
+                let pin = self.pin(&format!("{PROGRAM}{id}"));
+                program
+                    .pin(pin)
+                    .map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the programs of an earlier agent, which are attached no more.
+    pub(super) fn release_programs(&self, ebpf: &Ebpf) -> io::Result<()> {
+        let own = DECIDING.iter().filter_map(|hook| {
+            let program = ebpf.program(hook.program())?;
+            Some(program.info().ok()?.id())
+        });
+        let own: BTreeSet<u32> = own.collect();
+        for (id, pin) in self.programs() {
+            if !own.contains(&id) {
+                fs::remove_file(pin)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The programs that are pinned here, by their ids.
+    fn programs(&self) -> BTreeMap<u32, PathBuf> {
+        let pins = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let programs = pins.filter_map(|pin| {
+            let name = pin.file_name().into_string().ok()?;
+            Some((name.strip_prefix(PROGRAM)?.parse().ok()?, pin.path()))
+        });
+        programs.collect()
     }
 
     /// Whether what it knows of sockets has the layout that we know, and is kept as ours is.
@@ -163,13 +206,8 @@ fn kind(has_lines: bool) -> String {
     format!("{PREFIX}{records}-v{SOCKET_ABI_VERSION}-")
 }
 
-/// The ids of the maps of the program that this link attaches.
-fn maps_of(link: &Path) -> Option<Vec<u32>> {
+/// The id of the program that this link attaches.
+fn program_of(link: &Path) -> Option<u32> {
     let link = FdLink::from(PinnedLink::from_pin(link).ok()?);
-    let id = link.info().ok()?.program_id();
-    let mut programs = loaded_programs().filter_map(Result::ok);
-    programs
-        .find(|program| program.id() == id)?
-        .map_ids()
-        .ok()?
+    Some(link.info().ok()?.program_id())
 }

@@ -149,6 +149,10 @@ impl Dataplane {
             let ids: Vec<u32> = self.engine.names.counted().collect();
             succession.begin(&mut self.engine.store, &ids)?;
         }
+        if let Some((pins, maps)) = &self.pins {
+            let failed = |error| AttachError::pin("the programs that decide", pins.path(), &error);
+            maps.hold_programs(&mut self.ebpf).map_err(failed)?;
+        }
         let (hooks, pins) = (self.due_hooks(), self.pins.as_ref().map(|(pins, _)| pins));
         let mut attachments = links::attach(&mut self.ebpf, &hooks, cgroups, pins)?;
         self.attachments.append(&mut attachments);
@@ -193,7 +197,8 @@ impl Dataplane {
             return;
         };
         let ours = self.attachments.iter().filter_map(Attachment::pin);
-        if let Err(error) = pins.end_others(&ours.collect(), maps) {
+        let ended = pins.end_others(&ours.collect(), maps);
+        if let Err(error) = ended.and_then(|()| maps.release_programs(&self.ebpf)) {
             tracing::error!(%error, "attachments of another agent stay beside ours; run `shunt cleanup` once this one has ended");
         }
     }
