@@ -1,16 +1,10 @@
 //! Where automatic VIPs are kept from one run to the next.
 
-use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::VipTable;
-
-/// A damaged file must not cost the addresses twice: it is set aside under this ending.
-const DAMAGED: &str = "damaged";
-/// What an agent keeps is nobody else's to read.
-const DIRECTORY_MODE: u32 = 0o700;
+use crate::sources::store::{DAMAGED, make_directory};
 
 /// The file that holds the table, and what it holds now.
 #[derive(Debug)]
@@ -68,10 +62,7 @@ impl VipFile {
 
     fn replace(&self, table: &VipTable) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(directory)?;
+        make_directory(directory)?;
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(table.to_json().as_bytes())?;
         file.as_file().sync_data()?;

@@ -5,34 +5,28 @@
 //! their documents. How objects outlive is the model's to say.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase as _, StorageError,
-    TableDefinition, TableError, WriteTransaction,
+    Database, Durability, ReadableDatabase as _, TableDefinition, TableError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Decoded, decode};
 use crate::model::{UnixTime, outlives};
 
+use super::store::{self, Outlives, StoreError};
+
 /// By source and path: seconds since 1970 at which it was kept, and JSON of its [`Part`]s.
 const FILES: TableDefinition<'_, (&str, &str), (u64, &str)> = TableDefinition::new("files");
 /// The sources that were mount points.
 const MOUNT_POINTS: TableDefinition<'_, &str, ()> = TableDefinition::new("mount_points");
 
-/// Memory for pages of the store, in bytes; it is read at the start alone.
-const CACHE: usize = 1 << 20;
 /// Texts that are kept of one file. Beyond, the oldest goes: so many saves in a row each broke another object.
 const MAX_PARTS: usize = 16;
-/// A damaged store is set aside under this ending.
-const DAMAGED: &str = "damaged";
 
 /// A text, and which of its objects count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,13 +35,6 @@ struct Part {
     /// All, unless given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     objects: Option<BTreeSet<String>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}; the state directory must exist, be writable, and be no other agent's", path.display())]
-pub struct LastGoodError {
-    path: PathBuf,
-    reason: String,
 }
 
 /// The store. Several sources share it.
@@ -59,20 +46,11 @@ pub struct LastGood {
 }
 
 impl LastGood {
-    /// Opens the store of an earlier run, or makes one. One that is damaged is set aside, and told.
-    pub fn open(state_dir: &Path) -> Result<Self, LastGoodError> {
+    /// Opens the store of an earlier run, or makes one.
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = state_dir.join("last-good.redb");
-        let database = match open(&path) {
-            Err(error) if is_damage(&error) => {
-                let aside = path.with_extension(DAMAGED);
-                tracing::error!(file = %path.display(), %error, aside = %aside.display(),
-                    "what files held in earlier runs cannot be read: those that are broken now hold nothing");
-                fs::rename(&path, &aside).map_err(|error| failure(&path, &error))?;
-                open(&path)
-            }
-            other => other,
-        };
-        let database = database.map_err(|error| failure(&path, &error))?;
+        let loss = "what files held in earlier runs cannot be read: those that are broken now hold nothing";
+        let database = store::open(&path, Outlives::Machine, loss)?;
         Ok(Self {
             path,
             database: Mutex::new(Some(database)),
@@ -192,46 +170,6 @@ impl LastGood {
 
     fn lock(&self) -> MutexGuard<'_, Option<Database>> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn open(path: &Path) -> Result<Database, DatabaseError> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(StorageError::from)?;
-    }
-    // Objects may name what is nobody else's business.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(StorageError::from)?;
-    Builder::new()
-        .set_cache_size(CACHE)
-        .set_check_integrity_on_open(true)
-        .create_with_backend(FileBackend::new(file)?)
-}
-
-fn is_damage(error: &DatabaseError) -> bool {
-    match error {
-        DatabaseError::RepairAborted
-        | DatabaseError::UpgradeRequired(_)
-        | DatabaseError::Storage(StorageError::Corrupted(_)) => true,
-        // What is no store at all, or ends too soon.
-        DatabaseError::Storage(StorageError::Io(error)) => matches!(
-            error.kind(),
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-        ),
-        _ => false,
-    }
-}
-
-fn failure(path: &Path, error: &dyn std::error::Error) -> LastGoodError {
-    LastGoodError {
-        path: path.to_owned(),
-        reason: error.to_string(),
     }
 }
 

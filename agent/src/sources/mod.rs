@@ -7,9 +7,10 @@ pub mod dns;
 mod file;
 pub mod input;
 mod last_good;
+pub mod store;
 pub mod surroundings;
 
 pub use directory::{Directory, DirectoryStatus};
 pub use dns::{NameStatus, Refresher, RefresherSettings, Timing, Upstream};
 pub use input::{Input, InputError, read_paths};
-pub use last_good::{LastGood, LastGoodError};
+pub use last_good::LastGood;
