@@ -1,12 +1,12 @@
 //! What the questions of clients taught: the addresses that names were seen to have, and the names that were asked for.
 //! Knows no hosts; who covers a name is the compiler's to say.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recent::{Recent, Told};
+use super::ends::Ends;
 use super::time::UnixTime;
 
 /// How much is kept; beyond, what was not told for the longest is given up.
@@ -33,12 +33,20 @@ const FLOOR: Duration = Duration::from_mins(1);
 /// How long a name keeps its automatic addresses after it was asked for last.
 const ASKED: Duration = Duration::from_mins(10);
 
+/// What is kept of it from one run of the agent to the next: when each ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LearnedEnds<E = UnixTime> {
+    pub addresses: BTreeMap<(Arc<str>, IpAddr), E>,
+    pub asked: BTreeMap<Arc<str>, E>,
+}
+
+/// By which what is kept differs from what is known; `None` for what has gone.
+pub type LearnedChanges = LearnedEnds<Option<UnixTime>>;
+
 #[derive(Clone, Debug)]
 pub(super) struct Learned {
-    /// Each pair with when it ends.
-    addresses: Recent<(Arc<str>, IpAddr), UnixTime>,
-    /// Each name with when it ends.
-    asked: Recent<Arc<str>, UnixTime>,
+    addresses: Ends<(Arc<str>, IpAddr)>,
+    asked: Ends<Arc<str>>,
 }
 
 impl Default for Learned {
@@ -50,8 +58,21 @@ impl Default for Learned {
 impl Learned {
     pub(super) fn new(limits: LearnedLimits) -> Self {
         Self {
-            addresses: Recent::new(limits.addresses),
-            asked: Recent::new(limits.names),
+            addresses: Ends::new(limits.addresses),
+            asked: Ends::new(limits.names),
+        }
+    }
+
+    /// Takes in what an earlier run has kept, also what has ended since.
+    pub(super) fn recall(&mut self, kept: LearnedEnds) {
+        self.addresses.recall(kept.addresses);
+        self.asked.recall(kept.asked);
+    }
+
+    pub(super) fn take_changes(&mut self) -> LearnedChanges {
+        LearnedEnds {
+            addresses: self.addresses.take_changes(),
+            asked: self.asked.take_changes(),
         }
     }
 
@@ -67,24 +88,25 @@ impl Learned {
         let mut all = Told::default();
         for address in addresses {
             let pair = (Arc::clone(name), address.to_canonical());
-            let told = self
-                .addresses
-                .tell(pair, |known| known.map_or(until, |known| until.max(*known)));
+            let told = self.addresses.tell(&pair, until);
             all.new |= told.new;
-            all.evicted |= told.evicted;
+            all.evicted |= !told.evicted.is_empty();
         }
         all
     }
 
     /// `name` exists, and was asked for.
     pub(super) fn ask(&mut self, name: &Arc<str>, now: UnixTime) -> Told {
-        self.asked.tell(Arc::clone(name), |_| now.after(ASKED))
+        let told = self.asked.tell(name, now.after(ASKED));
+        Told {
+            new: told.new,
+            evicted: !told.evicted.is_empty(),
+        }
     }
 
     /// Whether anything ends unless it is in use.
     pub(super) fn is_due(&self, now: UnixTime) -> bool {
-        self.addresses.iter().any(|(_, until)| *until <= now)
-            || self.asked.iter().any(|(_, until)| *until <= now)
+        self.addresses.is_due(now) || self.asked.is_due(now)
     }
 
     /// Gives up what has ended and is not in use; `is_in_use` says so of a name's automatic addresses.
@@ -131,18 +153,21 @@ impl Learned {
     }
 
     pub(super) fn addresses(&self) -> BTreeSet<(Arc<str>, IpAddr)> {
-        self.addresses
-            .iter()
-            .map(|(pair, _)| pair.clone())
-            .collect()
+        self.addresses.keys().cloned().collect()
     }
 
     pub(super) fn asked(&self) -> BTreeSet<Arc<str>> {
-        self.asked
-            .iter()
-            .map(|(name, _)| Arc::clone(name))
-            .collect()
+        self.asked.keys().cloned().collect()
     }
+}
+
+/// What telling something came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// It was not known.
+    pub(super) new: bool,
+    /// Something else was given up for it.
+    pub(super) evicted: bool,
 }
 
 /// What went.

@@ -2,6 +2,7 @@
 //!
 //! This stage is pure. What it holds depends on the facts that hold now, never on the order in which they came.
 
+mod ends;
 pub mod fact;
 mod file;
 #[cfg(test)]
@@ -17,7 +18,7 @@ pub mod vip;
 pub use fact::{Answer, Fact, FileFact, SourceId};
 pub use file::outlives;
 pub use health::{ServiceKey, ServiceVitals, Vital, Vitals};
-pub use learned::LearnedLimits;
+pub use learned::{LearnedChanges, LearnedEnds, LearnedLimits};
 pub use registry::Registry;
 pub use snapshot::{Node, Snapshot, Surroundings};
 pub use time::UnixTime;

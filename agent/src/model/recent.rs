@@ -1,17 +1,18 @@
 //! A table of limited size that gives up what was not heard of for the longest. Knows nothing of what it holds.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 /// One part in this many is given up at once: giving up costs more than taking in.
 const BATCH: usize = 16;
 
 /// What telling the table something came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told<K> {
     /// It was not known.
     pub(super) new: bool,
-    /// Something else was given up for it.
-    pub(super) evicted: bool,
+    /// What was given up for it.
+    pub(super) evicted: Vec<K>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl<K: Ord + Clone, V> Recent<K, V> {
     }
 
     /// Takes `key` in as the newest, with the value that `value` makes of the one that it has.
-    pub(super) fn tell(&mut self, key: K, value: impl FnOnce(Option<&V>) -> V) -> Told {
+    pub(super) fn tell(&mut self, key: K, value: impl FnOnce(Option<&V>) -> V) -> Told<K> {
         self.step += 1;
         let known = self.entries.get(&key);
         let next = (self.step, value(known.map(|(_, value)| value)));
@@ -49,21 +50,21 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         }
     }
 
-    fn evict(&mut self) -> bool {
+    fn evict(&mut self) -> Vec<K> {
         if self.entries.len() <= self.limit {
-            return false;
+            return Vec::new();
         }
         // The newest one stays, whatever the limit.
         let surplus = self.entries.len() - self.limit;
         let batch = surplus
             .max(self.limit / BATCH)
             .min(self.entries.len().saturating_sub(1));
-        for _ in 0..batch {
-            if let Some((_, key)) = self.order.pop_first() {
-                self.entries.remove(&key);
-            }
+        let oldest = iter::from_fn(|| self.order.pop_first());
+        let evicted: Vec<K> = oldest.take(batch).map(|(_, key)| key).collect();
+        for key in &evicted {
+            self.entries.remove(key);
         }
-        batch > 0
+        evicted
     }
 
     /// Keeps what `keep` says, and returns whether anything went.
@@ -96,14 +97,14 @@ mod tests {
     fn what_was_told_last_stays() {
         let mut recent = Recent::new(3);
         for key in [1, 2, 3, 1] {
-            assert!(!recent.tell(key, |_| ()).evicted);
+            assert!(recent.tell(key, |_| ()).evicted.is_empty());
         }
         let told = recent.tell(4, |_| ());
         assert_eq!(
             told,
             Told {
                 new: true,
-                evicted: true
+                evicted: vec![2]
             }
         );
         let kept: Vec<i32> = recent.iter().map(|(key, ())| *key).collect();

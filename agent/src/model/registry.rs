@@ -13,8 +13,7 @@ use super::codes;
 use super::fact::{Answer, Fact, FileFact, SourceId};
 use super::file::HeldFile;
 use super::health::Vitals;
-use super::learned::{Expired, Learned};
-use super::recent::Told;
+use super::learned::{Expired, Learned, LearnedChanges, LearnedEnds, Told};
 use super::snapshot::{Node, Snapshot, Surroundings};
 use super::time::UnixTime;
 use super::vip::{self, VipRanges, VipTable};
@@ -150,6 +149,17 @@ impl Registry {
     /// Whether something that was learned has been given up since the last snapshot, for want of room.
     pub fn has_lost(&self) -> bool {
         self.lost
+    }
+
+    /// Takes in what an earlier run has kept of what was learned, also what has ended since: [`Self::expire`] tells.
+    pub fn recall(&mut self, kept: LearnedEnds) {
+        self.learned.recall(kept);
+        self.unallocated = true;
+    }
+
+    /// What is to be kept of what was learned that was not yet at the last call.
+    pub fn take_learned_changes(&mut self) -> LearnedChanges {
+        self.learned.take_changes()
     }
 
     /// Gives up what was learned and has ended, unless a connection uses it. Returns whether anything went.
