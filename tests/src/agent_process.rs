@@ -114,6 +114,15 @@ impl AgentProcess {
         log.clone()
     }
 
+    /// Holds it to it that it found the maps as they should be, whenever it has looked.
+    pub fn expect_no_changes(&self) -> Result<()> {
+        let log = self.log();
+        let mut updates = log.lines().filter(|line| line.contains(" updated "));
+        ensure!(updates.clone().count() > 0, "{log}");
+        ensure!(updates.all(|line| line.contains(" changes=0 ")), "{log}");
+        Ok(())
+    }
+
     /// Waits until it has logged a line with `words`.
     pub fn wait_for_log(&mut self, words: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, block_in_place};
 
 use crate::dataplane::{Dataplane, Denials, Events, LoadOptions, checks};
-use crate::model::{Fact, Registry, VipTable};
+use crate::model::{Fact, LearnedEnds, Registry, VipTable};
 use crate::nameserver::{Ended, Lesson, NameServer};
 use crate::observe::State;
 use crate::settings::{OnExit, Settings};
@@ -17,13 +17,15 @@ use crate::sources::dns::{Timing, Upstream};
 use crate::sources::{Directory, LastGood, Refresher, RefresherSettings, directory};
 
 use super::clients::Tenants;
+use super::clock::{Clock, monotonic};
 use super::closing::Closing;
 use super::control::{Control, lock};
 use super::core::{Core, Startup};
 use super::denials::Ledger;
 use super::health::Watch;
 use super::hits::HitCounter;
-use super::lessons::{Clock, Waiting};
+use super::kept::{Kept, Recalled};
+use super::lessons::Waiting;
 use super::names;
 use super::probes::Probes;
 use super::supervisor::{Pulses, relay};
@@ -113,14 +115,11 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let (vips, vip_file) = open_vips(&settings, role)?;
     let (dataplane, events, denials) = load(&settings, role)?;
     let has_predecessor = lock(&dataplane).has_predecessor();
-    if has_predecessor {
-        tracing::info!(
-            "going on from what an earlier agent has left, which is in force until all is read"
-        );
-    }
-
     let (facts_sender, facts) = mpsc::channel::<Fact>(FACTS);
+    let clock = Clock::new();
+    let (kept, recalled) = open_kept(&settings, role, clock);
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
+    recall(&mut registry, recalled.learned, clock, &dataplane);
     registry.apply(Fact::Mesh(Box::new(settings.mesh.clone())));
     let memory = open_memory(&settings, role);
     let directories = settings.config_dirs.iter();
@@ -134,8 +133,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let answers = relay("the resolver", facts_sender, end);
     let refresher = Arc::new(resolve(&settings, answers));
 
-    let watch = Watch::new();
-    let initial = State::initial(SystemTime::now(), settings.cgroups.clone());
+    let initial = State::initial(SystemTime::now(), monotonic(), settings.cgroups.clone());
     let (publisher, mut state) = watch::channel(Arc::new(initial));
     let (lessons, taught) = mpsc::channel(LESSONS);
     let (names, names_ended) = names::start(
@@ -169,13 +167,14 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         settings,
         registry,
         vip_file,
+        kept,
         dataplane,
         directories,
         refresher,
         publisher,
         startup: Startup::new(std::time::Instant::now(), has_predecessor),
-        clock: Clock::new(),
-        watch,
+        clock,
+        watch: Watch::new(recalled.health),
         probes: Probes::new(),
         events,
         waiting: Waiting::default(),
@@ -235,6 +234,11 @@ fn load(
         ..LoadOptions::default()
     })
     .context("loading the kernel programs")?;
+    if dataplane.has_predecessor() {
+        tracing::info!(
+            "going on from what an earlier agent has left, which is in force until all is read"
+        );
+    }
     let events = dataplane.can_follow().then(|| dataplane.events());
     let events = events
         .transpose()
@@ -275,4 +279,25 @@ fn open_memory(settings: &Settings, role: Role) -> Option<Arc<LastGood>> {
         tracing::error!(%error, "what files hold is not kept: those that are broken at the next start hold nothing");
     };
     memory.map_err(report).ok().map(Arc::new)
+}
+
+/// Takes in what an earlier agent knew, but for what has ended and is not in use.
+fn recall(registry: &mut Registry, kept: LearnedEnds, clock: Clock, dataplane: &Mutex<Dataplane>) {
+    registry.set_time(clock.now());
+    registry.recall(kept);
+    registry.expire(|| lock(dataplane).originals().collect());
+}
+
+/// What an earlier agent knew, and where to keep what the next one must know.
+fn open_kept(settings: &Settings, role: Role, clock: Clock) -> (Option<Kept>, Recalled) {
+    if role != Role::Node {
+        return (None, Recalled::default());
+    }
+    match Kept::open(&settings.state_dir, clock) {
+        Ok((kept, recalled)) => (Some(kept), recalled),
+        Err(error) => {
+            tracing::error!(%error, "what clients are told of names, and who is ejected, is not kept");
+            (None, Recalled::default())
+        }
+    }
 }

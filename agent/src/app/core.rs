@@ -25,12 +25,14 @@ use crate::settings::Settings;
 use crate::sources::{Directory, Refresher};
 
 use super::clients::Tenants;
+use super::clock::Clock;
 use super::closing::Closing;
 use super::control::lock;
 use super::denials::Ledger;
 use super::health::{self, Watch};
 use super::hits::HitCounter;
-use super::lessons::{self, Clock, Waiting};
+use super::kept::Kept;
+use super::lessons::{self, Waiting};
 use super::probes::Probes;
 use super::supervisor::{Pulse, Pulses};
 use super::vip_file::VipFile;
@@ -50,6 +52,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) registry: Registry,
     pub(super) vip_file: Option<VipFile>,
+    pub(super) kept: Option<Kept>,
     pub(super) dataplane: Arc<Mutex<Dataplane>>,
     pub(super) directories: Vec<Directory>,
     pub(super) refresher: Arc<Refresher>,
@@ -113,6 +116,7 @@ impl Core {
                         self.hits.look(&self.lock());
                     }
                     self.save_vips();
+                    self.keep();
                     self.go_on_closing();
                     let is_behind = block_in_place(|| self.watch_on());
                     let is_elsewhere =
@@ -129,6 +133,7 @@ impl Core {
             self.attach_when_due()?;
         }
         self.save_vips();
+        self.keep();
         // What was attached and made goes with `self`, unless it is to be kept.
         notify(&[NotifyState::Stopping]);
         Ok(())
@@ -195,6 +200,7 @@ impl Core {
             ..State::clone(&before)
         };
         report(&before, &state, applied.steps);
+        self.keep();
         self.publisher.send_replace(Arc::new(state));
         self.startup.published(Instant::now(), may_apply);
         self.unsaved = true;
@@ -237,6 +243,7 @@ impl Core {
         block_in_place(|| self.lock().attach(cgroups)).context("attaching the kernel programs")?;
         // Whoever waits until all is ready may count on it that failed connects are noticed.
         self.follow();
+        self.watch.settle();
         self.startup.attached();
         self.publisher.send_modify(|state| {
             *state = Arc::new(State {

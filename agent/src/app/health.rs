@@ -10,17 +10,17 @@ use agent_common::abi::Event;
 use crate::compile::{Compiled, Policy, Program, ServiceKey};
 use crate::dataplane::Events;
 use crate::dataplane::closing::CloseRule;
-use crate::health::{Failure, Monitor, Place, Records};
+use crate::health::{Failure, KeptHealth, Monitor, Place, Records};
 use crate::model::Fact;
 use crate::observe::State;
 
+use super::clock::monotonic;
 use super::core::Core;
 
 /// What is watched about endpoints and their connections, as of the last publication.
 #[derive(Debug)]
 pub(super) struct Watch {
     monitor: Monitor,
-    started: Instant,
     /// Services whose connections may last only so long.
     limited: Vec<Limited>,
     /// Whether any policy depends on what becomes of connects.
@@ -35,10 +35,10 @@ struct Limited {
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
+    /// Goes on from what an earlier agent knew.
+    pub(super) fn new(recalled: KeptHealth) -> Self {
         Self {
-            monitor: Monitor::default(),
-            started: Instant::now(),
+            monitor: Monitor::recalling(recalled),
             limited: Vec::new(),
             needs_outcomes: false,
         }
@@ -48,15 +48,21 @@ impl Watch {
         self.monitor.records()
     }
 
-    fn now(&self) -> Duration {
-        self.started.elapsed()
+    /// What the next agent must know that is not kept yet.
+    pub(super) fn take_changes(&mut self) -> KeptHealth {
+        self.monitor.take_changes()
+    }
+
+    /// What an earlier agent knew of, and is not there by now, is forgotten.
+    pub(super) fn settle(&mut self) {
+        self.monitor.settle(monotonic());
     }
 }
 
 impl Core {
     /// Watches what was compiled from now on, and gives it with what is known of health by then.
     pub(super) fn watch(&mut self, mut compiled: Compiled) -> Compiled {
-        let now = self.watch.now();
+        let now = monotonic();
         let news = self.watch.monitor.watch(&compiled.program, now);
         self.probes.watch(&compiled.program);
         self.watch.limited = limited(&compiled.program);
@@ -75,7 +81,7 @@ impl Core {
     /// Lets time pass for ejections, warm-ups, and connections that may last only so long. Returns whether a whole update
     /// must follow.
     pub(super) fn watch_on(&mut self) -> bool {
-        let news = self.watch.monitor.tick(self.watch.now());
+        let news = self.watch.monitor.tick(monotonic());
         self.lock().release_replaced();
         let rules = self.close_rules();
         self.closing.close_where(&self.dataplane, &rules);
@@ -84,7 +90,7 @@ impl Core {
 
     /// Takes in what the kernel told of connects that failed. Returns whether a whole update must follow.
     pub(super) fn hear(&mut self, events: &[Event]) -> bool {
-        let now = self.watch.now();
+        let now = monotonic();
         let places: Vec<Option<(ServiceKey, SocketAddr)>> = {
             let dataplane = self.lock();
             events.iter().map(|event| dataplane.place(event)).collect()
@@ -102,7 +108,7 @@ impl Core {
 
     /// Takes in what probes have shown. Returns whether a whole update must follow.
     pub(super) fn judge(&mut self, shown: Vec<(Place, Result<(), Failure>)>) -> bool {
-        let now = self.watch.now();
+        let now = monotonic();
         let mut news = Vec::new();
         for (Place { service, at }, result) in shown {
             news.extend(self.watch.monitor.probed(&service, at, result, now));
@@ -121,6 +127,7 @@ impl Core {
     /// Publishes the services that `news` are of. Returns whether a whole update must follow.
     fn take_news(&mut self, news: Vec<Fact>) -> bool {
         let mut is_whole = true;
+        self.keep();
         for fact in news {
             let start = Instant::now();
             if let Fact::Vitals { service, vitals } = &fact {

@@ -11,32 +11,11 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compile::{Names, Saying, extend};
-use crate::model::{Fact, Registry, UnixTime};
+use crate::model::{Fact, Registry};
 use crate::nameserver::Lesson;
 use crate::observe::State;
 
 use super::core::Core;
-
-/// The time of day as of the start, and counted on from there: nothing ends early or late because somebody set the clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    start: UnixTime,
-    at: Instant,
-}
-
-impl Clock {
-    pub(super) fn new() -> Self {
-        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Self {
-            start: UnixTime(since.as_secs()),
-            at: Instant::now(),
-        }
-    }
-
-    pub(super) fn now(self) -> UnixTime {
-        self.start.after(self.at.elapsed())
-    }
-}
 
 /// Those who wait until the maps know of what they told.
 #[derive(Debug, Default)]
@@ -86,6 +65,7 @@ impl Core {
         if is_dirty || is_first || self.registry.has_lost() || !self.extend(&seen, start) {
             return true;
         }
+        self.keep();
         self.waiting.release();
         false
     }

@@ -76,7 +76,7 @@ fn offline(args: &ExplainArgs, question: &Question) -> Result<(Explanation, Exit
         live: Live {
             counts: &Counts::default(),
             ejections: &Records::default(),
-            uptime: Duration::ZERO,
+            clock: Duration::ZERO,
         },
     };
     let explanation = explain_in(&sight, question, random_words());

@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::OutlierDetection;
 
 /// Envoy's `max_ejection_time`, which Istio never sets.
 const LONGEST: Duration = Duration::from_mins(5);
 
 /// What is remembered of an endpoint that failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ejection {
-    /// When it was left out, where it is: time since the monitor's start.
+    /// When it was left out, where it is, by the monitor's clock.
     pub since: Option<Duration>,
     /// How many base times it is left out for; less by one with every interval in which it was in.
     pub multiplier: u32,

@@ -6,16 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::{OutlierDetection, Warmup};
 use crate::compile::{Policy, Program, Service, ServiceKey};
 use crate::model::{Fact, ServiceVitals, Vital};
 
 use super::ejection::Ejection;
+use super::kept::{KeptEndpoint, KeptHealth, KeptService};
 use super::row::Row;
 use super::{probes, warmup};
 
 /// How a connect failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     Refused,
     TimedOut,
@@ -40,10 +43,14 @@ pub type ServiceRecords = Arc<BTreeMap<SocketAddr, Record>>;
 /// Those of all services that have any. Copies share their content.
 pub type Records = imbl::OrdMap<ServiceKey, ServiceRecords>;
 
-/// Watches the endpoints of all services whose policy asks for it. Times are since the monitor's start.
+/// Watches the endpoints of all services whose policy asks for it. Times are those of one clock that never runs backwards.
 #[derive(Debug, Default)]
 pub struct Monitor {
     services: BTreeMap<ServiceKey, Watched>,
+    /// What an earlier agent knew of services that are not there yet.
+    recalled: KeptHealth,
+    /// What the next agent must know that it would not.
+    changes: KeptHealth,
 }
 
 #[derive(Debug)]
@@ -55,6 +62,10 @@ struct Watched {
     /// When each cluster's next interval ends.
     sweeps: Vec<Duration>,
     told: (ServiceVitals, ServiceRecords),
+    /// What an earlier agent knew of endpoints that are not there yet.
+    recalled: KeptService,
+    /// What the next agent would know.
+    kept: KeptService,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +83,30 @@ struct Member {
 }
 
 impl Monitor {
+    /// One that goes on from what an earlier agent knew.
+    pub fn recalling(recalled: KeptHealth) -> Self {
+        Self {
+            recalled,
+            ..Self::default()
+        }
+    }
+
+    /// All that an earlier agent may have known of has been watched by now: what is not there is forgotten.
+    pub fn settle(&mut self, now: Duration) {
+        for key in std::mem::take(&mut self.recalled).into_keys() {
+            self.changes.insert(key, KeptService::new());
+        }
+        for (key, watched) in &mut self.services {
+            watched.recalled.clear();
+            self.changes.extend(watched.changes(key, now));
+        }
+    }
+
+    /// What the next agent must know that was not told at the last call. Of a service that is named it is all.
+    pub fn take_changes(&mut self) -> KeptHealth {
+        std::mem::take(&mut self.changes)
+    }
+
     /// Watches what `program` says from now on. Services that say the same cost nothing. What is returned is news for the
     /// registry.
     pub fn watch(&mut self, program: &Program, now: Duration) -> Vec<Fact> {
@@ -79,21 +114,27 @@ impl Monitor {
         let gone = |key: &ServiceKey| program.services.get(key).is_none_or(|s| !is_watched(s));
         let ended: Vec<ServiceKey> = self.services.keys().filter(|k| gone(k)).cloned().collect();
         for key in ended {
-            let watched = self.services.remove(&key);
-            if watched.is_some_and(|watched| !watched.told.0.is_empty()) {
+            let watched = self.services.remove(&key).expect("its key was found");
+            if !watched.told.0.is_empty() {
                 news.push(fact(&key, ServiceVitals::new()));
+            }
+            if !watched.kept.is_empty() {
+                self.changes.insert(key, KeptService::new());
             }
         }
         for (key, service) in program.services.iter().filter(|(_, s)| is_watched(s)) {
             let watched = match self.services.entry(key.clone()) {
-                Entry::Vacant(vacant) => vacant.insert(Watched::new(service, now)),
+                Entry::Vacant(vacant) => {
+                    let recalled = self.recalled.remove(key).unwrap_or_default();
+                    vacant.insert(Watched::new(service, recalled, now))
+                }
                 Entry::Occupied(known) => {
                     let watched = known.into_mut();
                     watched.follow(service, now);
                     watched
                 }
             };
-            news.extend(watched.news(key, now));
+            news.extend(watched.news(key, now, &mut self.changes));
         }
         news
     }
@@ -114,7 +155,7 @@ impl Monitor {
         let is_out = member.ejection.is_due(in_a_row, &detection)
             && watched.eject_if_allowed(at, &detection, now, (failure, in_a_row));
         // Nothing else changes by it: failures may come by the thousands.
-        is_out.then(|| watched.news(key, now))?
+        is_out.then(|| watched.news(key, now, &mut self.changes))?
     }
 
     /// A probe of an endpoint has ended. Returns what changes by that; a success alone lets nobody in.
@@ -134,7 +175,7 @@ impl Monitor {
         let is_out = member.ejection.since.is_none()
             && row.is_due(&detection)
             && watched.eject_if_allowed(at, &detection, now, failures);
-        is_out.then(|| watched.news(key, now))?
+        is_out.then(|| watched.news(key, now, &mut self.changes))?
     }
 
     /// What has changed by the passing of time. To be asked about once a second.
@@ -143,7 +184,7 @@ impl Monitor {
         services
             .filter_map(|(key, watched)| {
                 watched.sweep(now);
-                watched.news(key, now)
+                watched.news(key, now, &mut self.changes)
             })
             .collect()
     }
@@ -165,13 +206,15 @@ impl Monitor {
 }
 
 impl Watched {
-    fn new(service: &Arc<Service>, now: Duration) -> Self {
+    fn new(service: &Arc<Service>, recalled: KeptService, now: Duration) -> Self {
         let mut watched = Self {
             source: Arc::clone(service),
             policies: Vec::new(),
             members: BTreeMap::new(),
             sweeps: Vec::new(),
             told: (ServiceVitals::new(), ServiceRecords::default()),
+            kept: recalled.clone(),
+            recalled,
         };
         watched.take(service, now, |_| None);
         watched
@@ -227,7 +270,11 @@ impl Watched {
         }
         let members = service.endpoints.iter().map(|endpoint| {
             let at = SocketAddr::new(endpoint.address, endpoint.port);
-            let member = known(at).unwrap_or(Member::new(None));
+            let recalled = self.recalled.remove(&at).map(|kept| {
+                let policy = self.policies.get(endpoint.cluster as usize);
+                Member::recalled(&kept, now, policy.and_then(|p| p.outlier_detection))
+            });
+            let member = recalled.or(known(at)).unwrap_or(Member::new(None));
             let (cluster, failing) = (endpoint.cluster, endpoint.vital == Vital::Failing);
             let interval = probes::interval(service, endpoint);
             let member = Member {
@@ -241,14 +288,40 @@ impl Watched {
         self.members = members.collect();
     }
 
-    /// What is different from what was told last.
-    fn news(&mut self, key: &ServiceKey, now: Duration) -> Option<Fact> {
+    /// What is different from what was told last. What the next agent must know of it goes to `changes`.
+    fn news(&mut self, key: &ServiceKey, now: Duration, changes: &mut KeptHealth) -> Option<Fact> {
         let news = (self.vitals(now), self.records());
         if news == self.told {
             return None;
         }
         self.told = news;
+        changes.extend(self.changes(key, now));
         Some(fact(key, self.told.0.clone()))
+    }
+
+    /// All that the next agent must know of the service, where it would know something else.
+    fn changes(&mut self, key: &ServiceKey, now: Duration) -> Option<(ServiceKey, KeptService)> {
+        let vitals = &self.told.0;
+        let kept = |(at, member): (&SocketAddr, &Member)| {
+            let is_warming = matches!(vitals.get(at), Some(Vital::Warming(_)));
+            let is_kept = is_warming || member.ejection.count > 0;
+            let kept = KeptEndpoint {
+                joined: member.joined.filter(|_| is_warming),
+                ejection: member.ejection,
+                cause: member.cause,
+                row: member.row,
+                at: now,
+            };
+            let known = self.kept.get(at).filter(|known| known.is_like(&kept));
+            is_kept.then(|| (*at, known.copied().unwrap_or(kept)))
+        };
+        let members = self.members.iter().filter_map(kept);
+        let kept: KeptService = members.chain(self.recalled.clone()).collect();
+        if kept == self.kept {
+            return None;
+        }
+        self.kept.clone_from(&kept);
+        Some((key.clone(), kept))
     }
 
     fn records(&self) -> ServiceRecords {
@@ -340,6 +413,16 @@ impl Member {
             ejection: Ejection::default(),
             cause: (Failure::Refused, 0),
             row: None,
+        }
+    }
+
+    /// As it is by now, where `detection` is what the policy says.
+    fn recalled(kept: &KeptEndpoint, now: Duration, detection: Option<OutlierDetection>) -> Self {
+        Self {
+            ejection: detection.map_or(kept.ejection, |d| kept.ejection(now, &d)),
+            cause: kept.cause,
+            row: kept.row,
+            ..Self::new(kept.joined)
         }
     }
 }

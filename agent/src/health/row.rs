@@ -1,12 +1,14 @@
 //! What do probes of one endpoint come to? Those that fail in a row count as failed connects do, in a row of their own: the
 //! kernel's numbers are the kernel's.
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::OutlierDetection;
 
 use super::Failure;
 
 /// The probes that have failed since the last that did not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Row {
     in_a_row: u32,
     last: Option<Failure>,

@@ -11,6 +11,7 @@ use crate::model::{Fact, ServiceVitals, Vital};
 use super::ejection::Ejection;
 use super::{Failure, Monitor, Record, warmup};
 
+mod kept;
 mod probed;
 
 fn seconds(seconds: u64) -> Duration {

@@ -44,7 +44,7 @@ pub(crate) fn state(objects: &[Object]) -> State {
         compiled,
         updated: started + Duration::from_secs(5),
         took: Duration::from_millis(2),
-        ..State::initial(started, vec!["/sys/fs/cgroup".into()])
+        ..State::initial(started, Duration::ZERO, vec!["/sys/fs/cgroup".into()])
     }
 }
 

@@ -15,12 +15,14 @@ pub struct State {
     /// Counts publications; 0 before the first.
     pub generation: u64,
     pub started: SystemTime,
+    /// The time of day at which the clock was at zero that `ejections` go by.
+    pub epoch: SystemTime,
     /// Whether the programs are attached.
     pub ready: bool,
     pub cgroups: Vec<PathBuf>,
     pub snapshot: Arc<Snapshot>,
     pub compiled: Arc<Compiled>,
-    /// Endpoints that were ejected; times in them are since `started`.
+    /// Endpoints that were ejected; times in them are since `epoch`.
     pub ejections: Records,
     /// What is wrong with the files and the objects in them.
     pub file_diagnostics: Arc<[Diagnostic]>,
@@ -32,11 +34,12 @@ pub struct State {
 }
 
 impl State {
-    /// The state before anything is known.
-    pub fn initial(started: SystemTime, cgroups: Vec<PathBuf>) -> Self {
+    /// The state before anything is known. At its start the clock of ejections shows `clock`.
+    pub fn initial(started: SystemTime, clock: Duration, cgroups: Vec<PathBuf>) -> Self {
         Self {
             generation: 0,
             started,
+            epoch: started.checked_sub(clock).unwrap_or(started),
             ready: false,
             cgroups,
             snapshot: Arc::default(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use agent::api::decode;
 use agent::compile::{Judge, compile};
@@ -52,7 +52,7 @@ static STATE: LazyLock<State> = LazyLock::new(|| {
     State {
         compiled: Arc::new(compile(&snapshot)),
         snapshot,
-        ..State::initial(SystemTime::UNIX_EPOCH, Vec::new())
+        ..State::initial(SystemTime::UNIX_EPOCH, Duration::ZERO, Vec::new())
     }
 });
 

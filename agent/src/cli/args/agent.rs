@@ -34,7 +34,8 @@ pub struct AgentArgs {
         value_parser = parse::resolver
     )]
     pub resolver: Vec<SocketAddr>,
-    /// Where automatic addresses, and what files held when they were good, are kept from one run to the next
+    /// Where automatic addresses, what files held when they were good, what clients were told of names, and who is ejected, are
+    /// kept from one run to the next
     #[arg(
         long,
         env = "SHUNT_STATE_DIR",

@@ -21,9 +21,9 @@ pub struct EjectionView {
 }
 
 impl EjectionView {
-    /// `uptime`: since the agent's start, as in the record.
-    pub(super) fn new(record: &Record, uptime: Duration) -> Self {
-        let left = record.until.map(|until| until.saturating_sub(uptime));
+    /// `now` is by the clock that the record goes by.
+    pub(super) fn new(record: &Record, now: Duration) -> Self {
+        let left = record.until.map(|until| until.saturating_sub(now));
         Self {
             count: record.count,
             seconds_left: left.map(|left| left.as_secs_f64()),
@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     fn sentence(count: u32, left: Option<u64>) -> String {
-        let uptime = Duration::from_secs(100);
+        let now = Duration::from_secs(100);
         let record = Record {
             count,
-            until: left.map(|left| uptime + Duration::from_millis(left)),
+            until: left.map(|left| now + Duration::from_millis(left)),
             failure: Failure::TimedOut,
             in_a_row: 5,
         };
-        EjectionView::new(&record, uptime).sentence()
+        EjectionView::new(&record, now).sentence()
     }
 
     #[test]

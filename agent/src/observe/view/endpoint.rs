@@ -92,8 +92,8 @@ impl From<Outcomes> for OutcomesView {
 pub struct Live<'a> {
     pub counts: &'a Counts,
     pub ejections: &'a Records,
-    /// Time since the agent's start, as in the records.
-    pub uptime: Duration,
+    /// What time it is, as in the records.
+    pub clock: Duration,
 }
 
 impl<'a> Live<'a> {
@@ -101,7 +101,7 @@ impl<'a> Live<'a> {
         Self {
             counts,
             ejections: &state.ejections,
-            uptime: now.duration_since(state.started).unwrap_or_default(),
+            clock: now.duration_since(state.epoch).unwrap_or_default(),
         }
     }
 }
@@ -128,7 +128,7 @@ pub fn endpoints_of(key: &ServiceKey, service: &Service, live: Live<'_>) -> Vec<
             cluster: service.clusters.get(endpoint.cluster as usize),
             counts: counted.copied().unwrap_or_default(),
             record: records.and_then(|of| of.get(&at)),
-            uptime: live.uptime,
+            clock: live.clock,
         }
     };
     endpoints
@@ -142,14 +142,14 @@ struct Known<'a> {
     cluster: Option<&'a Cluster>,
     counts: EndpointCounts,
     record: Option<&'a Record>,
-    uptime: Duration,
+    clock: Duration,
 }
 
 fn view(key: &ServiceKey, endpoint: &Endpoint, known: &Known<'_>) -> EndpointView {
     let (total, counts) = (known.total, known.counts);
     let ejection = known
         .record
-        .map(|record| EjectionView::new(record, known.uptime));
+        .map(|record| EjectionView::new(record, known.clock));
     let sentence = ejection.as_ref().map(EjectionView::sentence);
     let destination = known.cluster.map_or(&key.host, |cluster| &cluster.host);
     EndpointView {
