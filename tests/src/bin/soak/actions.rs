@@ -186,12 +186,18 @@ fn kill_while_it_starts(driver: &mut Driver<'_>) -> Result<()> {
 
 /// Takes new maps.
 fn resize(driver: &mut Driver<'_>) -> Result<()> {
-    let further = driver.random.usize(1..CAPACITIES.len());
-    let capacity = (driver.restless.capacity + further) % CAPACITIES.len();
-    driver.ledger.doing(CAPACITIES[capacity][0]);
+    let before = driver.restless.capacity;
+    let others: Vec<_> = CAPACITIES
+        .iter()
+        .filter(|other| **other != before)
+        .collect();
+    let capacity = *others[driver.random.usize(..others.len())];
+    driver.ledger.doing(&format!("{capacity:?}"));
     driver.end()?;
     driver.change()?;
-    driver.ledger.forget_sockets();
+    if capacity.flows != before.flows {
+        driver.ledger.forget_sockets();
+    }
     driver.restless.capacity = capacity;
     if driver.random.bool() {
         driver.start_in_vain()?;

@@ -20,28 +20,36 @@ use tests::{binary, cgroup};
 /// Far beyond any start, end or answer.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Capacities of which any two need maps of their own.
-pub(crate) const CAPACITIES: [[&str; 3]; 4] = [
-    [
-        "--max-cells=16384",
-        "--max-flows=2048",
-        "--max-endpoints=4096",
-    ],
-    [
-        "--max-cells=32768",
-        "--max-flows=4096",
-        "--max-endpoints=8192",
-    ],
-    [
-        "--max-cells=16384",
-        "--max-flows=1024",
-        "--max-endpoints=4096",
-    ],
-    [
-        "--max-cells=65536",
-        "--max-flows=16384",
-        "--max-endpoints=4096",
-    ],
+/// Of the maps; any two need maps of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    cells: u32,
+    endpoints: u32,
+    /// What is known of sockets is known to no maps that have more or fewer of these.
+    pub(crate) flows: u32,
+}
+
+pub(crate) const CAPACITIES: [Capacity; 4] = [
+    Capacity {
+        cells: 16_384,
+        endpoints: 4096,
+        flows: 2048,
+    },
+    Capacity {
+        cells: 32_768,
+        endpoints: 8192,
+        flows: 2048,
+    },
+    Capacity {
+        cells: 65_536,
+        endpoints: 2048,
+        flows: 2048,
+    },
+    Capacity {
+        cells: 16_384,
+        endpoints: 8192,
+        flows: 4096,
+    },
 ];
 
 /// What an agent of a site can be asked by others.
@@ -81,7 +89,7 @@ pub(crate) struct Site {
     folder: PathBuf,
     /// But for the capacity.
     flags: Vec<String>,
-    pub(crate) capacity: usize,
+    pub(crate) capacity: Capacity,
 }
 
 impl Site {
@@ -117,12 +125,21 @@ impl Site {
             _bpffs: bpffs,
             folder,
             flags: own.chain(flags.iter().cloned()).collect(),
-            capacity: 0,
+            capacity: CAPACITIES[0],
         })
     }
-    pub(crate) fn flags(&self) -> impl Iterator<Item = &str> {
-        let capacity = CAPACITIES[self.capacity];
-        self.flags.iter().map(String::as_str).chain(capacity)
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let Capacity {
+            cells,
+            endpoints,
+            flows,
+        } = self.capacity;
+        let capacity = [
+            format!("--max-cells={cells}"),
+            format!("--max-endpoints={endpoints}"),
+            format!("--max-flows={flows}"),
+        ];
+        [&self.flags[..], &capacity].concat()
     }
 
     /// Starts an agent, and does not wait for anything.
