@@ -3,7 +3,7 @@
 //! Memory is that of the agent which runs from the beginning to the end, apart from the pages of maps, which are the kernel's. The
 //! heap keeps what it had at the most, and some minutes pass until every thread has had its most. So what is before [`WARM_UP`]
 //! does not count, and of the rest medians of the first and the last quarter are compared. They are allowed [`SLACK`], as what there
-//! is to do differs, and [`RATE`] for the time between the middles of both. A leak of a megabyte a minute is found in 15 minutes.
+//! is to do differs, and [`RATE`] for the time between the middles of both. A leak of a megabyte a minute is found in 20 minutes.
 
 use std::fs;
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::site::Door;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
-const WARM_UP: Duration = Duration::from_mins(3);
+const WARM_UP: Duration = Duration::from_mins(5);
 /// What is left of a shorter run tells nothing.
-const LEAST: Duration = Duration::from_mins(2);
+const LEAST: Duration = Duration::from_mins(5);
 /// In KiB.
-const SLACK: f64 = 6144.0;
+const SLACK: f64 = 8192.0;
 /// In KiB a minute.
 const RATE: f64 = 256.0;
 /// Descriptors that there may be more of: those of commands that are being answered.
