@@ -298,7 +298,7 @@ impl Slot {
 /// One element of ARENA: a [`GroupHeader`], a [`Slot`], an [`Extra`] or [`INDEXES`] indexes of slots. Headers are at even
 /// cells, so that each shares a cache line with its first slot.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cell([u64; 4]);
 
 #[expect(

@@ -30,15 +30,15 @@ pub(super) fn from_net(net: IpNet) -> (Address, u8) {
     (from_ip(net.network()), bits)
 }
 
-/// The network that [`from_net`] gives this of.
+/// The network that [`from_net`] gives this of; `base` may be any address of it.
 pub(super) fn to_net(base: Address, bits: u8) -> Option<IpNet> {
-    let bits = match (base.is_v4(), bits.checked_sub(MAPPED_BITS)) {
-        (true, Some(of_v4)) => of_v4,
-        // It holds more than v4-mapped addresses, though its first is one.
-        (true, None) => return IpNet::new(Ipv6Addr::from(base.octets()).into(), bits).ok(),
-        (false, _) => bits,
+    let net = match (base.is_v4(), bits.checked_sub(MAPPED_BITS)) {
+        (true, Some(of_v4)) => IpNet::new(to_ip(base), of_v4),
+        // It holds more than v4-mapped addresses, though this is one.
+        (true, None) => IpNet::new(Ipv6Addr::from(base.octets()).into(), bits),
+        (false, _) => IpNet::new(to_ip(base), bits),
     };
-    IpNet::new(to_ip(base), bits).ok()
+    Some(net.ok()?.trunc())
 }
 
 /// Whether the CIDR is one of IPv6 that holds all v4-mapped addresses.

@@ -4,15 +4,20 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Of `enum bpf_cmd`, include/uapi/linux/bpf.h; so are all numbers here.
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
@@ -46,9 +51,9 @@ struct Load {
     attach_type: u32,
 }
 
-/// The part that `BPF_OBJ_GET` reads.
+/// The part that `BPF_OBJ_PIN` and `BPF_OBJ_GET` read.
 #[repr(C)]
-struct Get {
+struct Pin {
     path: u64,
     fd: u32,
     flags: u32,
@@ -101,6 +106,58 @@ struct Detach {
     link: u32,
 }
 
+/// The part that `BPF_LINK_CREATE` reads of a cgroup.
+#[repr(C)]
+struct Create {
+    program: u32,
+    cgroup: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// The part that `BPF_OBJ_GET_INFO_BY_FD` reads and writes.
+#[repr(C)]
+struct Ask {
+    object: u32,
+    length: u32,
+    answer: u64,
+}
+
+/// `struct bpf_link_info` of a cgroup's link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    cgroup: u64,
+    attach_type: u32,
+    end: u32,
+}
+
+/// The part that `BPF_MAP_LOOKUP_BATCH` reads and writes.
+#[repr(C)]
+struct Batch {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// What a link of a cgroup does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Linked {
+    /// The id of the program.
+    pub program: u32,
+    /// The id of the cgroup; 0 where the link has been detached, or the cgroup is gone.
+    pub cgroup: u64,
+}
+
 /// What is attached to one hook of a cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attached {
@@ -145,15 +202,106 @@ pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
 /// Opens what is pinned at `path`.
 pub(super) fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = Get {
+    let mut pin = Pin {
         path: name.as_ptr().addr() as u64,
         fd: 0,
         flags: 0,
     };
     // SAFETY: the name outlives the call and ends with NUL.
-    let fd = unsafe { bpf(BPF_OBJ_GET, &mut get) }?;
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut pin) }?;
     // SAFETY: the kernel has just given this descriptor to us.
     unsafe { owned(fd) }
+}
+
+/// Keeps `object` as a file on a BPF file system.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut pin = Pin {
+        path: name.as_ptr().addr() as u64,
+        fd: object.as_raw_fd().cast_unsigned(),
+        flags: 0,
+    };
+    // SAFETY: the name outlives the call and ends with NUL.
+    unsafe { bpf(BPF_OBJ_PIN, &mut pin) }?;
+    Ok(())
+}
+
+/// Attaches `program` beside others, for as long as the link is held or pinned.
+pub(super) fn create_link(
+    program: BorrowedFd<'_>,
+    cgroup: &File,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let mut create = Create {
+        program: program.as_raw_fd().cast_unsigned(),
+        cgroup: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        // A link always allows others beside it, and any flag is refused.
+        flags: 0,
+    };
+    // SAFETY: the command reads descriptors and numbers, and no more.
+    let fd = unsafe { bpf(BPF_LINK_CREATE, &mut create) }?;
+    // SAFETY: the kernel has just given this descriptor to us.
+    unsafe { owned(fd) }
+}
+
+pub(super) fn linked(link: BorrowedFd<'_>) -> io::Result<Linked> {
+    let mut info = LinkInfo::default();
+    let mut ask = Ask {
+        object: link.as_raw_fd().cast_unsigned(),
+        length: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
+        answer: (&raw mut info).addr() as u64,
+    };
+    // SAFETY: the answer outlives the call and has the length that it is said to have.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask) }?;
+    Ok(Linked {
+        program: info.program,
+        cgroup: info.cgroup,
+    })
+}
+
+/// Elements and where the next ones begin, if there are more.
+pub(super) type Elements<K, V> = (Vec<(K, V)>, Option<u32>);
+
+/// Reads `most` elements of a hash at most: those in the buckets from `from` on.
+///
+/// # Safety
+/// Keys and values of the map must be of the size of `K` and `V`, and any bytes must be valid ones.
+pub(super) unsafe fn batch<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    from: u32,
+    most: usize,
+) -> io::Result<Elements<K, V>> {
+    let mut keys = vec![MaybeUninit::<K>::uninit(); most];
+    let mut values = vec![MaybeUninit::<V>::uninit(); most];
+    let mut next = 0u32;
+    let mut batch = Batch {
+        from: if from == 0 {
+            0
+        } else {
+            (&raw const from).addr() as u64
+        },
+        next: (&raw mut next).addr() as u64,
+        keys: keys.as_mut_ptr().addr() as u64,
+        values: values.as_mut_ptr().addr() as u64,
+        count: u32::try_from(most).map_err(io::Error::other)?,
+        map: map.as_raw_fd().cast_unsigned(),
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: there is room for as many keys and values as is said, of the map's sizes by the caller's promise, and all of it
+    // outlives the call.
+    let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) };
+    let is_last = match result {
+        Ok(_) => false,
+        // After the last bucket.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(error) => return Err(error),
+    };
+    let read = keys.into_iter().zip(values).take(batch.count as usize);
+    // SAFETY: the kernel has written so many of both, and any bytes are valid by the caller's promise.
+    let read = read.map(|(key, value)| unsafe { (key.assume_init(), value.assume_init()) });
+    Ok((read.collect(), (!is_last).then_some(next)))
 }
 
 /// Puts `program` in the place of the one that the link is of, as if in one instant: each socket meets the one or the other.

@@ -3,6 +3,7 @@
 mod adopt;
 mod clients;
 mod ids;
+mod resync;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use super::plan::{Allocators, Limit, Plan, Step, frontend_key, plan, plan_servic
 use super::space::Space;
 use super::store::{Map, MapFailure, Store};
 use super::wanted::Wanted;
+
+pub use resync::Pass;
 
 /// What an update came to.
 #[derive(Clone, Debug, Default)]

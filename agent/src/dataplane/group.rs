@@ -2,6 +2,7 @@
 //! the others fill the index tables of algorithms that have one.
 
 mod content;
+mod digest;
 mod extent;
 mod hash;
 mod layout;
@@ -11,5 +12,6 @@ mod schedule;
 mod section;
 
 pub(super) use content::{Content, Member};
+pub(super) use digest::digest;
 pub(super) use extent::Extent;
 pub(super) use layout::Layout;

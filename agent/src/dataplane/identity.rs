@@ -13,6 +13,9 @@ use super::names::EndpointKey;
 pub(super) type ServiceHash = [u8; 16];
 
 pub(super) fn hash(key: &ServiceKey) -> ServiceHash {
+    if let Some(hash) = of_stranger(key) {
+        return hash;
+    }
     let ServiceKey {
         namespace,
         host,
@@ -58,6 +61,16 @@ pub(super) fn stranger(hash: ServiceHash, id: u32) -> ServiceKey {
     }
 }
 
+/// What a [`stranger`] was made of.
+fn of_stranger(key: &ServiceKey) -> Option<ServiceHash> {
+    let (hash, _) = key
+        .host
+        .split_once('.')
+        .filter(|_| key.namespace.is_empty())?;
+    let hash = u128::from_str_radix(hash, 16).ok()?;
+    Some(hash.to_be_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +87,12 @@ mod tests {
         };
         let hash = u128::from_be_bytes(hash(&key));
         assert_eq!(hash, 0x33e1_ea08_281d_605c_a3ae_d36d_2919_4f3e);
+    }
+
+    #[test]
+    fn a_stranger_has_the_hash_of_whom_it_stands_for() {
+        let of = [7; 16];
+        assert_eq!(hash(&stranger(of, 12)), of);
     }
 
     #[test]

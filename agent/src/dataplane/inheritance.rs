@@ -102,7 +102,7 @@ impl Inheritance {
             if !word.is_for(key) {
                 return Err(Damage::Word);
             }
-            match frontend(key, &nets) {
+            match frontend(key, |id| nets.get(&id).copied()) {
                 Some(frontend) => {
                     self.frontends.insert(frontend, word.group());
                 }
@@ -158,9 +158,12 @@ fn networks(found: &[(PrefixKey, u32)]) -> Result<BTreeMap<IpNet, u32>, Damage> 
 }
 
 /// `None` below an id that is no CIDR's.
-fn frontend(key: &FrontendKey, nets: &BTreeMap<u32, IpNet>) -> Option<Frontend> {
+pub(super) fn frontend(
+    key: &FrontendKey,
+    net: impl FnOnce(u32) -> Option<IpNet>,
+) -> Option<Frontend> {
     let destination = match key.prefix_id() {
-        Some(id) => Destination::Prefix(*nets.get(&id)?),
+        Some(id) => Destination::Prefix(net(id)?),
         None => Destination::Address(address::to_ip(key.destination())),
     };
     Some(Frontend {

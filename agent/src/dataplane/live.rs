@@ -17,7 +17,9 @@ use super::space::Run;
 pub(super) struct Group {
     pub service: ServiceKey,
     pub run: Run,
-    /// `None` for a group that another agent has written, and that says something else than is wanted.
+    /// Of its cells.
+    pub digest: u64,
+    /// `None` for a group that says something else than is wanted: another agent has written it, or somebody wrote over it.
     pub made_of: Option<MadeOf>,
     /// Index in COUNTERS, or `UNCOUNTED`.
     pub service_id: u32,

@@ -14,7 +14,7 @@ use crate::dataplane::Limits;
 
 use super::address;
 use super::engine::Engine;
-use super::store::{Inventory, Map, MapFailure, PrefixKey, Store};
+use super::store::{Inventory, Map, MapFailure, Portion, PrefixKey, Store};
 
 /// A data plane in memory.
 pub type MemoryDataplane = Engine<MemoryTables>;
@@ -52,6 +52,13 @@ impl<K: Ord + Copy, V: Copy> MemoryMap<K, V> {
 impl<K: Ord + Copy, V: Copy> Map<K, V> for MemoryMap<K, V> {
     fn get(&self, key: &K) -> Option<V> {
         self.elements.get(key).copied()
+    }
+
+    fn portion(&self, _from: u32) -> io::Result<Portion<K, V>> {
+        Ok(Portion {
+            elements: self.all(),
+            next: None,
+        })
     }
 
     fn set(&mut self, key: &K, value: V) -> Result<(), MapFailure> {
@@ -206,7 +213,16 @@ impl Store for MemoryTables {
     }
 
     fn set_identity(&mut self, index: u32, identity: &Identity) {
-        self.identities.insert(index, *identity);
+        if *identity == Identity::default() {
+            self.identities.remove(&index);
+        } else {
+            self.identities.insert(index, *identity);
+        }
+    }
+
+    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>> {
+        let ids = first..first + count;
+        Ok(Some(ids.map(|id| self.identity(id)).collect()))
     }
 
     fn inventory(&self) -> io::Result<Inventory> {

@@ -10,6 +10,7 @@ pub mod checks;
 mod cleanup;
 mod clients;
 pub mod closing;
+mod drift;
 mod engine;
 mod findings;
 mod group;
@@ -35,7 +36,8 @@ mod tests;
 pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
 pub use clients::client_word;
-pub use engine::{Applied, Engine};
+pub use drift::{Deviation, Drift, Part, Survey};
+pub use engine::{Applied, Engine, Pass};
 pub use kernel::{
     AttachError, Counts, Dataplane, Denials, EndpointCounts, Events, Fill, Heart, KernelTables,
     LISTENERS, Listeners, LoadError, LoadOptions, Origins, Outcomes, Pinned, ProgramFigures,
@@ -45,4 +47,4 @@ pub use limits::Limits;
 pub use memory::{MemoryDataplane, MemoryMap, MemoryTables};
 pub use names::Names;
 pub use neighbours::{Neighbour, Running, running_at_connect};
-pub use store::{Inventory, Map, MapFailure, PrefixKey, Store};
+pub use store::{Inventory, Map, MapFailure, Portion, PrefixKey, Store};

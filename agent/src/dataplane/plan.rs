@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::compile::{Destination, Frontend, Service, ServiceKey};
 
 use super::address;
-use super::group::{Content, Layout};
+use super::group::{Content, Layout, digest};
 use super::live::{Group, Live, MadeOf};
 use super::names::{Names, UNCOUNTED};
 use super::space::Space;
@@ -182,12 +182,14 @@ impl Plan {
                 alloc.names.acquire_endpoint(&endpoint).unwrap_or(UNCOUNTED)
             })
             .collect();
-        let cells = layout.encode(run.first, service_id, &endpoint_ids);
+        let mut cells = layout.encode(run.first, service_id, &endpoint_ids);
+        cells.resize(run.cells as usize, Cell::default());
         let mut fresh = endpoint_ids.clone();
         fresh.retain(|&id| alloc.names.endpoints.references(id) == 1);
         let group = Group {
             service: key.clone(),
             run,
+            digest: digest(cells.iter().map(Some)),
             made_of: Some(MadeOf {
                 content,
                 source: Arc::clone(service),
@@ -331,7 +333,7 @@ pub(super) fn frontend_key(
     })
 }
 
-fn prefix_key(net: IpNet) -> PrefixKey {
+pub(super) fn prefix_key(net: IpNet) -> PrefixKey {
     let (base, bits) = address::from_net(net);
     PrefixKey { base, bits }
 }

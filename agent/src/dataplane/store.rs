@@ -35,13 +35,36 @@ pub struct Inventory {
     pub identities: Vec<(u32, Identity)>,
 }
 
+/// Some of the elements of a table.
+#[derive(Clone, Debug)]
+pub struct Portion<K, V> {
+    /// In no order.
+    pub elements: Vec<(K, V)>,
+    /// Where the next portion begins; `None` after the last.
+    pub next: Option<u32>,
+}
+
 /// A keyed table.
 pub trait Map<K, V> {
     fn get(&self, key: &K) -> Option<V>;
+    /// The elements from `from` on, where the first portion begins at 0. What stays in the table meanwhile is in one of them.
+    fn portion(&self, from: u32) -> io::Result<Portion<K, V>>;
     /// Adds or replaces whole: a reader sees the old value or the new one.
     fn set(&mut self, key: &K, value: V) -> Result<(), MapFailure>;
     /// Removing what is not there succeeds.
     fn remove(&mut self, key: &K) -> Result<(), MapFailure>;
+}
+
+/// All elements of a table.
+pub(super) fn all<K, V>(map: &impl Map<K, V>) -> io::Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let Portion { elements, next } = map.portion(place)?;
+        all.extend(elements);
+        from = next;
+    }
+    Ok(all)
 }
 
 /// All tables of one data plane.
@@ -68,6 +91,8 @@ pub trait Store: Tables {
     /// Who has an id of COUNTERS.
     fn identity(&self, index: u32) -> Identity;
     fn set_identity(&mut self, index: u32, identity: &Identity);
+    /// Who has so many ids from `first` on; `None` where nobody keeps that.
+    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>>;
     /// All that the keyed tables and IDENTITIES hold.
     fn inventory(&self) -> io::Result<Inventory>;
 }

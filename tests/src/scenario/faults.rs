@@ -5,7 +5,8 @@ use std::io;
 
 use agent::dataplane::Limits;
 use agent::dataplane::{
-    Engine, Inventory, Map, MapFailure, MemoryDataplane, MemoryMap, MemoryTables, PrefixKey, Store,
+    Engine, Inventory, Map, MapFailure, MemoryDataplane, MemoryMap, MemoryTables, Portion,
+    PrefixKey, Store,
 };
 use agent_common::abi::{
     Address, Cell, ClientWord, Config, Counter, Exemption, FrontendKey, FrontendWord, Identity,
@@ -88,6 +89,10 @@ impl Map<FrontendKey, FrontendWord> for FaultyTables {
         self.sound.frontends.get(key)
     }
 
+    fn portion(&self, from: u32) -> io::Result<Portion<FrontendKey, FrontendWord>> {
+        self.sound.frontends.portion(from)
+    }
+
     fn set(&mut self, key: &FrontendKey, value: FrontendWord) -> Result<(), MapFailure> {
         self.strike()?;
         self.sound.frontends.set(key, value)
@@ -104,6 +109,10 @@ impl Map<PrefixKey, u32> for FaultyTables {
         self.sound.prefixes.get(key)
     }
 
+    fn portion(&self, from: u32) -> io::Result<Portion<PrefixKey, u32>> {
+        self.sound.prefixes.portion(from)
+    }
+
     fn set(&mut self, key: &PrefixKey, value: u32) -> Result<(), MapFailure> {
         self.strike()?;
         self.sound.prefixes.set(key, value)
@@ -118,6 +127,10 @@ impl Map<PrefixKey, u32> for FaultyTables {
 impl Map<u64, ClientWord> for FaultyTables {
     fn get(&self, key: &u64) -> Option<ClientWord> {
         self.sound.scopes.get(key)
+    }
+
+    fn portion(&self, from: u32) -> io::Result<Portion<u64, ClientWord>> {
+        self.sound.scopes.portion(from)
     }
 
     fn set(&mut self, key: &u64, value: ClientWord) -> Result<(), MapFailure> {
@@ -180,6 +193,10 @@ impl Store for FaultyTables {
 
     fn set_identity(&mut self, index: u32, identity: &Identity) {
         self.sound.set_identity(index, identity);
+    }
+
+    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>> {
+        self.sound.identities(first, count)
     }
 
     fn inventory(&self) -> io::Result<Inventory> {

@@ -84,10 +84,15 @@ impl<S: Store> Engine<S> {
         for (frontend, group) in inheritance.frontends {
             self.live.point(frontend, group);
         }
-        self.release_unnamed(
-            inheritance.services.keys().copied(),
-            inheritance.endpoints.keys().copied(),
-        );
+        let (services, endpoints) = (inheritance.services, inheritance.endpoints);
+        self.release_unnamed(services.keys().copied(), endpoints.keys().copied());
+        // An agent that was killed may have named a group that it had not written yet.
+        for id in services.into_keys().chain(endpoints.into_keys()) {
+            let identity = self.identity_of(id);
+            if self.store.identity(id) != identity {
+                self.store.set_identity(id, &identity);
+            }
+        }
     }
 
     /// Gives every id that was found back to whom it was, without a reference.
@@ -139,6 +144,7 @@ impl<S: Store> Engine<S> {
         Group {
             service: key,
             run: extent.run,
+            digest: self.digest(extent.run),
             made_of,
             service_id,
             endpoint_ids,

@@ -1,6 +1,8 @@
 //! Who has which id: what groups hold, and sockets after them, and what IDENTITIES says of it.
 
-use agent_common::abi::{Identified, IdentifiedService};
+use agent_common::abi::{Identified, IdentifiedService, Identity, NO_GROUP};
+
+use crate::compile::ServiceKey;
 
 use super::super::identity;
 use super::super::live::Group;
@@ -26,6 +28,28 @@ impl<S: Store> Engine<S> {
             self.store
                 .set_identity(group.service_id, &Identified::Service(service).into());
         }
+    }
+
+    /// The service that the number is of, or whose endpoint.
+    pub(super) fn named(&self, id: u32) -> Option<&ServiceKey> {
+        let of_endpoint = self.names.endpoint(id).map(|(service, ..)| service);
+        of_endpoint.or_else(|| self.names.service(id))
+    }
+
+    /// Who has that number, as IDENTITIES should have it.
+    pub(super) fn identity_of(&self, id: u32) -> Identity {
+        if let Some(endpoint) = self.names.endpoints.key(id) {
+            return identity::of_endpoint(endpoint);
+        }
+        let Some(service) = self.names.services.key(id) else {
+            return Identity::default();
+        };
+        let group = self.live.services.get(service).copied();
+        Identity::from(Identified::Service(IdentifiedService {
+            hash: identity::hash(service),
+            group: group.unwrap_or(NO_GROUP),
+            retired: self.retired.get(&id).copied().unwrap_or(0),
+        }))
     }
 
     pub(super) fn change_identity(

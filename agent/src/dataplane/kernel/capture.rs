@@ -112,6 +112,8 @@ impl Origins {
 /// What the kernel programs know of the capture.
 pub(super) struct Names {
     capture: Arc<Mapping<AtomicU64>>,
+    /// What was told them last.
+    told: Capture,
     origins: Origins,
 }
 
@@ -121,15 +123,14 @@ impl Names {
         let servers = HashMap::try_from(take(ebpf, "NAME_SERVERS")?)?;
         Ok(Self {
             capture: Arc::new(map(ebpf, "CAPTURE", words)?),
+            told: Capture::default(),
             origins: Origins(Arc::new(Mutex::new(servers))),
         })
     }
 
     /// As the kernel programs decide, but for what depends on the socket; and nothing is claimed.
     pub(super) fn listener(&self, asked: &Connect) -> Option<(Address, Port)> {
-        let capture = Capture::from_words(std::array::from_fn(|n| {
-            word(&self.capture, n).load(Ordering::Relaxed)
-        }));
+        let capture = self.read();
         if !Capture::is_fresh(capture.heartbeat, now()) {
             return None;
         }
@@ -140,7 +141,29 @@ impl Names {
         Some((address, capture.port(listener)?))
     }
 
-    fn set(&self, capture: &Capture) {
+    fn read(&self) -> Capture {
+        Capture::from_words(std::array::from_fn(|n| {
+            word(&self.capture, n).load(Ordering::Relaxed)
+        }))
+    }
+
+    /// Whether the programs know what they were told. The heartbeat is another thread's.
+    pub(super) fn is_as_told(&self) -> bool {
+        let found = Capture {
+            heartbeat: self.told.heartbeat,
+            ..self.read()
+        };
+        found == self.told
+    }
+
+    /// Tells the programs again.
+    pub(super) fn tell_again(&mut self) {
+        let told = self.told;
+        self.set(&told);
+    }
+
+    fn set(&mut self, capture: &Capture) {
+        self.told = *capture;
         // Whoever reads while it changes sees no heartbeat.
         set_heartbeat(&self.capture, 0);
         for (n, value) in capture.words().into_iter().enumerate() {
@@ -153,7 +176,7 @@ impl Dataplane {
     /// Queries to name servers go to these listeners from the first beat of the heart on. An earlier heart must be gone.
     pub fn capture_names(&mut self, listeners: &Listeners) -> Heart {
         let address = |ip: Option<IpAddr>| ip.map(address::from_ip).unwrap_or_default();
-        let names = &self.engine.tables().names;
+        let names = &mut self.engine.store.names;
         names.set(&Capture {
             heartbeat: 0,
             v4: address(listeners.v4.map(IpAddr::V4)),
@@ -168,7 +191,7 @@ impl Dataplane {
 
     /// Queries go where they were going. Listeners still stand for whom they stood for, so that what was asked is answered.
     pub(super) fn stop_capture(&mut self) {
-        self.engine.tables().names.set(&Capture::default());
+        self.engine.store.names.set(&Capture::default());
     }
 
     /// Queries go where they were going, and no listener stands for any name server.

@@ -66,7 +66,7 @@ pub enum AttachError {
     Attach {
         program: &'static str,
         path: PathBuf,
-        error: Box<ProgramError>,
+        error: io::Error,
     },
     #[error(
         "cannot attach {program} to {}: the {neighbour} tolerates no other beside or below it: {}",
@@ -96,9 +96,9 @@ impl AttachError {
     }
 
     /// Why the kernel did not attach `program` to `path`: who is in the way, where somebody is.
-    pub(super) fn refused(program: &'static str, path: &Path, error: ProgramError) -> Self {
+    pub(super) fn refused(program: &'static str, path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        let exclusive = match error_number(&error) {
+        let exclusive = match error.raw_os_error() {
             Some(libc::EPERM) => neighbours::of(&path).map(|found| found.exclusive),
             _ => Ok(Vec::new()),
         };
@@ -111,7 +111,7 @@ impl AttachError {
             None => Self::Attach {
                 program,
                 path,
-                error: Box::new(error),
+                error,
             },
         }
     }
@@ -155,8 +155,8 @@ fn likely(error: &(dyn Error + 'static)) -> &'static str {
     }
 }
 
-fn attach_cause(error: &(dyn Error + 'static)) -> &'static str {
-    match error_number(error) {
+fn attach_cause(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
         Some(libc::EBADF) => {
             "; likely cause: this is no cgroup v2 directory (`shunt check` tells where cgroup v2 is mounted)"
         }

@@ -4,48 +4,73 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, LinkError};
-use aya::programs::{CgroupAttachMode, CgroupSock, CgroupSockAddr, ProgramError, SockOps};
 
 use crate::dataplane::bpf;
 
-use super::detach::end;
+use super::detach::{end, end_link, remove_pin};
 use super::error::AttachError;
 use super::load::Hook;
 use super::pins::PinDirectory;
-
-/// A link on every kernel that we load on allows others beside it, and says so by having no flag at all: that is what aya
-/// calls `Single`. Any other mode is refused by `BPF_LINK_CREATE`.
-const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 /// One program on one cgroup. Dropping it detaches.
 #[derive(Debug)]
 pub(super) struct Attachment {
     pub hook: Hook,
     pub cgroup: PathBuf,
+    /// `None` once its cgroup is gone.
     link: Option<Link>,
     /// Another agent attached it, which nobody may undo because we cannot go on.
     is_inherited: bool,
 }
 
 #[derive(Debug)]
-enum Link {
-    /// Ends with its file descriptor.
-    Free(#[expect(dead_code, reason = "held for what its drop does")] FdLink),
-    /// Ends with the pin.
-    Pinned(PathBuf),
+struct Link {
+    /// Held beside the pin, so that whoever removes that detaches nothing while we live.
+    fd: OwnedFd,
+    pin: Option<Pin>,
+}
+
+#[derive(Debug)]
+struct Pin {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Pin {
+    fn at(path: PathBuf) -> io::Result<Self> {
+        let inode = fs::symlink_metadata(&path)?.ino();
+        Ok(Self { path, inode })
+    }
+
+    /// Whether it is gone, or something else is in its place.
+    fn is_lost(&self) -> bool {
+        fs::symlink_metadata(&self.path).map_or(true, |found| found.ino() != self.inode)
+    }
+}
+
+/// What somebody else has done to an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is attached to nothing any more, or its cgroup is gone.
+    Detached,
+    /// It runs the program of this id.
+    Exchanged(u32),
+    Unpinned,
 }
 
 impl Attachment {
+    pub(super) fn is_attached(&self) -> bool {
+        self.link.is_some()
+    }
+
     pub(super) fn pin(&self) -> Option<&Path> {
-        match &self.link {
-            Some(Link::Pinned(path)) => Some(path),
-            _ => None,
-        }
+        let pin = self.link.as_ref()?.pin.as_ref()?;
+        Some(&pin.path)
     }
 
     /// Leaves it in effect, if it is pinned.
@@ -59,12 +84,68 @@ impl Attachment {
             self.leave();
         }
     }
+
+    /// What is wrong with it, where it should run the program of the id `program`.
+    pub(super) fn fault(&self, program: u32) -> io::Result<Option<Fault>> {
+        let Some(link) = &self.link else {
+            return Ok(Some(Fault::Detached));
+        };
+        let linked = bpf::linked(link.fd.as_fd())?;
+        Ok(match linked.cgroup {
+            0 => Some(Fault::Detached),
+            _ if linked.program != program => Some(Fault::Exchanged(linked.program)),
+            _ => {
+                let is_lost = link.pin.as_ref().is_some_and(Pin::is_lost);
+                is_lost.then_some(Fault::Unpinned)
+            }
+        })
+    }
+
+    /// Puts back what that fault has taken. The cgroup must be there.
+    pub(super) fn mend(
+        &mut self,
+        fault: Fault,
+        ebpf: &Ebpf,
+        pins: Option<&PinDirectory>,
+    ) -> Result<(), AttachError> {
+        let (hook, program) = (self.hook, program(ebpf, self.hook));
+        match (fault, &mut self.link) {
+            (Fault::Exchanged(_), Some(link)) => bpf::update_link(link.fd.as_fd(), program)
+                .map_err(|error| AttachError::refused(hook.program(), &self.cgroup, error)),
+            (Fault::Unpinned, Some(link)) => {
+                if let (Some(pins), Some(pin)) = (pins, &mut link.pin) {
+                    let failed = |error| AttachError::pin(hook.program(), &pin.path, &error);
+                    *pin = keep(link.fd.as_fd(), pins, &pin.path, None).map_err(failed)?;
+                }
+                Ok(())
+            }
+            _ => {
+                let directory = open(&self.cgroup)?;
+                let link = attach_beside(program, hook, (&self.cgroup, &directory), pins, None)?;
+                let new = link.pin.as_ref().map(|pin| pin.path.clone());
+                if let Some(old) = self.pin().filter(|old| Some(*old) != new.as_deref()) {
+                    let failed = |error| AttachError::pin(hook.program(), old, &error);
+                    remove_pin(old).map_err(failed)?;
+                }
+                self.link = Some(link);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives up what was attached to a cgroup that is gone.
+    pub(super) fn forget(&mut self) -> io::Result<()> {
+        match self.link.take().and_then(|link| link.pin) {
+            Some(pin) => remove_pin(&pin.path),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if let Some(Link::Pinned(path)) = self.link.take()
-            && let Err(error) = end(&path)
+        if let Some(Link { fd, pin: Some(pin) }) = self.link.take()
+            && let Err(error) = end_link(fd.as_fd(), &pin.path)
         {
             let program = self.hook.program();
             tracing::error!(%error, program, "a pin stays; run `shunt cleanup`");
@@ -74,7 +155,7 @@ impl Drop for Attachment {
 
 /// Attaches the programs of `hooks` to each of `cgroups`; on failure none, but that what another agent had attached there stays.
 pub(super) fn attach(
-    ebpf: &mut Ebpf,
+    ebpf: &Ebpf,
     hooks: &[Hook],
     cgroups: &[PathBuf],
     pins: Option<&PinDirectory>,
@@ -95,86 +176,103 @@ pub(super) fn attach(
 }
 
 fn attach_one(
-    ebpf: &mut Ebpf,
+    ebpf: &Ebpf,
     hook: Hook,
     cgroup: &Path,
     pins: Option<&PinDirectory>,
 ) -> Result<Attachment, AttachError> {
-    let directory = File::open(cgroup).map_err(|error| AttachError::Open {
-        path: cgroup.to_owned(),
-        error,
-    })?;
-    let mut attachment = Attachment {
+    let (program, directory) = (program(ebpf, hook), open(cgroup)?);
+    let mut left = None;
+    let mut link = None;
+    if let Some(pins) = pins {
+        let failed = |error: io::Error| AttachError::pin(hook.program(), pins.path(), &error);
+        let path = pins.link(hook.program(), &directory).map_err(failed)?;
+        left = pins.left_behind(&path).map_err(failed)?;
+        if let Some(left) = &left {
+            link = take_over(program, left, path).map_err(failed)?;
+        }
+    }
+    let link = match link {
+        Some(link) => link,
+        None => attach_beside(program, hook, (cgroup, &directory), pins, left.as_deref())?,
+    };
+    Ok(Attachment {
         hook,
         cgroup: cgroup.to_owned(),
-        link: None,
-        is_inherited: false,
+        link: Some(link),
+        is_inherited: left.is_some(),
+    })
+}
+
+/// Has the link that is pinned at `left` run our program, and its pin stand at `path`. `None` where the kernel did not take it.
+fn take_over(program: BorrowedFd<'_>, left: &Path, path: PathBuf) -> io::Result<Option<Link>> {
+    let updated = bpf::get_pinned(left).and_then(|link| {
+        bpf::update_link(link.as_fd(), program)?;
+        Ok(link)
+    });
+    let fd = match updated {
+        Ok(link) => link,
+        Err(error) => {
+            tracing::warn!(%error, pin = %left.display(), "what was left there runs until ours is attached beside it");
+            return Ok(None);
+        }
     };
-    let refused = |error| AttachError::refused(hook.program(), cgroup, error);
+    if left != path {
+        fs::rename(left, &path)?;
+    }
+    let pin = Some(Pin::at(path)?);
+    Ok(Some(Link { fd, pin }))
+}
+
+/// Attaches beside what else is attached there, and then ends what is pinned at `left`.
+fn attach_beside(
+    program: BorrowedFd<'_>,
+    hook: Hook,
+    (cgroup, directory): (&Path, &File),
+    pins: Option<&PinDirectory>,
+    left: Option<&Path>,
+) -> Result<Link, AttachError> {
+    let fd = bpf::create_link(program, directory, hook.attach_type())
+        .map_err(|error| AttachError::refused(hook.program(), cgroup, error))?;
     let Some(pins) = pins else {
-        attachment.link = Some(Link::Free(link(ebpf, hook, &directory).map_err(refused)?));
-        return Ok(attachment);
+        return Ok(Link { fd, pin: None });
     };
     let failed = |error: io::Error| AttachError::pin(hook.program(), pins.path(), &error);
-    let path = pins.link(hook.program(), &directory).map_err(failed)?;
-    let left = pins.left_behind(&path).map_err(failed)?;
-    attachment.is_inherited = left.is_some();
-    let is_taken_over = match &left {
-        Some(left) => take_over(ebpf, hook, left, &path).map_err(failed)?,
-        None => false,
-    };
-    if !is_taken_over {
-        // Beside what is left, until it ends.
-        let beside = pins.beside(&path);
-        let link = link(ebpf, hook, &directory).map_err(refused)?;
-        let pinned = link.pin(&beside);
-        pinned.map_err(|error| AttachError::pin(hook.program(), &beside, &error))?;
-        if let Some(left) = left {
-            end(&left).map_err(failed)?;
-        }
-        fs::rename(&beside, &path).map_err(failed)?;
-    }
-    attachment.link = Some(Link::Pinned(path));
-    Ok(attachment)
+    let path = pins.link(hook.program(), directory).map_err(failed)?;
+    let pin = keep(fd.as_fd(), pins, &path, left).map_err(failed)?;
+    let pin = Some(pin);
+    Ok(Link { fd, pin })
 }
 
-/// Has the link that is pinned at `left` run our program, and its pin stand at `path`. Returns whether the kernel took it.
-fn take_over(ebpf: &Ebpf, hook: Hook, left: &Path, path: &Path) -> io::Result<bool> {
-    let program = ebpf
-        .program(hook.program())
-        .and_then(|program| program.fd().ok())
-        .expect("every program that is attached was loaded");
-    let updated =
-        bpf::get_pinned(left).and_then(|link| bpf::update_link(link.as_fd(), program.as_fd()));
-    if let Err(error) = updated {
-        tracing::warn!(%error, pin = %left.display(), "what was left there runs until ours is attached beside it");
-        return Ok(false);
+/// Pins a link at `path`, whatever is there, once what is pinned at `left` has ended.
+fn keep(
+    link: BorrowedFd<'_>,
+    pins: &PinDirectory,
+    path: &Path,
+    left: Option<&Path>,
+) -> io::Result<Pin> {
+    let beside = pins.beside(path);
+    if beside.exists() {
+        end(&beside)?;
     }
-    if left != path {
-        fs::rename(left, path)?;
+    bpf::pin(link, &beside)?;
+    if let Some(left) = left.filter(|left| *left != beside) {
+        end(left)?;
     }
-    Ok(true)
+    fs::rename(&beside, path)?;
+    Pin::at(path.to_owned())
 }
 
-fn link(ebpf: &mut Ebpf, hook: Hook, cgroup: &File) -> Result<FdLink, ProgramError> {
-    let program = ebpf
-        .program_mut(hook.program())
-        .expect("every program was found when it was loaded");
-    let as_program_error = |error| match error {
-        LinkError::SyscallError(error) => ProgramError::SyscallError(error),
-        _ => ProgramError::UnexpectedProgramType,
-    };
-    // Three types of aya that have the same methods and no trait for them.
-    macro_rules! attach {
-        ($kind:ty) => {{
-            let program = <&mut $kind>::try_from(program)?;
-            let id = program.attach(cgroup, MODE)?;
-            FdLink::try_from(program.take_link(id)?).map_err(as_program_error)
-        }};
-    }
-    match hook {
-        Hook::Release => attach!(CgroupSock),
-        Hook::SockOps => attach!(SockOps),
-        _ => attach!(CgroupSockAddr),
-    }
+fn open(cgroup: &Path) -> Result<File, AttachError> {
+    File::open(cgroup).map_err(|error| AttachError::Open {
+        path: cgroup.to_owned(),
+        error,
+    })
+}
+
+fn program(ebpf: &Ebpf, hook: Hook) -> BorrowedFd<'_> {
+    let program = ebpf.program(hook.program());
+    let fd = program.and_then(|program| program.fd().ok());
+    fd.expect("every program that is attached was loaded")
+        .as_fd()
 }

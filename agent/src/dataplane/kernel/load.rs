@@ -53,6 +53,22 @@ impl Hook {
             .is_some_and(|program| program.fd().is_ok())
     }
 
+    /// Of `enum bpf_attach_type`, include/uapi/linux/bpf.h.
+    pub(super) const fn attach_type(self) -> u32 {
+        match self {
+            Self::SockOps => 3,
+            Self::Connect4 => 10,
+            Self::Connect6 => 11,
+            Self::SendMessage4 => 14,
+            Self::SendMessage6 => 15,
+            Self::ReceiveMessage4 => 19,
+            Self::ReceiveMessage6 => 20,
+            Self::PeerName4 => 29,
+            Self::PeerName6 => 30,
+            Self::Release => 34,
+        }
+    }
+
     /// The name of the program, as kernel listings have it too.
     pub(super) const fn program(self) -> &'static str {
         match self {

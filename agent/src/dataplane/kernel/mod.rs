@@ -15,6 +15,8 @@ mod loaded;
 mod map_set;
 mod mapping;
 mod pins;
+mod programs;
+mod resync;
 mod succession;
 mod tables;
 
@@ -154,7 +156,7 @@ impl Dataplane {
             maps.hold_programs(&mut self.ebpf).map_err(failed)?;
         }
         let (hooks, pins) = (self.due_hooks(), self.pins.as_ref().map(|(pins, _)| pins));
-        let mut attachments = links::attach(&mut self.ebpf, &hooks, cgroups, pins)?;
+        let mut attachments = links::attach(&self.ebpf, &hooks, cgroups, pins)?;
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
         self.engine.rely_on_following(self.is_following());
@@ -235,7 +237,7 @@ impl Dataplane {
             return Ok(());
         }
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
-        let (ebpf, cgroups) = (&mut self.ebpf, &self.cgroups);
+        let (ebpf, cgroups) = (&self.ebpf, &self.cgroups);
         // Before what remembers, as it is detached in this order.
         self.attachments
             .extend(links::attach(ebpf, &[Hook::SockOps], cgroups, pins)?);

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -26,8 +27,7 @@ const PIN_PREFIX: &str = "shunt_";
 pub(super) struct PinDirectory {
     root: PathBuf,
     path: PathBuf,
-    /// Holds the lock.
-    _lock: File,
+    lock: File,
 }
 
 impl PinDirectory {
@@ -44,8 +44,21 @@ impl PinDirectory {
         Ok(Self {
             root: root.to_owned(),
             path,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Makes the directory again where somebody has removed it, and locks it.
+    pub(super) fn restore(&mut self) -> Result<(), LoadError> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.path).map_err(|error| LoadError::PinDirectory {
+            path: self.path.clone(),
+            error,
+        })?;
+        drop(mem::replace(&mut self.lock, lock(&self.root)?));
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {

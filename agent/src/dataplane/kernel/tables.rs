@@ -5,6 +5,7 @@
 )]
 
 use std::io;
+use std::os::fd::AsFd;
 
 use agent_common::abi::{
     Address, Cell, ClientWord, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
@@ -12,12 +13,15 @@ use agent_common::abi::{
 };
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{
+    Array, HashMap, IterableMap as _, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues,
+};
 use aya::{Ebpf, Pod};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::dataplane::Limits;
-use crate::dataplane::store::{Inventory, Map, MapFailure, PrefixKey, Store};
+use crate::dataplane::bpf;
+use crate::dataplane::store::{self, Inventory, Map, MapFailure, Portion, PrefixKey, Store};
 
 use super::capture::Names;
 use super::error::LoadError;
@@ -41,22 +45,24 @@ unsafe impl Pod for Plain<NameServer> {}
 unsafe impl Pod for Plain<ClientWord> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<Identity> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<u64> {}
 
-/// FRONTENDS.
-pub struct Frontends(HashMap<MapData, Plain<FrontendKey>, Plain<FrontendWord>>);
+/// FRONTENDS, or SCOPES.
+pub struct Hash<K, V>(HashMap<MapData, Plain<K>, Plain<V>>);
 
 /// PREFIXES, or EXEMPT.
 pub struct Prefixes(LpmTrie<MapData, [u8; 16], u32>);
 
-/// SCOPES.
-pub struct Scopes(HashMap<MapData, u64, Plain<ClientWord>>);
+/// Elements that are read at once, at most.
+const PORTION: usize = 4_096;
 
 /// Every map.
 pub struct KernelTables {
-    frontends: Frontends,
+    frontends: Hash<FrontendKey, FrontendWord>,
     prefixes: Prefixes,
     exempt: Prefixes,
-    scopes: Scopes,
+    scopes: Hash<u64, ClientWord>,
     counters: PerCpuArray<MapData, Plain<Counter>>,
     /// Where maps are pinned. Not mapped: it is written when an id is given or taken, and read by the next agent.
     identities: Option<AyaMap>,
@@ -78,10 +84,10 @@ impl KernelTables {
     ) -> Result<Self, LoadError> {
         let identities = maps.map(|maps| maps.identities(limits)).transpose()?;
         Ok(Self {
-            frontends: Frontends(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
+            frontends: Hash(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
             prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
             exempt: Prefixes(LpmTrie::try_from(take(ebpf, "EXEMPT")?)?),
-            scopes: Scopes(HashMap::try_from(take(ebpf, "SCOPES")?)?),
+            scopes: Hash(HashMap::try_from(take(ebpf, "SCOPES")?)?),
             counters: PerCpuArray::try_from(take(ebpf, "COUNTERS")?)?,
             identities,
             totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
@@ -101,16 +107,23 @@ impl KernelTables {
             .filter(|flow| flow.cookie != 0)
     }
 
-    /// Those that are somebody's, by a mapping for the moment: there are many.
+    /// Those that are somebody's.
     fn all_identities(&self) -> io::Result<Vec<(u32, Identity)>> {
-        let Some(AyaMap::Array(data)) = &self.identities else {
+        let Some(identities) = self.mapped_identities()? else {
             return Ok(Vec::new());
         };
-        let identities = Mapping::<Identity>::new(data.fd(), self.endpoints.len())?;
         let all = (0..identities.len()).filter_map(|id| Some((id, identities.copy(id)?)));
         Ok(all
             .filter(|(_, identity)| identity.get().is_some())
             .collect())
+    }
+
+    /// By a mapping for the moment, where many are read.
+    fn mapped_identities(&self) -> io::Result<Option<Mapping<Identity>>> {
+        let Some(AyaMap::Array(data)) = &self.identities else {
+            return Ok(None);
+        };
+        Mapping::new(data.fd(), self.endpoints.len()).map(Some)
     }
 
     /// What is known of an endpoint that has this id.
@@ -157,16 +170,32 @@ pub(super) fn map<T>(
     Mapping::new(data.fd(), elements).map_err(|error| LoadError::Mapping { name, error })
 }
 
-impl Map<FrontendKey, FrontendWord> for Frontends {
-    fn get(&self, key: &FrontendKey) -> Option<FrontendWord> {
-        self.0.get(&Plain(*key), 0).ok().map(|word| word.0)
+impl<K: Copy, V: Copy> Map<K, V> for Hash<K, V>
+where
+    Plain<K>: Pod,
+    Plain<V>: Pod,
+{
+    fn get(&self, key: &K) -> Option<V> {
+        self.0.get(&Plain(*key), 0).ok().map(|value| value.0)
     }
 
-    fn set(&mut self, key: &FrontendKey, value: FrontendWord) -> Result<(), MapFailure> {
+    /// In few system calls, and not two for each element.
+    fn portion(&self, from: u32) -> io::Result<Portion<K, V>> {
+        let map = self.0.map().fd().as_fd();
+        // SAFETY: that the map's keys and values are of these sizes was checked when `self.0` was made, and they are plain data.
+        let (elements, next) = unsafe { bpf::batch::<Plain<K>, Plain<V>>(map, from, PORTION) }?;
+        let elements = elements.into_iter().map(|(key, value)| (key.0, value.0));
+        Ok(Portion {
+            elements: elements.collect(),
+            next,
+        })
+    }
+
+    fn set(&mut self, key: &K, value: V) -> Result<(), MapFailure> {
         self.0.insert(Plain(*key), Plain(value), 0).map_err(failure)
     }
 
-    fn remove(&mut self, key: &FrontendKey) -> Result<(), MapFailure> {
+    fn remove(&mut self, key: &K) -> Result<(), MapFailure> {
         removed(self.0.remove(&Plain(*key)))
     }
 }
@@ -198,26 +227,20 @@ impl Map<PrefixKey, u32> for Prefixes {
         self.0.get(&lpm_key(key), 0).ok()
     }
 
+    /// All at once: a trie is read by its keys, one after the other, on some kernels.
+    fn portion(&self, _from: u32) -> io::Result<Portion<PrefixKey, u32>> {
+        Ok(Portion {
+            elements: self.all().map_err(io::Error::other)?,
+            next: None,
+        })
+    }
+
     fn set(&mut self, key: &PrefixKey, value: u32) -> Result<(), MapFailure> {
         self.0.insert(&lpm_key(key), value, 0).map_err(failure)
     }
 
     fn remove(&mut self, key: &PrefixKey) -> Result<(), MapFailure> {
         removed(self.0.remove(&lpm_key(key)))
-    }
-}
-
-impl Map<u64, ClientWord> for Scopes {
-    fn get(&self, key: &u64) -> Option<ClientWord> {
-        self.0.get(key, 0).ok().map(|word| word.0)
-    }
-
-    fn set(&mut self, key: &u64, value: ClientWord) -> Result<(), MapFailure> {
-        self.0.insert(key, Plain(value), 0).map_err(failure)
-    }
-
-    fn remove(&mut self, key: &u64) -> Result<(), MapFailure> {
-        removed(self.0.remove(key))
     }
 }
 
@@ -280,12 +303,12 @@ impl Tables for KernelTables {
 }
 
 impl Store for KernelTables {
-    type Frontends = Frontends;
+    type Frontends = Hash<FrontendKey, FrontendWord>;
     type Prefixes = Prefixes;
     type Exempt = Prefixes;
-    type Scopes = Scopes;
+    type Scopes = Hash<u64, ClientWord>;
 
-    fn frontends(&mut self) -> &mut Frontends {
+    fn frontends(&mut self) -> &mut Self::Frontends {
         &mut self.frontends
     }
 
@@ -297,7 +320,7 @@ impl Store for KernelTables {
         &mut self.exempt
     }
 
-    fn scopes(&mut self) -> &mut Scopes {
+    fn scopes(&mut self) -> &mut Self::Scopes {
         &mut self.scopes
     }
 
@@ -359,25 +382,23 @@ impl Store for KernelTables {
         }
     }
 
+    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>> {
+        let Some(identities) = self.mapped_identities()? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            (first..first + count)
+                .filter_map(|id| identities.copy(id))
+                .collect(),
+        ))
+    }
+
     fn inventory(&self) -> io::Result<Inventory> {
-        let unreadable = |error: MapError| io::Error::other(error);
         Ok(Inventory {
-            frontends: self
-                .frontends
-                .0
-                .iter()
-                .map(|element| element.map(|(key, word)| (key.0, word.0)))
-                .collect::<Result<_, _>>()
-                .map_err(unreadable)?,
-            prefixes: self.prefixes.all().map_err(unreadable)?,
-            exempt: self.exempt.all().map_err(unreadable)?,
-            scopes: self
-                .scopes
-                .0
-                .iter()
-                .map(|element| element.map(|(cgroup, word)| (cgroup, word.0)))
-                .collect::<Result<_, _>>()
-                .map_err(unreadable)?,
+            frontends: store::all(&self.frontends)?,
+            prefixes: store::all(&self.prefixes)?,
+            exempt: store::all(&self.exempt)?,
+            scopes: store::all(&self.scopes)?,
             identities: self.all_identities()?,
         })
     }

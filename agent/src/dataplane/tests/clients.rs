@@ -213,7 +213,7 @@ fn scope() -> impl Strategy<Value = Scope> {
     })
 }
 
-fn any_clients() -> impl Strategy<Value = Clients> {
+pub(super) fn any_clients() -> impl Strategy<Value = Clients> {
     let scopes = prop::collection::vec(scope(), 4);
     let cgroups = prop::collection::btree_map(select(vec![10u64, 11, 20]), 0u32..4, 0..4);
     let nets = ["10.2.0.0/16", "10.2.0.1/32", "10.3.0.0/16", "0.0.0.0/0"];

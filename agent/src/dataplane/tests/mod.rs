@@ -9,5 +9,6 @@ mod limits;
 mod name_servers;
 mod programs;
 mod replaced;
+mod resync;
 mod simulation;
 mod updates;
