@@ -72,6 +72,7 @@ fn every_question_to_an_absent_agent_gives_status_69() {
         &["get", "objects"],
         &["status"],
         &["status", "--wait=0"],
+        &["verify"],
         &["explain", "api.example.com"],
     ] {
         let ended = shunt([line, &["--socket", socket]].concat());

@@ -22,6 +22,7 @@ use super::closing::Closing;
 use super::control::{Control, lock};
 use super::core::{Core, Startup};
 use super::denials::Ledger;
+use super::drift::Resync;
 use super::health::Watch;
 use super::hits::HitCounter;
 use super::kept::{Kept, Recalled};
@@ -149,10 +150,12 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         .with_pulse(pulses.add_patient("the search for sockets to close"));
     let ledger = Arc::new(Ledger::default());
     let hits = Arc::new(HitCounter::default());
+    let resync = Resync::new();
     let control = Control {
         closed: closing.tally(),
         denials: Arc::clone(&ledger),
         hits: Arc::clone(&hits),
+        drift: resync.desk(),
         names: Arc::clone(&names),
         state: state.clone(),
         dataplane: Arc::downgrade(&dataplane),
@@ -184,6 +187,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         denials,
         ledger,
         hits,
+        resync,
         pulse: pulses.add("the core"),
         pulses: Arc::clone(&pulses),
         ended,

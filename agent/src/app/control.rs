@@ -20,6 +20,7 @@ use crate::sources::{DirectoryStatus, NameStatus, Refresher};
 
 use super::closing::Tally;
 use super::denials::Ledger;
+use super::drift::Desk;
 use super::hits::HitCounter;
 use super::supervisor::Pulse;
 
@@ -35,6 +36,7 @@ pub(super) struct Control {
     pub(super) closed: Arc<Tally>,
     pub(super) denials: Arc<Ledger>,
     pub(super) hits: Arc<HitCounter>,
+    pub(super) drift: Desk,
 }
 
 impl Control {
@@ -74,6 +76,10 @@ impl Control {
                     None => Response::Error("the name server does not answer".to_owned()),
                 }
             }
+            Request::Verify => match self.drift.verify() {
+                Some(survey) => Response::Verify(view::survey(&survey)),
+                None => Response::Error("its programs are not attached yet, or no more".to_owned()),
+            },
             Request::NameCache => Response::NameCache(self.names.cached()),
             Request::Coverage => {
                 let dataplane = lock(&dataplane);
@@ -104,6 +110,7 @@ impl Control {
             closed: self.closed.view(),
             programs: &programs,
             fill: &fill,
+            drift: self.drift.view(),
         };
         Response::Status(Box::new(view::status(input)))
     }

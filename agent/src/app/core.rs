@@ -29,6 +29,7 @@ use super::clock::Clock;
 use super::closing::Closing;
 use super::control::lock;
 use super::denials::Ledger;
+use super::drift::Resync;
 use super::health::{self, Watch};
 use super::hits::HitCounter;
 use super::kept::Kept;
@@ -72,6 +73,7 @@ pub(super) struct Core {
     pub(super) denials: Denials,
     pub(super) ledger: Arc<Ledger>,
     pub(super) hits: Arc<HitCounter>,
+    pub(super) resync: Resync,
     pub(super) pulse: Arc<Pulse>,
     pub(super) pulses: Arc<Pulses>,
     /// Names of sources that have ended, which none does by itself.
@@ -103,6 +105,10 @@ impl Core {
                 fact = facts.recv() => self.fold(fact, &mut facts)?,
                 Some(lesson) = lessons.recv() => self.learn(lesson, &mut lessons),
                 () = tokio::time::sleep_until(deadline.into()) => true,
+                () = self.resync.due() => {
+                    block_in_place(|| self.look_for_drift());
+                    false
+                }
                 _ = hangup.recv() => {
                     self.reread();
                     false

@@ -10,6 +10,7 @@ mod control;
 mod core;
 pub mod demo;
 mod denials;
+mod drift;
 pub mod exec;
 mod health;
 mod hits;

@@ -92,6 +92,11 @@ impl Startup {
         }
     }
 
+    /// Whether the programs are attached.
+    pub(super) fn is_done(self) -> bool {
+        self == Self::Done
+    }
+
     pub(super) fn attached(&mut self) {
         *self = Self::Done;
     }

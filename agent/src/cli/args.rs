@@ -62,6 +62,7 @@ pub enum Command {
     Compile(CompileArgs),
     Get(GetArgs),
     Status(StatusArgs),
+    Verify(VerifyArgs),
     Explain(ExplainArgs),
     Dns(DnsCommands),
     Check(CheckArgs),
@@ -256,6 +257,22 @@ pub struct StatusArgs {
     pub socket: SocketArgs,
     #[command(flatten)]
     pub bpf: BpfDirArgs,
+}
+
+/// Have the agent compare the kernel's maps and programs with what they should be, and repair what differs (as root)
+///
+/// The agent does so by itself every minute, and looks at its programs every two seconds. Needs root or the agent's user. Exits
+/// with 1 where something differed, whether or not it is repaired, with 69 where no agent answers.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  shunt verify
+  shunt verify -o json | jq '.found[]'")]
+pub struct VerifyArgs {
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
+    pub output: ReportFormat,
+    #[command(flatten)]
+    pub socket: SocketArgs,
 }
 
 /// Say step by step what happens to a connect, and which object and line decides

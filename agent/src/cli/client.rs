@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::nameserver::{Cached, RecordKind};
 use crate::observe::{
     DenialView, EndpointView, Explanation, LookupView, ObjectView, PolicyView, Question, Request,
-    Response, ServiceView, StatusView, WorkloadView, ask,
+    Response, ServiceView, StatusView, SurveyView, WorkloadView, ask,
 };
 
 pub(super) fn services(socket: &Path) -> Result<Vec<ServiceView>> {
@@ -55,6 +55,13 @@ pub(super) fn denials(socket: &Path) -> Result<Vec<DenialView>> {
 pub(super) fn status(socket: &Path) -> Result<StatusView> {
     match ask(socket, &Request::Status)? {
         Response::Status(view) => Ok(*view),
+        other => mismatch(&other),
+    }
+}
+
+pub(super) fn verify(socket: &Path) -> Result<SurveyView> {
+    match ask(socket, &Request::Verify)? {
+        Response::Verify(view) => Ok(view),
         other => mismatch(&other),
     }
 }

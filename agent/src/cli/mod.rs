@@ -19,6 +19,7 @@ mod privilege;
 mod resolve;
 mod run;
 mod status;
+mod verify;
 mod version;
 
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Compile(args) => compile::compile(&args)?,
         Command::Get(args) => get::get(&args)?,
         Command::Status(args) => status::status(&args)?,
+        Command::Verify(args) => verify::verify(&args)?,
         Command::Dns(args) => dns::dns(&args.command)?,
         Command::Explain(args) => explain::explain(&args)?,
         Command::Check(args) => check::check(&args)?,

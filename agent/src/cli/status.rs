@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::builder::styling::AnsiColor;
 
 use crate::dataplane::Pinned;
+use crate::model::UnixTime;
 use crate::observe::{ClientError, StatusView};
 
 use super::args::{ReportFormat, StatusArgs};
@@ -90,6 +91,7 @@ fn render(view: &StatusView, palette: Palette) -> String {
         ("Names", names(view)),
         ("Programs", programs(view)),
         ("Maps", maps(view)),
+        ("Repairs", repairs(view)),
     ] {
         if let Some(table) = table {
             let _ = write!(text, "\n{title}\n{}", table.render());
@@ -182,6 +184,15 @@ fn figures(view: &StatusView) -> Table {
         ),
     );
     row("torn", format!("{} connects failed", totals.torn));
+    row(
+        "drift",
+        format!(
+            "{} repaired, {} not, in {} looks at all maps",
+            view.drift.repaired,
+            view.drift.standing.len(),
+            view.drift.passes
+        ),
+    );
     row(
         "closed",
         format!(
@@ -282,6 +293,21 @@ fn maps(view: &StatusView) -> Option<Table> {
         ]);
     }
     (!view.maps.is_empty()).then_some(table)
+}
+
+fn repairs(view: &StatusView) -> Option<Table> {
+    let mut table = Table::with_header(&["TIME", "PART", "FOUND", "WHAT", "DONE"]);
+    for repair in &view.drift.repairs {
+        let found = &repair.found;
+        table.add([
+            UnixTime(repair.time).to_string(),
+            found.part.clone(),
+            found.deviation.clone(),
+            found.what.clone(),
+            found.remedy.clone(),
+        ]);
+    }
+    (!view.drift.repairs.is_empty()).then_some(table)
 }
 
 #[cfg(test)]

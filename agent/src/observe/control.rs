@@ -16,7 +16,7 @@ use super::coverage::CoverageView;
 use super::explain::{Explanation, Question};
 use super::view::{
     DenialView, EndpointView, LookupView, ObjectView, PolicyView, ServiceView, StatusView,
-    WorkloadView,
+    SurveyView, WorkloadView,
 };
 
 pub use client::{ClientError, ask};
@@ -44,6 +44,8 @@ pub enum Request {
     },
     /// What the name server remembers of others' answers.
     NameCache,
+    /// Look at all that is in the kernel, and mend what is not as it should be.
+    Verify,
 }
 
 impl Request {
@@ -61,6 +63,7 @@ impl Request {
             | Self::Coverage
             | Self::Lookup { .. }
             | Self::NameCache => Need::Read,
+            Self::Verify => Need::Change,
         }
     }
 }
@@ -79,6 +82,7 @@ pub enum Response {
     Coverage(CoverageView),
     Lookup(LookupView),
     NameCache(Vec<Cached>),
+    Verify(SurveyView),
     /// Whoever asked may not.
     Denied,
     /// The request was not understood or cannot be answered.

@@ -18,5 +18,5 @@ pub use explain::{Explanation, Question, Target, explain};
 pub use state::State;
 pub use view::{
     AnswerView, DenialView, EndpointView, LookupView, ObjectStatus, ObjectView, PolicyView,
-    ServiceView, StatusView, WorkloadView,
+    ServiceView, StatusView, SurveyView, WorkloadView,
 };

@@ -2,7 +2,8 @@ use expect_test::expect;
 
 use crate::nameserver::Stats;
 use crate::observe::view::{
-    ClosedView, FindingsView, HealthView, MapView, NameView, ProgramView, SourceView, TotalsView,
+    ClosedView, DriftView, FindingsView, FoundView, HealthView, MapView, NameView, ProgramView,
+    RepairView, SourceView, TotalsView,
 };
 
 use super::*;
@@ -32,6 +33,7 @@ fn view() -> StatusView {
         closed: ClosedView::default(),
         programs: Vec::new(),
         maps: Vec::new(),
+        drift: DriftView::default(),
         totals: TotalsView::default(),
         health: HealthView::default(),
         findings: FindingsView::default(),
@@ -57,6 +59,7 @@ fn a_healthy_agent_takes_one_screen() {
         overflow         0 connects refused
         registry         0 connects denied, 0 audited, 0 not listed
         torn             0 connects failed
+        drift            0 repaired, 0 not, in 0 looks at all maps
         closed           0 UDP sockets, 0 TCP connections
         queries          0 by datagram, 0 by connection, 0 malformed
         answered         0 from hosts of ours, 0 from the cache, 0 stale, 0 refused, 0 not at all
@@ -83,7 +86,7 @@ fn what_is_wrong_comes_first() {
 }
 
 #[test]
-fn names_programs_and_maps_have_a_table_each() {
+fn names_programs_maps_and_repairs_have_a_table_each() {
     let full = StatusView {
         names: vec![NameView {
             host: "api.example.com".to_owned(),
@@ -97,6 +100,7 @@ fn names_programs_and_maps_have_a_table_each() {
         programs: vec![ProgramView {
             name: "connect4".to_owned(),
             cgroup: "/sys/fs/cgroup".into(),
+            attached: true,
             runs: 0,
             ns_per_run: None,
             verified_instructions: 900,
@@ -106,6 +110,19 @@ fn names_programs_and_maps_have_a_table_each() {
             used: 4,
             capacity: 16,
         }],
+        drift: DriftView {
+            repairs: vec![RepairView {
+                time: 0,
+                found: FoundView {
+                    part: "FRONTENDS".to_owned(),
+                    deviation: "missing".to_owned(),
+                    what: "10.1.0.1:80 of default/a.test:80".to_owned(),
+                    remedy: "put back".to_owned(),
+                    failure: None,
+                },
+            }],
+            ..DriftView::default()
+        },
         ..view()
     };
     let text = render(&full, Palette::PLAIN);
@@ -121,6 +138,10 @@ fn names_programs_and_maps_have_a_table_each() {
         Maps
         MAP        USED  CAPACITY
         FRONTENDS  4     16
+
+        Repairs
+        TIME                  PART       FOUND    WHAT                              DONE
+        1970-01-01T00:00:00Z  FRONTENDS  missing  10.1.0.1:80 of default/a.test:80  put back
     "]]
     .assert_eq(tables);
 }

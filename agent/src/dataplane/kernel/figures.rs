@@ -92,6 +92,8 @@ impl From<EndpointState> for Outcomes {
 pub struct ProgramFigures {
     pub name: &'static str,
     pub cgroup: PathBuf,
+    /// Not once the cgroup is gone.
+    pub is_attached: bool,
     /// Runs and their time in nanoseconds, on all cgroups together, while `kernel.bpf_stats_enabled` was 1.
     pub runs: u64,
     pub nanoseconds: u64,
@@ -175,6 +177,7 @@ impl Dataplane {
                 ProgramFigures {
                     name,
                     cgroup: attachment.cgroup.clone(),
+                    is_attached: attachment.is_attached(),
                     runs: fact("run_cnt"),
                     nanoseconds: fact("run_time_ns"),
                     verified_instructions: fact("verified_insns"),

@@ -3,6 +3,7 @@
 //! Views are made from a published state and from counts that somebody else read; nothing here waits or locks.
 
 pub mod client;
+mod drift;
 mod ejection;
 pub mod endpoint;
 pub mod lookup;
@@ -16,6 +17,7 @@ pub mod status;
 mod tests;
 
 pub use client::{DenialView, WorkloadView, workloads};
+pub use drift::{DriftView, FoundView, PartView, RepairView, SurveyView, survey};
 pub use ejection::EjectionView;
 pub use endpoint::{EndpointView, Live, OutcomesView, endpoints};
 pub use lookup::{AnswerView, LookupView, lookup};

@@ -1,5 +1,6 @@
 //! The agent as a whole: is it up, is all of what it was told in effect, and if not, why.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use crate::model::Vital;
 use crate::nameserver::Stats;
 
 use super::super::State;
+use super::drift::DriftView;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,6 +45,9 @@ pub struct StatusView {
     pub closed: ClosedView,
     pub programs: Vec<ProgramView>,
     pub maps: Vec<MapView>,
+    /// What somebody else has changed of programs and maps.
+    #[serde(default)]
+    pub drift: DriftView,
     pub totals: TotalsView,
     #[serde(default)]
     pub health: HealthView,
@@ -97,11 +102,19 @@ pub struct NameView {
 pub struct ProgramView {
     pub name: String,
     pub cgroup: PathBuf,
+    /// Not once the cgroup is gone.
+    #[serde(default = "is_attached")]
+    pub attached: bool,
     /// Counted while `kernel.bpf_stats_enabled` is 1.
     pub runs: u64,
     /// Nanoseconds per run; absent when no run was counted.
     pub ns_per_run: Option<f64>,
     pub verified_instructions: u64,
+}
+
+/// Of agents that do not say.
+const fn is_attached() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +196,7 @@ pub struct StatusInput<'a> {
     pub counts: &'a Counts,
     pub programs: &'a [ProgramFigures],
     pub fill: &'a [Fill],
+    pub drift: DriftView,
 }
 
 pub fn status(input: StatusInput<'_>) -> StatusView {
@@ -196,6 +210,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         counts,
         programs,
         fill,
+        drift,
     } = input;
     let findings = findings(state);
     let totals = TotalsView {
@@ -211,7 +226,8 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         events_lost: counts.events_lost,
     };
     let maps: Vec<MapView> = fill.iter().map(map_view).collect();
-    let reasons = reasons(state, &sources, &findings, &maps);
+    let mut reasons = reasons(state, &sources, &findings, &maps);
+    reasons.extend(drifted(&drift, programs));
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: state.generation,
@@ -234,6 +250,7 @@ pub fn status(input: StatusInput<'_>) -> StatusView {
         closed,
         programs: programs.iter().map(program_view).collect(),
         maps,
+        drift,
         totals,
         health: health(state),
         findings,
@@ -293,6 +310,17 @@ fn reasons(
     reasons
 }
 
+/// The same by what somebody else has changed.
+fn drifted(drift: &DriftView, programs: &[ProgramFigures]) -> Vec<String> {
+    let gone = programs.iter().filter(|program| !program.is_attached);
+    let gone: BTreeSet<&PathBuf> = gone.map(|program| &program.cgroup).collect();
+    let gone = gone.into_iter().map(|cgroup| {
+        let cgroup = cgroup.display();
+        format!("the cgroup {cgroup} is gone, and programs are attached again once it is back")
+    });
+    gone.chain(drift.standing.iter().cloned()).collect()
+}
+
 fn findings(state: &State) -> FindingsView {
     let mut list: Vec<Diagnostic> = state.diagnostics().cloned().collect();
     list.sort_by(|a, b| (a.severity, a).cmp(&(b.severity, b)));
@@ -319,6 +347,7 @@ fn program_view(figures: &ProgramFigures) -> ProgramView {
     ProgramView {
         name: figures.name.to_owned(),
         cgroup: figures.cgroup.clone(),
+        attached: figures.is_attached,
         runs,
         ns_per_run: (runs > 0).then(|| figures.nanoseconds as f64 / runs as f64),
         verified_instructions: figures.verified_instructions,

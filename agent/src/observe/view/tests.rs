@@ -257,6 +257,7 @@ fn input<'a>(state: &'a State, counts: &'a Counts, fill: &'a [Fill]) -> StatusIn
         counts,
         programs: &[],
         fill,
+        drift: DriftView::default(),
     }
 }
 
@@ -264,6 +265,7 @@ fn program() -> ProgramFigures {
     ProgramFigures {
         name: "connect4",
         cgroup: "/sys/fs/cgroup".into(),
+        is_attached: true,
         runs: 4,
         nanoseconds: 600,
         verified_instructions: 1000,
@@ -276,14 +278,18 @@ const FRONTENDS: Fill = Fill {
     capacity: 10,
 };
 
-#[test]
-fn a_healthy_agent_is_not_degraded() {
+fn healthy() -> StatusView {
     let state = state(&[weighted()]);
     let counts = counts(&state);
-    let view = status(StatusInput {
+    status(StatusInput {
         programs: &[program()],
         ..input(&state, &counts, &[FRONTENDS])
-    });
+    })
+}
+
+#[test]
+fn a_healthy_agent_is_not_degraded() {
+    let view = healthy();
     assert_round_trip(&view);
     expect![[r#"
         {
@@ -337,6 +343,7 @@ fn a_healthy_agent_is_not_degraded() {
             {
               "name": "connect4",
               "cgroup": "/sys/fs/cgroup",
+              "attached": true,
               "runs": 4,
               "nsPerRun": 150.0,
               "verifiedInstructions": 1000
@@ -349,6 +356,13 @@ fn a_healthy_agent_is_not_degraded() {
               "capacity": 10
             }
           ],
+          "drift": {
+            "passes": 0,
+            "lastPass": null,
+            "repaired": 0,
+            "standing": [],
+            "repairs": []
+          },
           "totals": {
             "portNotDeclared": 0,
             "flowsFull": 0,
