@@ -1,21 +1,30 @@
 //! bpf(2), as far as tests and the bench use it for programs that are not shunt's.
 #![expect(unsafe_code, reason = "bpf(2)")]
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// `enum bpf_cmd` of include/uapi/linux/bpf.h; so are all numbers here.
 const MAP_CREATE: i64 = 0;
 const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
+const MAP_DELETE_ELEM: i64 = 3;
+const MAP_GET_NEXT_KEY: i64 = 4;
 const PROG_LOAD: i64 = 5;
+const OBJ_GET: i64 = 7;
 const PROG_ATTACH: i64 = 8;
 const PROG_DETACH: i64 = 9;
+const PROG_GET_FD_BY_ID: i64 = 13;
 const MAP_GET_FD_BY_ID: i64 = 14;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
+const LINK_UPDATE: i64 = 29;
 const ENABLE_STATS: i64 = 32;
+const LINK_DETACH: i64 = 34;
 
 const ARRAY: u32 = 2;
 
@@ -49,7 +58,7 @@ struct Map {
     entries: u32,
 }
 
-/// The same for `BPF_MAP_LOOKUP_ELEM` and `BPF_MAP_UPDATE_ELEM`.
+/// The same for commands on an element; of `BPF_MAP_GET_NEXT_KEY`, the value is the next key.
 #[repr(C)]
 struct Element {
     map: u32,
@@ -172,7 +181,33 @@ struct ProgramFacts {
     maps: u64,
 }
 
-/// The same for `BPF_MAP_GET_FD_BY_ID`.
+/// The beginning of `struct bpf_link_info`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkFacts {
+    kind: u32,
+    id: u32,
+    program: u32,
+}
+
+/// The same for `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct Update {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old: u32,
+}
+
+/// The same for `BPF_OBJ_GET`.
+#[repr(C)]
+struct Pinned {
+    path: u64,
+    object: u32,
+    flags: u32,
+}
+
+/// The same for `BPF_MAP_GET_FD_BY_ID` and `BPF_PROG_GET_FD_BY_ID`.
 #[repr(C)]
 struct Open {
     id: u32,
@@ -182,38 +217,104 @@ struct Open {
 
 /// The map of this name that programs of this process use.
 pub fn own_map(name: &str) -> io::Result<OwnedFd> {
-    for entry in fs::read_dir("/proc/self/fd")? {
-        let path = entry?.path();
-        let is_program =
-            fs::read_link(&path).is_ok_and(|to| to.as_os_str() == "anon_inode:bpf-prog");
-        let program = path
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok());
-        let Some(program) = program.filter(|_| is_program) else {
-            continue;
-        };
-        let mut ids = [0u32; 64];
-        let mut facts = ProgramFacts {
-            map_count: u32::try_from(ids.len()).map_err(io::Error::other)?,
-            maps: ids.as_mut_ptr().addr() as u64,
-            ..ProgramFacts::default()
-        };
-        describe(program, &mut facts)?;
-        for id in &ids[..facts.map_count as usize] {
-            let open = Open {
-                id: *id,
-                next: 0,
-                flags: 0,
-            };
-            let map = owned(bpf(MAP_GET_FD_BY_ID, &open)?)?;
-            let mut facts = MapFacts::default();
-            describe(number(map.as_fd()), &mut facts)?;
-            if facts.name.split(|byte| *byte == 0).next() == Some(name.as_bytes()) {
-                return Ok(map);
-            }
+    for program in own("anon_inode:bpf-prog")? {
+        if let Some(map) = map_of(program, name)? {
+            return Ok(map);
         }
     }
     Err(io::Error::other(format!("no program uses a map {name}")))
+}
+
+/// The map of this name that the program uses which is pinned at `link`.
+pub fn map_of_link(link: &Path, name: &str) -> io::Result<OwnedFd> {
+    let link = get_pinned(link)?;
+    let mut facts = LinkFacts::default();
+    describe(number(link.as_fd()), &mut facts)?;
+    let program = open(PROG_GET_FD_BY_ID, facts.program)?;
+    let map = map_of(number(program.as_fd()), name)?;
+    map.ok_or_else(|| io::Error::other(format!("the program uses no map {name}")))
+}
+
+/// Detaches all that this process has attached with links.
+pub fn detach_own_links() -> io::Result<usize> {
+    let links = own("anon_inode:bpf_link")?;
+    for link in &links {
+        detach_number(*link)?;
+    }
+    Ok(links.len())
+}
+
+/// The descriptors of this process of such objects.
+fn own(kind: &str) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let path = entry?.path();
+        let is_one = fs::read_link(&path).is_ok_and(|to| to.as_os_str() == kind);
+        let number: Option<u32> = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        found.extend(number.filter(|_| is_one));
+    }
+    Ok(found)
+}
+
+fn map_of(program: u32, name: &str) -> io::Result<Option<OwnedFd>> {
+    let mut ids = [0u32; 64];
+    let mut facts = ProgramFacts {
+        map_count: u32::try_from(ids.len()).map_err(io::Error::other)?,
+        maps: ids.as_mut_ptr().addr() as u64,
+        ..ProgramFacts::default()
+    };
+    describe(program, &mut facts)?;
+    for id in &ids[..facts.map_count as usize] {
+        let map = open(MAP_GET_FD_BY_ID, *id)?;
+        let mut facts = MapFacts::default();
+        describe(number(map.as_fd()), &mut facts)?;
+        if facts.name.split(|byte| *byte == 0).next() == Some(name.as_bytes()) {
+            return Ok(Some(map));
+        }
+    }
+    Ok(None)
+}
+
+fn open(command: i64, id: u32) -> io::Result<OwnedFd> {
+    let open = Open {
+        id,
+        next: 0,
+        flags: 0,
+    };
+    owned(bpf(command, &open)?)
+}
+
+/// Opens what is pinned there.
+pub fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let pinned = Pinned {
+        path: name.as_ptr().addr() as u64,
+        object: 0,
+        flags: 0,
+    };
+    owned(bpf(OBJ_GET, &pinned)?)
+}
+
+/// Puts another program in the place of that of a link.
+pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let update = Update {
+        link: number(link),
+        program: number(program),
+        flags: 0,
+        old: 0,
+    };
+    bpf(LINK_UPDATE, &update).map(drop)
+}
+
+/// After this the link does nothing, whoever holds it.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    detach_number(number(link))
+}
+
+fn detach_number(link: u32) -> io::Result<()> {
+    bpf(LINK_DETACH, &link).map(drop)
 }
 
 /// Has the kernel say what it knows of a map or a program.
@@ -241,6 +342,27 @@ pub fn lookup<const N: usize>(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<[u8
 /// Puts the value into a map under the key, both of the map's sizes.
 pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     bpf(MAP_UPDATE_ELEM, &at(map, key, value.as_ptr().addr())).map(drop)
+}
+
+/// Takes the key, of the map's size, out of a map.
+pub fn remove(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    bpf(MAP_DELETE_ELEM, &at(map, key, 0)).map(drop)
+}
+
+/// All keys of a map, which must be of that size.
+pub fn keys<const N: usize>(map: BorrowedFd<'_>) -> io::Result<Vec<[u8; N]>> {
+    let mut keys: Vec<[u8; N]> = Vec::new();
+    loop {
+        let mut next = [0; N];
+        let after = keys.last().map_or(0, |last| last.as_ptr().addr());
+        let mut ask = at(map, &[], next.as_mut_ptr().addr());
+        ask.key = after as u64;
+        match bpf(MAP_GET_NEXT_KEY, &ask) {
+            Ok(_) => keys.push(next),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(keys),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn at(map: BorrowedFd<'_>, key: &[u8], value: usize) -> Element {

@@ -21,6 +21,7 @@ pub mod neighbour;
 pub mod netns;
 pub mod node;
 pub mod pair;
+pub mod pins;
 pub mod programs;
 pub mod restless;
 pub mod scenario;

@@ -1,0 +1,63 @@
+//! What an agent has pinned, for those who change it behind its back.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::bpf;
+use crate::node::Node;
+
+/// The pin of the link of a program, on the only cgroup that it is attached to.
+pub fn link(node: &Node, program: &str) -> Result<PathBuf> {
+    let found = find(node, |name| name.starts_with(program))?;
+    found.with_context(|| format!("the link of {program} is pinned"))
+}
+
+/// One that there may be no more, or not yet.
+pub fn find(node: &Node, is: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
+    let mut folders = vec![node.bpf_dir()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if is(&entry.file_name().to_string_lossy()) {
+                return Ok(Some(entry.path()));
+            }
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A map of the agent, pinned or not.
+pub struct Map(OwnedFd);
+
+impl Map {
+    pub fn open(node: &Node, name: &str) -> Result<Self> {
+        let map = match find(node, |found| found == name)? {
+            Some(pin) => bpf::get_pinned(&pin),
+            None => bpf::map_of_link(&link(node, "shunt_connect4")?, name),
+        };
+        Ok(Self(map.with_context(|| format!("opening {name}"))?))
+    }
+
+    pub fn keys<const N: usize>(&self) -> io::Result<Vec<[u8; N]>> {
+        bpf::keys(self.0.as_fd())
+    }
+
+    pub fn get<const N: usize>(&self, key: &[u8]) -> io::Result<[u8; N]> {
+        bpf::lookup(self.0.as_fd(), key)
+    }
+
+    pub fn set(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        bpf::update(self.0.as_fd(), key, value)
+    }
+
+    pub fn remove(&self, key: &[u8]) -> io::Result<()> {
+        bpf::remove(self.0.as_fd(), key)
+    }
+}
