@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod client;
 pub mod clients;
 pub mod confined;
+pub mod faults;
 pub mod fuzz;
 pub mod hang;
 pub mod history;
@@ -25,6 +26,7 @@ pub mod pins;
 pub mod programs;
 pub mod restless;
 pub mod scenario;
+pub mod site;
 pub mod sockets;
 
 pub use agent::app::demo::dns_server;

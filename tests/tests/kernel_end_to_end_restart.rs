@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -88,12 +89,29 @@ fn first_agent(node: &mut Node, flags: &[String]) -> Result<(AgentProcess, Socke
     Ok((agent, vip))
 }
 
+/// Where maps are pinned.
+fn sets_of_maps(node: &Node) -> Result<Vec<PathBuf>> {
+    let mut sets = Vec::new();
+    for directory in fs::read_dir(node.bpf_dir())? {
+        for entry in fs::read_dir(directory?.path())? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                sets.push(entry.path());
+            }
+        }
+    }
+    ensure!(sets.len() == 1, "{sets:?}");
+    Ok(sets)
+}
+
 #[test]
 fn no_connect_fails_or_gets_through_while_agents_are_killed_and_started() -> Result<()> {
     let Some((mut node, flags)) = node()? else {
         return Ok(());
     };
     let (mut agent, vip) = first_agent(&mut node, &flags)?;
+
+    let maps = sets_of_maps(&node)?;
 
     let outcome = under_load(&node, vip, || {
         for _ in 0..5 {
@@ -104,5 +122,7 @@ fn no_connect_fails_or_gets_through_while_agents_are_killed_and_started() -> Res
         Ok(())
     })?;
 
+    // With the few rights that an agent keeps, it has found what to go on from.
+    assert_eq!(sets_of_maps(&node)?, maps);
     expect_no_gap(&outcome)
 }

@@ -2,107 +2,52 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use agent::dataplane::{Dataplane, Limits, LoadOptions};
 use anyhow::{Context, Result, ensure};
-use tests::bpffs::TemporaryBpffs;
-use tests::cgroup::TemporaryCgroup;
 use tests::client::{Client, Outcome};
 use tests::lab;
 use tests::programs::{DOOMED_VIP, at, doomed, ip};
+use tests::site::Site;
 use tests::sockets::{Request, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
-/// A cgroup with a client in it, and a place for pins.
-struct Site {
-    client: Client,
-    cgroup: TemporaryCgroup,
-    bpffs: TemporaryBpffs,
-    _turn: MutexGuard<'static, ()>,
+fn doomed_agent(site: &Site) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doomed-agent"));
+    command.arg(site.pins()).arg(site.cgroup.path());
+    command
 }
 
-impl Site {
-    fn new() -> Result<Option<Self>> {
-        if !lab::can_run() {
-            return Ok(None);
-        }
-        let turn = lab::turn();
-        let cgroup = TemporaryCgroup::new()?;
-        let mut client = Client::start(CLIENT, cgroup.path())?;
-        client.order(&Request::AddAddresses(vec![ip("10.9.0.1")]))?;
-        Ok(Some(Self {
-            client,
-            cgroup,
-            bpffs: TemporaryBpffs::new()?,
-            _turn: turn,
-        }))
+/// With an agent that has been killed while the first of its programs was in force.
+fn site_of_killed_agent() -> Result<Option<Site>> {
+    let site = Site::new(CLIENT)?;
+    if let Some(site) = &site {
+        ensure!(!doomed_agent(site).status()?.success());
     }
+    Ok(site)
+}
 
-    fn pins(&self) -> PathBuf {
-        self.bpffs.path().join("shunt")
-    }
+/// How many connects each endpoint had, and how many of them are open.
+fn counts(dataplane: &Dataplane) -> BTreeMap<u16, (u64, u64)> {
+    let services = dataplane.counts().services;
+    let endpoints = services.into_values().flat_map(|service| service.endpoints);
+    endpoints
+        .filter(|((address, _), _)| *address == ip("10.9.0.1"))
+        .map(|((_, port), counts)| (port, (counts.connects, counts.open)))
+        .collect()
+}
 
-    fn options(&self) -> LoadOptions {
-        LoadOptions {
-            limits: lab::limits(),
-            bpf_dir: Some(self.pins()),
-            keep: true,
-            ..LoadOptions::default()
-        }
+fn expect_peers(site: &mut Site, sockets: &[u32]) -> Result<()> {
+    for socket in sockets {
+        let peer = site.client.peer(*socket)?;
+        ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
     }
-
-    fn doomed(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_doomed-agent"));
-        command.arg(self.pins()).arg(self.cgroup.path());
-        command
-    }
-
-    /// With an agent that has been killed while the first of its programs was in force.
-    fn with_killed_agent() -> Result<Option<Self>> {
-        let site = Self::new()?;
-        if let Some(site) = &site {
-            ensure!(!site.doomed().status()?.success());
-        }
-        Ok(site)
-    }
-
-    fn connect(&mut self) -> Result<u32> {
-        match self.client.connect(Transport::Udp, at(DOOMED_VIP))? {
-            Outcome::Connected { socket, peer, .. } => {
-                ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
-                Ok(socket)
-            }
-            Outcome::Failed(errno) => anyhow::bail!("the connect failed: {errno}"),
-        }
-    }
-
-    /// How many connects each endpoint had, and how many of them are open.
-    fn counts(dataplane: &Dataplane) -> BTreeMap<u16, (u64, u64)> {
-        let services = dataplane.counts().services;
-        let endpoints = services.into_values().flat_map(|service| service.endpoints);
-        endpoints
-            .filter(|((address, _), _)| *address == ip("10.9.0.1"))
-            .map(|((_, port), counts)| (port, (counts.connects, counts.open)))
-            .collect()
-    }
-
-    fn expect_peers(&mut self, sockets: &[u32]) -> Result<()> {
-        for socket in sockets {
-            let peer = self.client.peer(*socket)?;
-            ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
-        }
-        Ok(())
-    }
-
-    fn attach(&self, dataplane: &mut Dataplane) -> Result<()> {
-        Ok(dataplane.attach(&[self.cgroup.path().to_owned()])?)
-    }
+    Ok(())
 }
 
 fn sums(counts: &BTreeMap<u16, (u64, u64)>) -> (u64, u64) {
@@ -121,7 +66,7 @@ fn entries(path: &Path) -> Result<Vec<String>> {
 #[test]
 fn counts_sockets_and_their_peers_outlive_a_killed_agent_and_nothing_is_written_anew() -> Result<()>
 {
-    let Some(mut site) = Site::with_killed_agent()? else {
+    let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());
     };
     let sockets: Vec<u32> = (0..24).map(|_| site.connect()).collect::<Result<_>>()?;
@@ -131,25 +76,25 @@ fn counts_sockets_and_their_peers_outlive_a_killed_agent_and_nothing_is_written_
     let applied = next.apply(&doomed(0));
 
     assert_eq!((applied.steps, applied.diagnostics), (0, Vec::new()));
-    let before = Site::counts(&next);
+    let before = counts(&next);
     assert_eq!(sums(&before), (24, 24), "{before:?}");
     assert_eq!(before.len(), 3);
-    site.expect_peers(&sockets)?;
+    expect_peers(&mut site, &sockets)?;
     site.attach(&mut next)?;
-    site.expect_peers(&sockets)?;
+    expect_peers(&mut site, &sockets)?;
     let another = site.connect()?;
-    assert_eq!(sums(&Site::counts(&next)), (25, 25));
+    assert_eq!(sums(&counts(&next)), (25, 25));
     for socket in sockets.into_iter().chain([another]) {
         site.client.close(socket)?;
     }
-    assert_eq!(sums(&Site::counts(&next)), (25, 0));
+    assert_eq!(sums(&counts(&next)), (25, 0));
     Ok(())
 }
 
 #[test]
 fn an_endpoint_that_was_removed_meanwhile_keeps_its_id_until_its_last_socket_is_closed()
 -> Result<()> {
-    let Some(mut site) = Site::with_killed_agent()? else {
+    let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());
     };
     let sockets: Vec<u32> = (0..24).map(|_| site.connect()).collect::<Result<_>>()?;
@@ -158,17 +103,17 @@ fn an_endpoint_that_was_removed_meanwhile_keeps_its_id_until_its_last_socket_is_
     // Of three endpoints one is left.
     next.apply(&doomed(1));
 
-    let counts = Site::counts(&next);
-    assert_eq!(sums(&counts), (24, 24), "{counts:?}");
+    let counted = counts(&next);
+    assert_eq!(sums(&counted), (24, 24), "{counted:?}");
     if lab::has_compare_and_swap() {
         let left = next.leftovers(&doomed(1)).len();
-        assert_eq!(left as u64, 24 - counts[&53].1);
+        assert_eq!(left as u64, 24 - counted[&53].1);
     }
     for socket in sockets {
         site.client.close(socket)?;
     }
     next.apply(&doomed(1));
-    assert_eq!(Site::counts(&next).into_keys().collect::<Vec<_>>(), [53]);
+    assert_eq!(counts(&next).into_keys().collect::<Vec<_>>(), [53]);
     let services = next.counts().services.into_values();
     assert_eq!(services.map(|service| service.connects).sum::<u64>(), 24);
     Ok(())
@@ -176,7 +121,7 @@ fn an_endpoint_that_was_removed_meanwhile_keeps_its_id_until_its_last_socket_is_
 
 #[test]
 fn what_another_agent_left_on_purpose_is_gone_on_from_too() -> Result<()> {
-    let Some(mut site) = Site::new()? else {
+    let Some(mut site) = Site::new(CLIENT)? else {
         return Ok(());
     };
     let mut first = Dataplane::load(&site.options())?;
@@ -186,7 +131,7 @@ fn what_another_agent_left_on_purpose_is_gone_on_from_too() -> Result<()> {
 
     drop(first);
 
-    site.expect_peers(&[socket])?;
+    expect_peers(&mut site, &[socket])?;
     site.connect()?;
     let mut second = Dataplane::load(&LoadOptions {
         keep: false,
@@ -194,7 +139,7 @@ fn what_another_agent_left_on_purpose_is_gone_on_from_too() -> Result<()> {
     })?;
     ensure!(second.goes_on());
     assert_eq!(second.apply(&doomed(0)).steps, 0);
-    assert_eq!(sums(&Site::counts(&second)), (2, 2));
+    assert_eq!(sums(&counts(&second)), (2, 2));
     site.attach(&mut second)?;
     drop(second);
     assert!(!site.pins().exists());
@@ -207,7 +152,7 @@ fn what_another_agent_left_on_purpose_is_gone_on_from_too() -> Result<()> {
 
 #[test]
 fn maps_that_do_not_fit_are_replaced_while_connects_go_on() -> Result<()> {
-    let Some(mut site) = Site::with_killed_agent()? else {
+    let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());
     };
     let limits = lab::limits();
@@ -251,7 +196,7 @@ fn maps_that_do_not_fit_are_replaced_while_connects_go_on() -> Result<()> {
 
 /// What other limits do to what is known of 24 sockets, by whose numbers of connects and of open connections.
 fn expect_to_go_on(limits: Limits) -> Result<()> {
-    let Some(mut site) = Site::with_killed_agent()? else {
+    let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());
     };
     let sockets: Vec<u32> = (0..24).map(|_| site.connect()).collect::<Result<_>>()?;
@@ -272,17 +217,17 @@ fn expect_to_go_on(limits: Limits) -> Result<()> {
     site.attach(&mut next)?;
 
     let left: Vec<u32> = [&sockets[8..], &more].concat();
-    site.expect_peers(&left)?;
-    assert_eq!(sums(&Site::counts(&next)), (36, 28));
+    expect_peers(&mut site, &left)?;
+    assert_eq!(sums(&counts(&next)), (36, 28));
     let another = site.connect()?;
-    assert_eq!(sums(&Site::counts(&next)), (37, 29));
+    assert_eq!(sums(&counts(&next)), (37, 29));
     for socket in left.into_iter().chain([another]) {
         site.client.close(socket)?;
     }
-    assert_eq!(sums(&Site::counts(&next)), (37, 0));
+    assert_eq!(sums(&counts(&next)), (37, 0));
     // One that is removed gives its number up again.
     next.apply(&doomed(1));
-    assert_eq!(Site::counts(&next).into_keys().collect::<Vec<_>>(), [53]);
+    assert_eq!(counts(&next).into_keys().collect::<Vec<_>>(), [53]);
     drop(next);
     dataplane_cleanup(&site)
 }
@@ -313,7 +258,7 @@ fn sockets_keep_their_peers_and_are_counted_where_there_is_room_for_more_service
 
 #[test]
 fn sockets_keep_their_peers_and_are_counted_where_the_abi_of_all_else_is_another() -> Result<()> {
-    let Some(mut site) = Site::with_killed_agent()? else {
+    let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());
     };
     let sockets: Vec<u32> = (0..24).map(|_| site.connect()).collect::<Result<_>>()?;
@@ -326,12 +271,12 @@ fn sockets_keep_their_peers_and_are_counted_where_the_abi_of_all_else_is_another
     next.apply(&doomed(0));
     site.attach(&mut next)?;
 
-    site.expect_peers(&sockets)?;
-    assert_eq!(sums(&Site::counts(&next)), (24, 24));
+    expect_peers(&mut site, &sockets)?;
+    assert_eq!(sums(&counts(&next)), (24, 24));
     for socket in sockets {
         site.client.close(socket)?;
     }
-    assert_eq!(sums(&Site::counts(&next)), (24, 0));
+    assert_eq!(sums(&counts(&next)), (24, 0));
     assert!(!site.pins().join("v1").exists());
     drop(next);
     dataplane_cleanup(&site)
@@ -343,8 +288,7 @@ struct Restless(Child);
 impl Restless {
     /// Returns when it has attached.
     fn start(site: &Site) -> Result<Self> {
-        let mut child = site
-            .doomed()
+        let mut child = doomed_agent(site)
             .arg("restless")
             .stdout(Stdio::piped())
             .spawn()?;
@@ -368,7 +312,7 @@ impl Drop for Restless {
 #[test]
 fn an_agent_that_is_killed_in_the_middle_of_updates_leaves_what_works_and_what_the_next_goes_on_from()
 -> Result<()> {
-    let Some(mut site) = Site::with_killed_agent()? else {
+    let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());
     };
     let mut observer = Client::start(CLIENT, site.cgroup.path())?;
@@ -418,7 +362,7 @@ fn an_agent_that_is_killed_in_the_middle_of_updates_leaves_what_works_and_what_t
         of_tables.map(|fill| (fill.map, fill.used)).collect()
     };
     assert_eq!(used(&last.fill()), used(&fresh));
-    site.attach(&mut last)
+    Ok(site.attach(&mut last)?)
 }
 
 fn dataplane_cleanup(site: &Site) -> Result<()> {

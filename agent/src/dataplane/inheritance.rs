@@ -24,6 +24,7 @@ use super::store::{Inventory, PrefixKey, Store};
 /// Why nobody can go on from what the tables hold.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Damage {
+    /// Whoever tries again may.
     #[error("the tables cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     #[error("an element of FRONTENDS is not its key's")]

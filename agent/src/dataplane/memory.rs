@@ -199,13 +199,14 @@ impl Store for MemoryTables {
         Ok(())
     }
 
-    fn counter(&self, index: u32) -> Counter {
-        self.counters.get(&index).copied().unwrap_or_default()
+    fn counter(&self, index: u32) -> io::Result<Counter> {
+        Ok(self.counters.get(&index).copied().unwrap_or_default())
     }
 
-    fn forget(&mut self, index: u32) {
+    fn forget(&mut self, index: u32) -> io::Result<()> {
         self.counters.remove(&index);
         self.identities.remove(&index);
+        Ok(())
     }
 
     fn identity(&self, index: u32) -> Identity {
@@ -220,9 +221,9 @@ impl Store for MemoryTables {
         }
     }
 
-    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>> {
+    fn identities(&self, first: u32, count: u32) -> Option<Vec<Identity>> {
         let ids = first..first + count;
-        Ok(Some(ids.map(|id| self.identity(id)).collect()))
+        Some(ids.map(|id| self.identity(id)).collect())
     }
 
     fn inventory(&self) -> io::Result<Inventory> {

@@ -85,14 +85,15 @@ pub trait Store: Tables {
     /// Returns when every decision that was under way has ended.
     fn wait_for_readers(&mut self) -> io::Result<()>;
     /// An element of COUNTERS, summed over the CPUs.
-    fn counter(&self, index: u32) -> Counter;
-    /// Forgets what was counted under an id of COUNTERS and ENDPOINTS that nobody has, and who had it, for its next owner.
-    fn forget(&mut self, index: u32);
+    fn counter(&self, index: u32) -> io::Result<Counter>;
+    /// Forgets what was counted under an id of COUNTERS and ENDPOINTS that nobody has, and who had it, for its next owner. What
+    /// fails changes nothing.
+    fn forget(&mut self, index: u32) -> io::Result<()>;
     /// Who has an id of COUNTERS.
     fn identity(&self, index: u32) -> Identity;
     fn set_identity(&mut self, index: u32, identity: &Identity);
     /// Who has so many ids from `first` on; `None` where nobody keeps that.
-    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>>;
+    fn identities(&self, first: u32, count: u32) -> Option<Vec<Identity>>;
     /// All that the keyed tables and IDENTITIES hold.
     fn inventory(&self) -> io::Result<Inventory>;
 }

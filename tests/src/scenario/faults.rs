@@ -179,12 +179,13 @@ impl Store for FaultyTables {
         self.strike()
     }
 
-    fn counter(&self, index: u32) -> Counter {
+    fn counter(&self, index: u32) -> io::Result<Counter> {
         self.sound.counter(index)
     }
 
-    fn forget(&mut self, index: u32) {
-        self.sound.forget(index);
+    fn forget(&mut self, index: u32) -> io::Result<()> {
+        self.strike()?;
+        self.sound.forget(index)
     }
 
     fn identity(&self, index: u32) -> Identity {
@@ -195,7 +196,7 @@ impl Store for FaultyTables {
         self.sound.set_identity(index, identity);
     }
 
-    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>> {
+    fn identities(&self, first: u32, count: u32) -> Option<Vec<Identity>> {
         self.sound.identities(first, count)
     }
 

@@ -54,6 +54,10 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     ("tests/src/bpffs.rs", "mounting is a raw system call"),
     (
+        "tests/src/faults.rs",
+        "system calls are handed over by raw system calls",
+    ),
+    (
         "tests/src/hang.rs",
         "one thread of another process is stopped by raw system calls",
     ),

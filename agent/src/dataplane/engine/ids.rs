@@ -105,18 +105,39 @@ impl<S: Store> Engine<S> {
         self.shares_ids || self.store.open(id) > 0
     }
 
+    /// Takes one reference back. With the last one the id is free, unless the kernel does not let go of what was counted under
+    /// it: then it lingers, and with it that of its service.
     pub(super) fn release_endpoint(&mut self, service: u32, id: u32) {
-        if self.names.release_endpoint(id).is_some() {
-            self.retire(service, self.store.counter(id).connects);
-            self.store.forget(id);
+        if self.names.endpoints.references(id) == 1 {
+            let counter = self.store.counter(id);
+            let forgotten = counter.and_then(|counter| {
+                self.store.forget(id)?;
+                Ok(counter.connects)
+            });
+            match forgotten {
+                Ok(connects) => self.retire(service, connects),
+                Err(error) => {
+                    tracing::debug!(%error, id, "the id of an endpoint stays for now");
+                    self.lingering.insert(id);
+                    self.names.services.refer(service);
+                    return;
+                }
+            }
         }
+        self.names.release_endpoint(id);
     }
 
+    /// The same of a service.
     pub(super) fn release_service(&mut self, id: u32) {
-        if id != UNCOUNTED && self.names.release_service(id).is_some() {
+        if self.names.services.references(id) == 1 {
+            if let Err(error) = self.store.forget(id) {
+                tracing::debug!(%error, id, "the id of a service stays for now");
+                self.lingering.insert(id);
+                return;
+            }
             self.retired.remove(&id);
-            self.store.forget(id);
         }
+        self.names.release_service(id);
     }
 
     /// Has the service keep the connects of an endpoint that goes.

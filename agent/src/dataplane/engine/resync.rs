@@ -361,7 +361,7 @@ impl<S: Store> Engine<S> {
     fn look_at_identities(&mut self, from: u32, pass: &mut Pass) -> io::Result<Option<Stage>> {
         let end = from.saturating_add(IDENTITIES).min(self.limits.counters());
         // Nobody keeps any where there is no next agent to know them.
-        let Some(found) = self.store.identities(from, end - from)? else {
+        let Some(found) = self.store.identities(from, end - from) else {
             return Ok(None);
         };
         for (id, found) in (from..end).zip(found) {

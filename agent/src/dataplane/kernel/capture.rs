@@ -64,7 +64,7 @@ type NameServers = HashMap<MapData, u32, Plain<NameServer>>;
 impl Origins {
     /// The name server that clients asked who are told the same of names, and their number when their query came to the listener.
     pub fn of(&self, listener: usize) -> Option<(SocketAddr, u32)> {
-        let server = get(&self.lock(), u32::try_from(listener).ok()?)?;
+        let server = get(&self.lock(), u32::try_from(listener).ok()?).ok()??;
         let ip = address::to_ip(server.address);
         Some((SocketAddr::new(ip, NAME_PORT.get()), server.names))
     }
@@ -74,7 +74,7 @@ impl Origins {
         const BPF_NOEXIST: u64 = 1;
         let server = NameServer::new(address::from_ip(address), names);
         let mut servers = self.lock();
-        while let Some(place) = find(&servers, &server) {
+        while let Some(place) = find(&servers, &server)? {
             let listener = match place {
                 Place::Claimed(listener) => listener,
                 Place::Free(listener) => {
@@ -137,7 +137,7 @@ impl Names {
         let address = capture.address_for(asked.address, asked.port)?;
         let server = NameServer::new(asked.address, u32::from(asked.names));
         let (Place::Claimed(listener) | Place::Free(listener)) =
-            find(&self.origins.lock(), &server)?;
+            find(&self.origins.lock(), &server).ok()??;
         Some((address, capture.port(listener)?))
     }
 
@@ -214,20 +214,24 @@ enum Place {
     Free(u32),
 }
 
-fn find(servers: &NameServers, server: &NameServer) -> Option<Place> {
+fn find(servers: &NameServers, server: &NameServer) -> io::Result<Option<Place>> {
     let mut free = None;
     for listener in 1..abi::LISTENERS {
-        match get(servers, listener) {
-            Some(other) if other == *server => return Some(Place::Claimed(listener)),
+        match get(servers, listener)? {
+            Some(other) if other == *server => return Ok(Some(Place::Claimed(listener))),
             Some(_) => {}
             None => free = free.or(Some(Place::Free(listener))),
         }
     }
-    free
+    Ok(free)
 }
 
-fn get(servers: &NameServers, listener: u32) -> Option<NameServer> {
-    servers.get(&listener, 0).ok().map(|server| server.0)
+fn get(servers: &NameServers, listener: u32) -> io::Result<Option<NameServer>> {
+    match servers.get(&listener, 0) {
+        Ok(server) => Ok(Some(server.0)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 fn set_heartbeat(capture: &Mapping<AtomicU64>, value: u64) {

@@ -38,6 +38,13 @@ pub enum LoadError {
     },
     #[error("cannot read who has which number: {0}")]
     Identities(io::Error),
+    #[error(
+        "cannot read what another agent has left, which stays in effect: {}; try again, or end it by `shunt cleanup`",
+        chain(&**.0)
+    )]
+    Unreadable(Box<dyn Error + Send + Sync>),
+    #[error("cannot find out what the kernel can do: {error}{}", likely(error))]
+    Untried { error: io::Error },
     #[error("cannot count the CPUs: {0}")]
     Cpus(io::Error),
     #[error("the limit of flows is {0}, which is not a power of two")]
@@ -168,7 +175,7 @@ fn attach_cause(error: &io::Error) -> &'static str {
     }
 }
 
-fn error_number(error: &(dyn Error + 'static)) -> Option<i32> {
+pub(super) fn error_number(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<io::Error>() {

@@ -1,5 +1,6 @@
 //! What the running kernel has of that which not every kernel has, found out by trying.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::sync::OnceLock;
@@ -10,6 +11,7 @@ use aya::sys::{BpfHelper, is_helper_supported};
 use crate::dataplane::bpf;
 
 use super::btf::{self, Btf};
+use super::error::error_number;
 
 /// What the programs are loaded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,26 +31,54 @@ pub(in crate::dataplane) struct Features {
     /// Where a socket has the device that it chose. Without it, such a socket's queries to name servers are captured, and find
     /// no way to the listener.
     pub unicast_device: Option<UnicastDevice>,
+    /// The errno of what could not be tried. What is said above to be missing may be there.
+    pub untried: Option<i32>,
 }
 
 impl Features {
-    /// Asks once for each process.
+    /// Asks once for each process, but for what could not be tried.
     pub(in crate::dataplane) fn get() -> Self {
         static FOUND: OnceLock<Features> = OnceLock::new();
-        *FOUND.get_or_init(Self::probe)
+        if let Some(found) = FOUND.get() {
+            return *found;
+        }
+        let found = Self::probe();
+        if found.untried.is_none() {
+            // Who was faster has found the same.
+            FOUND.set(found).ok();
+        }
+        found
     }
 
     fn probe() -> Self {
-        // Where there is no such file, nothing is described.
-        let description = fs::read(btf::KERNEL).unwrap_or_default();
+        let mut untried = None;
+        let mut or_default = |what, error: &(dyn Error + 'static)| {
+            tracing::debug!(error, "probing for {what}");
+            untried = untried.or(error_number(error));
+        };
+        let description = fs::read(btf::KERNEL).unwrap_or_else(|error| {
+            // Where there is no such file, nothing is described.
+            if error.kind() != io::ErrorKind::NotFound {
+                or_default("types", &error);
+            }
+            Vec::new()
+        });
+        let compare_and_swap = has_compare_and_swap().unwrap_or_else(|error| {
+            or_default("compare-and-swap", &error);
+            false
+        });
+        // Whether a `sock_addr` program may call it.
+        let errno =
+            is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval);
+        let errno = errno.unwrap_or_else(|error| {
+            or_default("a helper", &error);
+            false
+        });
         let types = Btf::parse(&description);
         let v6_only = |types: &Btf<'_>| types.bit_offset("sock_common", "skc_ipv6only");
         Self {
-            compare_and_swap: has_compare_and_swap().unwrap_or_else(|error| {
-                tracing::debug!(%error, "probing for compare-and-swap");
-                false
-            }),
-            errno: has_helper(BpfHelper::BPF_FUNC_set_retval),
+            compare_and_swap,
+            errno,
             error: types
                 .as_ref()
                 .and_then(|types| types.offset("sock", "sk_err")),
@@ -58,6 +88,7 @@ impl Features {
                 .and_then(v6_only)
                 .map(|bit| (bit / 8, 1 << (bit % 8))),
             unicast_device: types.as_ref().and_then(UnicastDevice::find),
+            untried,
         }
     }
 }
@@ -102,14 +133,6 @@ impl UnicastDevice {
             v6: types.offset("ipv6_pinfo", "ucast_oif")?,
         })
     }
-}
-
-/// Whether a `sock_addr` program may call it. Where this cannot be told, it may not.
-fn has_helper(helper: BpfHelper) -> bool {
-    is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or_else(|error| {
-        tracing::debug!(%error, ?helper, "probing for a helper");
-        false
-    })
 }
 
 /// Loads a program that swaps a word of its stack.

@@ -119,7 +119,7 @@ impl Dataplane {
         let (tables, names) = (self.engine.tables(), self.engine.names());
         let mut services: BTreeMap<ServiceKey, ServiceCounts> = BTreeMap::new();
         for (id, key) in names.services.iter().filter(|(_, key)| is_wanted(key)) {
-            let counter = tables.counter(id);
+            let counter = tables.counter(id).unwrap_or_default();
             let counts = services.entry(key.clone()).or_default();
             counts.connects = counter.connects + self.engine.retired.get(&id).unwrap_or(&0);
             counts.denied = counter.denied;
@@ -130,7 +130,7 @@ impl Dataplane {
                 && let Some(counts) = services.get_mut(service)
             {
                 let state = tables.endpoint(id).unwrap_or_default();
-                let counter = tables.counter(id);
+                let counter = tables.counter(id).unwrap_or_default();
                 let of_endpoint = EndpointCounts {
                     connects: counter.connects,
                     denied: counter.denied,

@@ -42,9 +42,20 @@ struct Pin {
 }
 
 impl Pin {
-    fn at(path: PathBuf) -> io::Result<Self> {
-        let inode = fs::symlink_metadata(&path)?.ino();
-        Ok(Self { path, inode })
+    /// What was just pinned at `found`, which belongs at `path`. It is in effect, wherever it stands.
+    fn settle(found: &Path, path: PathBuf) -> Self {
+        let mut stands_at = path;
+        if found != stands_at
+            && let Err(error) = fs::rename(found, &stands_at)
+        {
+            tracing::warn!(%error, pin = %found.display(), "the pin stays there");
+            found.clone_into(&mut stands_at);
+        }
+        Self {
+            // One that cannot be told is taken for lost at the next look.
+            inode: fs::symlink_metadata(&stands_at).map_or(0, |pin| pin.ino()),
+            path: stands_at,
+        }
     }
 
     /// Whether it is gone, or something else is in its place.
@@ -189,7 +200,7 @@ fn attach_one(
         let path = pins.link(hook.program(), &directory).map_err(failed)?;
         left = pins.left_behind(&path).map_err(failed)?;
         if let Some(left) = &left {
-            link = take_over(program, left, path).map_err(failed)?;
+            link = take_over(program, left, path);
         }
     }
     let link = match link {
@@ -205,7 +216,7 @@ fn attach_one(
 }
 
 /// Has the link that is pinned at `left` run our program, and its pin stand at `path`. `None` where the kernel did not take it.
-fn take_over(program: BorrowedFd<'_>, left: &Path, path: PathBuf) -> io::Result<Option<Link>> {
+fn take_over(program: BorrowedFd<'_>, left: &Path, path: PathBuf) -> Option<Link> {
     let updated = bpf::get_pinned(left).and_then(|link| {
         bpf::update_link(link.as_fd(), program)?;
         Ok(link)
@@ -214,14 +225,11 @@ fn take_over(program: BorrowedFd<'_>, left: &Path, path: PathBuf) -> io::Result<
         Ok(link) => link,
         Err(error) => {
             tracing::warn!(%error, pin = %left.display(), "what was left there runs until ours is attached beside it");
-            return Ok(None);
+            return None;
         }
     };
-    if left != path {
-        fs::rename(left, &path)?;
-    }
-    let pin = Some(Pin::at(path)?);
-    Ok(Some(Link { fd, pin }))
+    let pin = Some(Pin::settle(left, path));
+    Some(Link { fd, pin })
 }
 
 /// Attaches beside what else is attached there, and then ends what is pinned at `left`.
@@ -256,11 +264,12 @@ fn keep(
         end(&beside)?;
     }
     bpf::pin(link, &beside)?;
-    if let Some(left) = left.filter(|left| *left != beside) {
-        end(left)?;
+    if let Some(left) = left.filter(|left| *left != beside)
+        && let Err(error) = end(left)
+    {
+        tracing::warn!(%error, pin = %left.display(), "what was left there stays beside ours for now");
     }
-    fs::rename(&beside, path)?;
-    Pin::at(path.to_owned())
+    Ok(Pin::settle(&beside, path.to_owned()))
 }
 
 fn open(cgroup: &Path) -> Result<File, AttachError> {

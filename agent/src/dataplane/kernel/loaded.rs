@@ -35,11 +35,12 @@ impl Loaded {
         let Some(pins) = pins else {
             return Self::anew(options, None);
         };
-        let left = pins.maps_in_force().map(|left| {
+        let left = pins.maps_in_force()?.map(|left| {
             let is_own = left.directory() == Some(pins.path());
             let legacy = Legacy::of(&left, is_own, &options.limits, has_lines);
-            (left, legacy)
+            legacy.map(|legacy| (left, legacy))
         });
+        let left = left.transpose()?;
         if let Some((left, Legacy::Everything)) = &left {
             match Self::going_on(options, left)? {
                 Ok(loaded) => return Ok(loaded),
@@ -53,23 +54,32 @@ impl Loaded {
             path: pins.path().to_owned(),
             error,
         })?;
-        match left {
-            Some((left, Legacy::Sockets)) => Self::succeeding(options, &left, maps),
-            _ => Self::anew(options, Some(maps)),
+        let loaded = match left {
+            Some((left, Legacy::Sockets)) => Self::succeeding(options, &left, maps.clone()),
+            _ => Self::anew(options, Some(maps.clone())),
+        };
+        if loaded.is_err()
+            && let Err(error) = maps.remove()
+        {
+            tracing::warn!(%error, "the next agent removes the new maps");
         }
+        loaded
     }
 
     /// Over the maps that another has filled, unless they are damaged.
     fn going_on(options: &LoadOptions, left: &MapSet) -> Result<Result<Self, Damage>, LoadError> {
         let mut ebpf = load::load(options, Some(left))?;
         let tables = KernelTables::take(&mut ebpf, &options.limits, Some(left))?;
-        Ok(Engine::adopt(tables, &options.limits).map(|engine| Self {
-            ebpf,
-            engine,
-            maps: Some(left.clone()),
-            goes_on: true,
-            succession: None,
-        }))
+        match Engine::adopt(tables, &options.limits) {
+            Err(Damage::Unreadable(error)) => Err(LoadError::Unreadable(error.into())),
+            adopted => Ok(adopted.map(|engine| Self {
+                ebpf,
+                engine,
+                maps: Some(left.clone()),
+                goes_on: true,
+                succession: None,
+            })),
+        }
     }
 
     /// Over new maps, but for what the others know of sockets.

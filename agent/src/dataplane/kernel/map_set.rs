@@ -6,24 +6,30 @@
 //! other can have meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use agent_common::abi::{Identity, SOCKET_ABI_VERSION, TOTALS};
 use aya::Ebpf;
-use aya::maps::{Array, Map, MapData, MapInfo};
+use aya::maps::{Array, MapData, MapInfo};
+use aya::programs::CgroupSockAddr;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{CgroupSockAddr, ProgramError};
 
 use crate::dataplane::Limits;
 
 use super::error::LoadError;
 use super::load::Hook;
-use super::tables::Plain;
+
+/// An element as aya makes a map of it, which nobody reads by aya.
+type IdentityBytes = [u8; size_of::<Identity>()];
 
 /// Of include/uapi/linux/bpf.h.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// Why something cannot be read, or made, as the kernel says.
+type Unread = Box<dyn Error + Send + Sync>;
 
 /// How every directory of a set is named.
 const PREFIX: &str = "maps-";
@@ -89,21 +95,29 @@ impl MapSet {
         Ok(sets)
     }
 
-    /// Those of `sets` that the programs use which these links attach.
-    pub(super) fn in_force(sets: Vec<Self>, links: &[PathBuf]) -> Vec<Self> {
+    /// Those of `sets` in which a program is pinned that one of these links attaches.
+    pub(super) fn in_force(sets: Vec<Self>, links: &[PathBuf]) -> Result<Vec<Self>, Unread> {
         let decides = |link: &&PathBuf| {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
             DECIDING.iter().any(|hook| name.starts_with(hook.program()))
         };
-        let attached = links.iter().filter(decides).filter_map(|l| program_of(l));
-        let attached: BTreeSet<u32> = attached.collect();
-        let is_used = |set: &Self| set.programs().keys().any(|id| attached.contains(id));
-        sets.into_iter().filter(is_used).collect()
+        let mut attached = BTreeSet::new();
+        for link in links.iter().filter(decides) {
+            let link = FdLink::from(PinnedLink::from_pin(link)?);
+            attached.insert(link.info()?.program_id());
+        }
+        let mut in_force = Vec::new();
+        for set in sets {
+            let mut programs = set.programs()?.into_keys();
+            let is_attached = programs.any(|id| attached.contains(&id));
+            in_force.extend(is_attached.then_some(set));
+        }
+        Ok(in_force)
     }
 
     /// Pins the programs that decide, which use these maps, so that it is known whose maps they are once they are attached.
-    pub(super) fn hold_programs(&self, ebpf: &mut Ebpf) -> Result<(), ProgramError> {
-        let held = self.programs();
+    pub(super) fn hold_programs(&self, ebpf: &mut Ebpf) -> Result<(), Unread> {
+        let held = self.programs()?;
         for hook in DECIDING {
             let program = ebpf
                 .program_mut(hook.program())
@@ -111,10 +125,7 @@ impl MapSet {
             let program = <&mut CgroupSockAddr>::try_from(program)?;
             let id = program.info()?.id();
             if !held.contains_key(&id) {
-                let pin = self.pin(&format!("{PROGRAM}{id}"));
-                program
-                    .pin(pin)
-                    .map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
+                program.pin(self.pin(&format!("{PROGRAM}{id}")))?;
             }
         }
         Ok(())
@@ -127,7 +138,7 @@ impl MapSet {
             Some(program.info().ok()?.id())
         });
         let own: BTreeSet<u32> = own.collect();
-        for (id, pin) in self.programs() {
+        for (id, pin) in self.programs()? {
             if !own.contains(&id) {
                 fs::remove_file(pin)?;
             }
@@ -136,13 +147,17 @@ impl MapSet {
     }
 
     /// The programs that are pinned here, by their ids.
-    fn programs(&self) -> BTreeMap<u32, PathBuf> {
-        let pins = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let programs = pins.filter_map(|pin| {
-            let name = pin.file_name().into_string().ok()?;
-            Some((name.strip_prefix(PROGRAM)?.parse().ok()?, pin.path()))
-        });
-        programs.collect()
+    fn programs(&self) -> io::Result<BTreeMap<u32, PathBuf>> {
+        let mut programs = BTreeMap::new();
+        for pin in fs::read_dir(&self.path)? {
+            let pin = pin?;
+            let name = pin.file_name();
+            let id = name.to_str().and_then(|name| name.strip_prefix(PROGRAM));
+            if let Some(id) = id.and_then(|id| id.parse().ok()) {
+                programs.insert(id, pin.path());
+            }
+        }
+        Ok(programs)
     }
 
     /// Whether what it knows of sockets has the layout that we know, and is kept as ours is.
@@ -152,16 +167,23 @@ impl MapSet {
     }
 
     /// The maps that have not as many elements as an agent with these limits wants; each with why.
-    pub(super) fn misfits(&self, limits: &Limits) -> BTreeMap<&'static str, String> {
-        let misfit = |(name, wanted): (&'static str, Option<u32>)| {
-            let found = match MapInfo::from_pin(self.pin(name)) {
-                Ok(map) => map.max_entries(),
-                Err(error) => return Some((name, format!("it is missing: {error}"))),
-            };
-            let wanted = wanted.filter(|wanted| *wanted != found)?;
-            Some((name, format!("it has {found} elements, and not {wanted}")))
-        };
-        kept(limits).into_iter().filter_map(misfit).collect()
+    pub(super) fn misfits(
+        &self,
+        limits: &Limits,
+    ) -> Result<BTreeMap<&'static str, String>, Unread> {
+        let mut misfits = BTreeMap::new();
+        for (name, wanted) in kept(limits) {
+            let pin = self.pin(name);
+            if !pin.try_exists()? {
+                misfits.insert(name, "it is missing".to_owned());
+                continue;
+            }
+            let found = MapInfo::from_pin(pin)?.max_entries();
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+                misfits.insert(name, format!("it has {found} elements, and not {wanted}"));
+            }
+        }
+        Ok(misfits)
     }
 
     pub(super) fn directory(&self) -> Option<&Path> {
@@ -173,16 +195,16 @@ impl MapSet {
     }
 
     /// IDENTITIES, which is made where it is missing.
-    pub(super) fn identities(&self, limits: &Limits) -> Result<Map, LoadError> {
+    pub(super) fn identities(&self, limits: &Limits) -> Result<MapData, LoadError> {
         let pin = self.pin(IDENTITIES);
         if !pin.exists() {
-            let made = Array::<_, Plain<Identity>>::create(limits.counters(), BPF_F_MMAPABLE)?;
+            let made = Array::<_, IdentityBytes>::create(limits.counters(), BPF_F_MMAPABLE)?;
             made.pin(&pin).map_err(|error| LoadError::PinDirectory {
                 path: pin.clone(),
                 error: io::Error::other(error),
             })?;
         }
-        Ok(Map::from_map_data(MapData::from_pin(&pin)?)?)
+        Ok(MapData::from_pin(&pin)?)
     }
 
     /// Its maps go with the last program that uses them. Returns where it was.
@@ -204,10 +226,4 @@ impl MapSet {
 fn kind(has_lines: bool) -> String {
     let records = if has_lines { "lines" } else { "sockets" };
     format!("{PREFIX}{records}-v{SOCKET_ABI_VERSION}-")
-}
-
-/// The id of the program that this link attaches.
-fn program_of(link: &Path) -> Option<u32> {
-    let link = FdLink::from(PinnedLink::from_pin(link).ok()?);
-    Some(link.info().ok()?.program_id())
 }

@@ -20,6 +20,7 @@ mod resync;
 mod succession;
 mod tables;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +102,10 @@ impl Dataplane {
     /// [`Self::attach`] takes its place; its maps are gone on from where they fit, and are empty ones else. The process moves to
     /// a cgroup of its own where it shares one with others.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
+        if let Some(errno) = Features::get().untried {
+            let error = io::Error::from_raw_os_error(errno);
+            return Err(LoadError::Untried { error });
+        }
         let directory = options.bpf_dir.as_deref();
         let directory = directory.map(PinDirectory::open).transpose()?;
         let Loaded {
@@ -152,8 +157,10 @@ impl Dataplane {
             succession.begin(&mut self.engine.store, &ids)?;
         }
         if let Some((pins, maps)) = &self.pins {
-            let failed = |error| AttachError::pin("the programs that decide", pins.path(), &error);
-            maps.hold_programs(&mut self.ebpf).map_err(failed)?;
+            let held = maps.hold_programs(&mut self.ebpf);
+            held.map_err(|error| {
+                AttachError::pin("the programs that decide", pins.path(), &*error)
+            })?;
         }
         let (hooks, pins) = (self.due_hooks(), self.pins.as_ref().map(|(pins, _)| pins));
         let mut attachments = links::attach(&self.ebpf, &hooks, cgroups, pins)?;

@@ -34,16 +34,21 @@ pub(super) enum Legacy {
 
 impl Legacy {
     /// What one with these limits has of `left`, whose directory of pins is its own or not.
-    pub(super) fn of(left: &MapSet, is_own: bool, limits: &Limits, has_lines: bool) -> Self {
+    pub(super) fn of(
+        left: &MapSet,
+        is_own: bool,
+        limits: &Limits,
+        has_lines: bool,
+    ) -> Result<Self, LoadError> {
         if !left.has_records_as(has_lines) {
             tracing::info!(
                 "the maps of an earlier agent are replaced: flow records are kept in another way now"
             );
-            return Self::Nothing;
+            return Ok(Self::Nothing);
         }
-        let misfits = left.misfits(limits);
+        let misfits = left.misfits(limits).map_err(LoadError::Unreadable)?;
         if misfits.is_empty() && is_own {
-            return Self::Everything;
+            return Ok(Self::Everything);
         }
         let reason = misfits.iter().next();
         let reason = reason.map_or_else(
@@ -51,27 +56,26 @@ impl Legacy {
             |(map, reason)| format!("{map}: {reason}"),
         );
         let is_lost = RECORDS.iter().any(|map| misfits.contains_key(map));
-        let is_lost = is_lost || !has_room(left, limits);
+        let unreadable = |error: io::Error| LoadError::Unreadable(error.into());
+        let is_lost = is_lost || !has_room(left, limits).map_err(unreadable)?;
         tracing::info!(%reason, sockets_are_known = !is_lost, "the maps of an earlier agent are replaced by new ones");
-        if is_lost {
+        Ok(if is_lost {
             Self::Nothing
         } else {
             Self::Sockets
-        }
+        })
     }
 }
 
 /// Whether every number that somebody has is one in maps with these limits, too.
-fn has_room(left: &MapSet, limits: &Limits) -> bool {
-    let largest = identities(left).map(|identities| {
-        let mut ids = (0..identities.len()).rev();
-        ids.find(|&id| {
-            identities
-                .copy(id)
-                .is_some_and(|identity| identity.get().is_some())
-        })
+fn has_room(left: &MapSet, limits: &Limits) -> io::Result<bool> {
+    let identities = identities(left)?;
+    let mut ids = (0..identities.len()).rev();
+    let largest = ids.find(|&id| {
+        let identity = identities.copy(id);
+        identity.is_some_and(|identity| identity.get().is_some())
     });
-    largest.is_ok_and(|id| id.is_none_or(|id| id < limits.counters()))
+    Ok(largest.is_none_or(|id| id < limits.counters()))
 }
 
 fn identities(set: &MapSet) -> io::Result<Mapping<Identity>> {
@@ -106,7 +110,7 @@ impl Succession {
             path: new.pin(""),
             error,
         };
-        let misfits = left.misfits(limits);
+        let misfits = left.misfits(limits).map_err(LoadError::Unreadable)?;
         let is_copied = COUNTS.iter().any(|map| misfits.contains_key(map));
         let counts = if is_copied { &[][..] } else { &COUNTS[..] };
         for map in RECORDS.iter().chain(&OTHERS).chain(counts) {
@@ -139,9 +143,7 @@ impl Succession {
 }
 
 fn copy_identities(left: &MapSet, new: &MapSet, limits: &Limits) -> Result<(), LoadError> {
-    let Map::Array(copy) = new.identities(limits)? else {
-        return Err(LoadError::Incomplete { name: IDENTITIES });
-    };
+    let copy = new.identities(limits)?;
     let failed = |error| LoadError::Mapping {
         name: IDENTITIES,
         error,

@@ -14,7 +14,7 @@ use agent_common::abi::{
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{
-    Array, HashMap, IterableMap as _, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues,
+    HashMap, IterableMap as _, Map as AyaMap, MapData, MapError, PerCpuArray, PerCpuValues,
 };
 use aya::{Ebpf, Pod};
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -25,7 +25,7 @@ use crate::dataplane::store::{self, Inventory, Map, MapFailure, Portion, PrefixK
 
 use super::capture::Names;
 use super::error::LoadError;
-use super::map_set::MapSet;
+use super::map_set::{IDENTITIES, MapSet};
 use super::mapping::Mapping;
 
 /// A structure of the ABI as aya wants it.
@@ -43,8 +43,6 @@ unsafe impl Pod for Plain<Counter> {}
 unsafe impl Pod for Plain<NameServer> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<ClientWord> {}
-// SAFETY: see above.
-unsafe impl Pod for Plain<Identity> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<u64> {}
 
@@ -64,8 +62,8 @@ pub struct KernelTables {
     exempt: Prefixes,
     scopes: Hash<u64, ClientWord>,
     counters: PerCpuArray<MapData, Plain<Counter>>,
-    /// Where maps are pinned. Not mapped: it is written when an id is given or taken, and read by the next agent.
-    identities: Option<AyaMap>,
+    /// Where maps are pinned. Mapped, so that whose an id is can always be written.
+    identities: Option<Mapping<Identity>>,
     totals: PerCpuArray<MapData, u64>,
     arena: Mapping<Cell>,
     endpoints: Mapping<EndpointState>,
@@ -82,14 +80,17 @@ impl KernelTables {
         limits: &Limits,
         maps: Option<&MapSet>,
     ) -> Result<Self, LoadError> {
-        let identities = maps.map(|maps| maps.identities(limits)).transpose()?;
+        let identities = maps.map(|maps| {
+            let data = maps.identities(limits)?;
+            mapping(&data, IDENTITIES, limits.counters())
+        });
         Ok(Self {
             frontends: Hash(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
             prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
             exempt: Prefixes(LpmTrie::try_from(take(ebpf, "EXEMPT")?)?),
             scopes: Hash(HashMap::try_from(take(ebpf, "SCOPES")?)?),
             counters: PerCpuArray::try_from(take(ebpf, "COUNTERS")?)?,
-            identities,
+            identities: identities.transpose()?,
             totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
             arena: map(ebpf, "ARENA", limits.cells)?,
             endpoints: map(ebpf, "ENDPOINTS", limits.counters())?,
@@ -108,22 +109,12 @@ impl KernelTables {
     }
 
     /// Those that are somebody's.
-    fn all_identities(&self) -> io::Result<Vec<(u32, Identity)>> {
-        let Some(identities) = self.mapped_identities()? else {
-            return Ok(Vec::new());
-        };
-        let all = (0..identities.len()).filter_map(|id| Some((id, identities.copy(id)?)));
-        Ok(all
-            .filter(|(_, identity)| identity.get().is_some())
-            .collect())
-    }
-
-    /// By a mapping for the moment, where many are read.
-    fn mapped_identities(&self) -> io::Result<Option<Mapping<Identity>>> {
-        let Some(AyaMap::Array(data)) = &self.identities else {
-            return Ok(None);
-        };
-        Mapping::new(data.fd(), self.endpoints.len()).map(Some)
+    fn all_identities(&self) -> Vec<(u32, Identity)> {
+        let identities = self.identities.iter();
+        let all =
+            identities.flat_map(|all| (0..all.len()).filter_map(|id| Some((id, all.copy(id)?))));
+        all.filter(|(_, identity)| identity.get().is_some())
+            .collect()
     }
 
     /// What is known of an endpoint that has this id.
@@ -167,6 +158,10 @@ pub(super) fn map<T>(
     let AyaMap::Array(data) = take(ebpf, name)? else {
         return Err(LoadError::Incomplete { name });
     };
+    mapping(&data, name, elements)
+}
+
+fn mapping<T>(data: &MapData, name: &'static str, elements: u32) -> Result<Mapping<T>, LoadError> {
     Mapping::new(data.fd(), elements).map_err(|error| LoadError::Mapping { name, error })
 }
 
@@ -337,60 +332,44 @@ impl Store for KernelTables {
         Ok(membarrier(MembarrierCommand::Global)?)
     }
 
-    fn counter(&self, index: u32) -> Counter {
+    fn counter(&self, index: u32) -> io::Result<Counter> {
         let mut sum = Counter::default();
-        if let Ok(values) = self.counters.get(&index, 0) {
-            for value in values.iter() {
-                sum.connects += value.0.connects;
-                sum.denied += value.0.denied;
-            }
+        let values = self.counters.get(&index, 0).map_err(io::Error::other)?;
+        for value in values.iter() {
+            sum.connects += value.0.connects;
+            sum.denied += value.0.denied;
         }
-        sum
+        Ok(sum)
     }
 
-    fn forget(&mut self, index: u32) {
-        let zeros = PerCpuValues::try_from(vec![Plain(Counter::default()); self.cpus]);
-        let reset = zeros
-            .map_err(MapError::from)
-            .and_then(|zeros| self.counters.set(index, zeros, 0));
-        if let Err(error) = reset {
-            tracing::warn!(%error, index, "a counter of a removed service could not be reset");
-        }
+    fn forget(&mut self, index: u32) -> io::Result<()> {
+        let zeros = PerCpuValues::try_from(vec![Plain(Counter::default()); self.cpus])?;
+        let reset = self.counters.set(index, zeros, 0);
+        reset.map_err(io::Error::other)?;
         // No group and no record has the id, so that no program writes this.
         self.endpoints.write(index, &[EndpointState::default()]);
         // Last: while it says whose they were, the next agent finds counts that are left.
         self.set_identity(index, &Identity::default());
+        Ok(())
     }
 
     fn identity(&self, index: u32) -> Identity {
-        let Some(identities) = &self.identities else {
-            return Identity::default();
-        };
-        Array::<_, Plain<Identity>>::try_from(identities)
-            .and_then(|identities| identities.get(&index, 0))
-            .map_or_else(|_| Identity::default(), |identity| identity.0)
+        let identities = self.identities.as_ref();
+        identities
+            .and_then(|identities| identities.copy(index))
+            .unwrap_or_default()
     }
 
     fn set_identity(&mut self, index: u32, identity: &Identity) {
-        let Some(identities) = &mut self.identities else {
-            return;
-        };
-        let written = Array::try_from(identities)
-            .and_then(|mut identities| identities.set(index, Plain(*identity), 0));
-        if let Err(error) = written {
-            tracing::warn!(%error, index, "who is counted there is not known to the next agent");
+        if let Some(identities) = &mut self.identities {
+            identities.write(index, &[*identity]);
         }
     }
 
-    fn identities(&self, first: u32, count: u32) -> io::Result<Option<Vec<Identity>>> {
-        let Some(identities) = self.mapped_identities()? else {
-            return Ok(None);
-        };
-        Ok(Some(
-            (first..first + count)
-                .filter_map(|id| identities.copy(id))
-                .collect(),
-        ))
+    fn identities(&self, first: u32, count: u32) -> Option<Vec<Identity>> {
+        let identities = self.identities.as_ref()?;
+        let some = (first..first + count).filter_map(|id| identities.copy(id));
+        Some(some.collect())
     }
 
     fn inventory(&self) -> io::Result<Inventory> {
@@ -399,7 +378,7 @@ impl Store for KernelTables {
             prefixes: store::all(&self.prefixes)?,
             exempt: store::all(&self.exempt)?,
             scopes: store::all(&self.scopes)?,
-            identities: self.all_identities()?,
+            identities: self.all_identities(),
         })
     }
 }

@@ -59,7 +59,10 @@ fn connects(dataplane: &MemoryDataplane, service: &ServiceKey) -> u64 {
         return 0;
     };
     let of_endpoints = names.endpoints.iter().filter(|(_, (of, ..))| *of == id);
-    let of_endpoints = of_endpoints.map(|(id, _)| dataplane.store.counter(id).connects);
+    let of_endpoints = of_endpoints.map(|(id, _)| {
+        let counter = dataplane.store.counter(id);
+        counter.expect("memory can be read").connects
+    });
     dataplane.retired.get(&id).unwrap_or(&0) + of_endpoints.sum::<u64>()
 }
 

@@ -1,0 +1,166 @@
+//! The running kernel: a system call fails while a data plane is loaded, attached, or put in the place of another. Then nothing of
+//! it is left and it says why, what was in force stays so, and the next try finds all as if there had been none.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agent::dataplane::{Dataplane, LoadOptions};
+use anyhow::{Context, Result, ensure};
+use tests::cgroup;
+use tests::client::Outcome;
+use tests::faults::{Choice, Fault, with_faults};
+use tests::lab;
+use tests::programs::{DOOMED_VIP, at, doomed};
+use tests::site::Site;
+use tests::sockets::Transport;
+
+const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+
+/// Faults that are tried of those of one start, unless all are.
+const SOME: usize = 3;
+
+fn start(site: &Site, options: &LoadOptions) -> Result<Dataplane> {
+    let mut dataplane = Dataplane::load(options)?;
+    site.attach(&mut dataplane)?;
+    Ok(dataplane)
+}
+
+/// Starts with each of the faults that are chosen, and has `check` hold what comes of it.
+fn for_each_fault(
+    site: &mut Site,
+    options: &LoadOptions,
+    mut check: impl FnMut(&mut Site, Fault, Result<Dataplane>) -> Result<()>,
+) -> Result<()> {
+    let home = cgroup::present()?;
+    let (started, calls) = with_faults(None, || start(site, options))?;
+    drop(started?);
+    let faults = Choice::get().some(calls.len(), SOME);
+    println!("{} of {} calls fail", faults.len(), calls.len());
+    let mut failures = Vec::new();
+    for fault in faults {
+        let (started, made) = with_faults(Some(fault), || start(site, options))?;
+        let came_of_it = match &started {
+            Ok(_) => "it was started".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        let held = ensure_said(&started, fault).and_then(|()| check(site, fault, started));
+        if let Err(failure) = held {
+            let call = made.get(fault.first).map(ToString::to_string);
+            let call = call.unwrap_or_default();
+            failures.push(format!("{call}, {fault:?}: {came_of_it}: {failure:#}"));
+        }
+        go_home(&home)?;
+    }
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+    Ok(())
+}
+
+/// An error that names what the kernel said, and of what.
+fn ensure_said(started: &Result<Dataplane>, fault: Fault) -> Result<()> {
+    if let Err(error) = started {
+        let words = io::Error::from_raw_os_error(fault.errno).to_string();
+        let said = format!("{error:#}");
+        // Where aya cannot open a map that is pinned, it tells of its try to make it.
+        let is_said = said.contains(&words) || said.contains("File exists");
+        ensure!(is_said && said.len() > words.len() + 10, "{said}");
+    }
+    Ok(())
+}
+
+/// Undoes what a data plane could not that lost every call.
+fn go_home(home: &Path) -> Result<()> {
+    let present = cgroup::present()?;
+    if present != home {
+        cgroup::join(home)?;
+        fs::remove_dir(present)?;
+    }
+    Ok(())
+}
+
+/// All that is pinned: directories alone hold nothing.
+fn pinned(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut pins = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            pins.append(&mut pinned(&entry.path())?);
+        } else {
+            pins.push(entry.path());
+        }
+    }
+    pins.sort();
+    Ok(pins)
+}
+
+fn expect_nothing(site: &mut Site) -> Result<()> {
+    if site.pins().exists() {
+        let pins = pinned(&site.pins())?;
+        ensure!(pins.is_empty(), "{pins:?}");
+    }
+    let outcome = site.client.connect(Transport::Udp, at(DOOMED_VIP))?;
+    ensure!(outcome == Outcome::Failed(lab::ENETUNREACH), "{outcome:?}");
+    Ok(())
+}
+
+fn expect_all(site: &mut Site, dataplane: &mut Dataplane) -> Result<()> {
+    let applied = dataplane.apply(&doomed(0));
+    ensure!(applied.diagnostics.is_empty(), "{applied:?}");
+    let socket = site.connect()?;
+    site.client.close(socket)
+}
+
+#[test]
+fn what_cannot_be_started_leaves_nothing_and_says_why() -> Result<()> {
+    let Some(mut site) = Site::new(CLIENT)? else {
+        return Ok(());
+    };
+    let options = LoadOptions {
+        keep: false,
+        ..site.options()
+    };
+    for_each_fault(&mut site, &options, |site, fault, started| {
+        if let Ok(mut dataplane) = started {
+            expect_all(site, &mut dataplane)?;
+        }
+        // Where every call fails, those fail that would undo what was done.
+        if !fault.lasts {
+            expect_nothing(site)?;
+        }
+        let mut next = start(site, &options).context("the next")?;
+        expect_all(site, &mut next)?;
+        drop(next);
+        ensure!(!site.pins().exists());
+        expect_nothing(site)
+    })
+}
+
+#[test]
+fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
+    let Some(mut site) = Site::new(CLIENT)? else {
+        return Ok(());
+    };
+    let options = site.options();
+    let mut first = start(&site, &options)?;
+    expect_all(&mut site, &mut first)?;
+    drop(first);
+    let count = pinned(&site.pins())?.len();
+    for_each_fault(&mut site, &options, |site, _, started| {
+        let socket = site.connect()?;
+        site.client.close(socket)?;
+        if let Ok(mut dataplane) = started {
+            ensure!(dataplane.goes_on(), "it does not go on");
+            expect_all(site, &mut dataplane)?;
+        }
+        let mut next = start(site, &options).context("the next")?;
+        ensure!(next.goes_on(), "the next does not go on");
+        expect_all(site, &mut next)?;
+        drop(next);
+        let pins = pinned(&site.pins())?;
+        ensure!(pins.len() == count, "{pins:?}");
+        let socket = site.connect()?;
+        site.client.close(socket)
+    })?;
+    agent::dataplane::cleanup(&site.pins())?;
+    expect_nothing(&mut site)
+}
