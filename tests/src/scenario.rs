@@ -8,6 +8,7 @@
 pub mod dump;
 pub mod faults;
 mod outcome;
+mod servers;
 mod world;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 pub use outcome::{Expected, Fate, Target, check};
+pub use servers::Servers;
 pub use world::{Moment, World};
 
 /// One file.
@@ -31,7 +33,7 @@ pub struct Scenario {
 }
 
 /// Objects that are new or replaced, and what must hold then.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Step {
     /// By `Kind/name`, the text of each.
     pub objects: BTreeMap<String, String>,

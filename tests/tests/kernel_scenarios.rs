@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use agent_common::abi::{TCP, UDP};
+use agent_common::abi::UDP;
 use anyhow::{Context, Result, bail, ensure};
 use tests::client::Outcome;
 use tests::lab::{self, ECONNREFUSED, EHOSTUNREACH, Lab};
-use tests::scenario::{Expected, Fate, Moment, Scenario, Target, World, all, check};
-use tests::sockets::{Request, Transport};
+use tests::scenario::{Expected, Fate, Moment, Scenario, Servers, Target, World, all, check};
+use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
@@ -17,19 +17,17 @@ const ROUND: u32 = 32;
 /// Rounds until every endpoint must have been reached; a twentieth is missed in as many with a probability below 10^-90.
 const ROUNDS: u32 = 128;
 
-/// A laboratory, and what its client's network namespace holds.
+/// A laboratory, and who answers in it.
 struct Bench {
     lab: Lab,
-    addresses: BTreeSet<IpAddr>,
-    listeners: BTreeSet<SocketAddr>,
+    servers: Servers,
 }
 
 impl Bench {
     fn run(lab: Lab, scenario: &Scenario) -> Result<()> {
         let mut bench = Self {
             lab,
-            addresses: BTreeSet::new(),
-            listeners: BTreeSet::new(),
+            servers: Servers::default(),
         };
         let mut world = World::default();
         for (number, step) in (1..).zip(&scenario.steps) {
@@ -55,14 +53,16 @@ impl Bench {
         match expected {
             Expected::Spread(spread) => {
                 for endpoint in spread.keys() {
-                    self.serve(*endpoint, target.protocol)?;
+                    self.servers
+                        .serve(&mut self.lab.client, *endpoint, target.protocol)?;
                 }
                 let wanted: BTreeSet<IpAddr> = spread.keys().map(SocketAddr::ip).collect();
                 self.reach(transport, to, &wanted)
             }
             Expected::Fate(Fate::Pass | Fate::Original) => {
                 let plain = SocketAddr::new(to.ip().to_canonical(), to.port());
-                self.serve(plain, target.protocol)?;
+                self.servers
+                    .serve(&mut self.lab.client, plain, target.protocol)?;
                 self.reach(transport, to, &BTreeSet::from([plain.ip()]))
             }
             Expected::Fate(Fate::Refused) => self.fail(transport, to, ECONNREFUSED),
@@ -70,19 +70,6 @@ impl Bench {
                 self.fail(transport, to, EHOSTUNREACH)
             }
         }
-    }
-
-    /// Makes `at` answer. Nothing else does, so that a connect to another port fails.
-    fn serve(&mut self, at: SocketAddr, protocol: u8) -> Result<()> {
-        let client = &mut self.lab.client;
-        // Loopback is there already.
-        if !at.ip().is_loopback() && self.addresses.insert(at.ip()) {
-            client.order(&Request::AddAddresses(vec![at.ip()]))?;
-        }
-        if protocol == TCP && self.listeners.insert(at) {
-            client.order(&Request::Listen(at))?;
-        }
-        Ok(())
     }
 
     /// Connects until every one of `wanted` was reached, and fails at any other.

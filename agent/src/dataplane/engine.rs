@@ -2,6 +2,7 @@
 
 mod adopt;
 mod clients;
+mod held;
 mod ids;
 mod resync;
 
@@ -23,6 +24,8 @@ use super::plan::{Allocators, Limit, Plan, Step, frontend_key, plan, plan_servic
 use super::space::Space;
 use super::store::{Map, MapFailure, Store};
 use super::wanted::Wanted;
+
+use held::Held;
 
 pub use resync::Pass;
 
@@ -203,16 +206,13 @@ impl<S: Store> Engine<S> {
 
     /// Frees what was replaced, when no reader can hold it any more.
     pub fn release_replaced(&mut self) {
-        let replaced = std::mem::take(&mut self.replaced);
-        if replaced.is_empty() {
+        // Without a grace period they stay for the next time.
+        if self.replaced.is_empty() || self.execute(Step::Grace).is_err() {
             return;
         }
-        let releases = replaced.into_iter().map(Step::ReleaseGroup);
-        for step in std::iter::once(Step::Grace).chain(releases) {
-            // Without a grace period the groups stay for the next update to release.
-            if self.execute(step).is_err() {
-                break;
-            }
+        for group in std::mem::take(&mut self.replaced) {
+            // Releasing has nothing that the kernel could refuse.
+            self.execute(Step::ReleaseGroup(group)).ok();
         }
     }
 
@@ -227,11 +227,27 @@ impl<S: Store> Engine<S> {
                 .into_iter()
                 .map(|(service, limit)| (Some(service), Cause::Limit(limit))),
         );
-        let mut done = 0;
+        let (mut done, mut held) = (0, Held::default());
         for step in steps {
+            if held.stops(&step) {
+                break;
+            }
+            let destination = step.destination();
+            if let Some(destination) = destination.filter(|at| held.holds(*at)) {
+                held.hold(destination);
+                continue;
+            }
             match self.execute(step) {
                 Ok(changes) => done += changes,
-                Err(Halt::Skip(failed)) => failures.extend(failed),
+                Err(Halt::Skip(failed)) => {
+                    let mut causes = failed.iter().map(|(_, cause)| cause);
+                    if causes.any(|cause| matches!(cause, Cause::Refused(_)))
+                        && let Some(destination) = destination
+                    {
+                        held.hold(destination);
+                    }
+                    failures.extend(failed);
+                }
                 // Nothing may be removed or reused; the next update plans that again.
                 Err(Halt::Stop(failed)) => {
                     failures.extend(failed);
@@ -296,8 +312,9 @@ impl<S: Store> Engine<S> {
             }
             Step::Grace => {
                 if let Err(error) = self.store.wait_for_readers() {
-                    tracing::warn!(%error, "no grace period: what was replaced stays");
-                    return Err(Halt::Stop(Vec::new()));
+                    let cause =
+                        format!("what was replaced stays, as there is no grace period: {error}");
+                    return Err(Halt::Stop(vec![(None, Cause::Refused(cause))]));
                 }
                 self.live.is_settling = false;
                 return Ok(0);

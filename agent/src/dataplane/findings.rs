@@ -11,24 +11,25 @@ use super::plan::Limit;
 pub(super) fn describe(program: &Program, limits: &Limits, failures: &Failures) -> Vec<Diagnostic> {
     failures
         .iter()
-        .filter_map(|(key, cause)| {
+        .map(|(key, cause)| {
             let (severity, code, what, hint) = wording(cause, limits);
             let Some(key) = key else {
-                return Some(of_clients(severity, code, what).hint(hint));
+                return of_no_object(severity, code, what).hint(hint);
             };
-            let service = program.services.get(key)?;
-            let host = &key.host;
-            let message = format!("{host} port {}: {what}", key.port);
-            Some(
-                Diagnostic::new(severity, code, &service.object, &service.origin, message)
-                    .hint(hint),
-            )
+            let message = format!("{} port {}: {what}", key.host, key.port);
+            let finding = match program.services.get(key) {
+                Some(service) => {
+                    Diagnostic::new(severity, code, &service.object, &service.origin, message)
+                }
+                // Its object is gone, and what is left of it is to go.
+                None => of_no_object(severity, code, message),
+            };
+            finding.hint(hint)
         })
         .collect()
 }
 
-/// A finding that is about no object.
-fn of_clients(severity: Severity, code: &str, message: String) -> Diagnostic {
+fn of_no_object(severity: Severity, code: &str, message: String) -> Diagnostic {
     Diagnostic {
         file: String::new(),
         line: 0,
@@ -113,7 +114,7 @@ fn wording(cause: &Cause, limits: &Limits) -> (Severity, &'static str, String, S
             Severity::Error,
             "SH4006",
             format!("the kernel refused part of it: {error}"),
-            "it is tried again with the next change".to_owned(),
+            "it is tried again every few seconds".to_owned(),
         ),
     }
 }

@@ -60,6 +60,21 @@ pub(super) enum Step {
     ReleasePrefix(IpNet),
 }
 
+impl Step {
+    /// Where connects may come to something else by it.
+    pub(super) fn destination(&self) -> Option<Destination> {
+        match self {
+            Self::SetFrontend { frontend, .. } | Self::RemoveFrontend { frontend, .. } => {
+                Some(frontend.destination)
+            }
+            Self::SetPrefix { net, .. } | Self::RemovePrefix { net, .. } => {
+                Some(Destination::Prefix(*net))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A limit that keeps something of a service, or of the clients, out of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Limit {
@@ -243,7 +258,8 @@ impl Plan {
     }
 
     fn set_prefixes(&mut self, live: &Live, prefixes: &BTreeMap<IpNet, u32>) {
-        for (&net, &id) in prefixes {
+        // The longest first: nobody falls for a moment to one that is to be beside it.
+        for (&net, &id) in prefixes.iter().rev() {
             if live.prefixes.get(&net) != Some(&id) {
                 let key = prefix_key(net);
                 self.steps.push(Step::SetPrefix { net, key, id });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use agent::dataplane::{MemoryTables, ip_address};
+use agent::dataplane::{Store, ip_address};
 use agent::model::VipRanges;
 use agent_common::abi::{Action, FrontendKey, FrontendWord, TCP};
 use agent_common::{Connect, Family, Tables};
@@ -67,9 +67,10 @@ pub fn shares(
 
 /// A line for each frontend outside of the ranges of automatic VIPs: `DESTINATION -> ACTION`, ordered. Shares are those
 /// of IPv6 sockets, which may be given any endpoint.
-pub fn dump(tables: &MemoryTables) -> Result<String> {
+pub fn dump(tables: &impl Store) -> Result<String> {
     let ranges = VipRanges::default();
-    let nets: BTreeMap<u32, String> = tables
+    let inventory = tables.inventory()?;
+    let nets: BTreeMap<u32, String> = inventory
         .prefixes
         .iter()
         .map(|(key, id)| {
@@ -79,7 +80,7 @@ pub fn dump(tables: &MemoryTables) -> Result<String> {
         })
         .collect();
     let mut lines = Vec::new();
-    for (key, word) in tables.frontends.iter() {
+    for (key, word) in &inventory.frontends {
         let destination = if key.is_prefix() {
             let octets = key.destination().octets();
             let id = u32::from_be_bytes([octets[12], octets[13], octets[14], octets[15]]);
@@ -104,7 +105,7 @@ pub fn dump(tables: &MemoryTables) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-fn describe(tables: &MemoryTables, group: u32) -> Result<String> {
+fn describe(tables: &impl Tables, group: u32) -> Result<String> {
     let header = tables.header(group).context("the group has no header")?;
     Ok(match header.action().context("the group has no action")? {
         Action::Refuse => "refuse".to_owned(),
