@@ -31,6 +31,10 @@ pub struct Confinement {
     pub user: u32,
     /// Its other groups; none unless the user is root.
     pub groups: Vec<u32>,
+    /// How many files it may have open; as many as we may unless given.
+    pub descriptors: Option<u64>,
+    /// How many bytes it may lock; all unless given. It counts before Linux 5.11 alone, where loading needs more than is usual.
+    pub locked_memory: Option<u64>,
     /// All that it may do, as `CapabilitySet` has the names; everything that root may unless given.
     pub capabilities: Option<Vec<String>>,
 }
@@ -44,12 +48,14 @@ pub fn become_confined(confinement: &Confinement, command: &[OsString]) -> Resul
         let namespace = File::open(format!("/proc/{process}/ns/net"))?;
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     }
-    // As LimitMEMLOCK=infinity has it. It counts before Linux 5.11 alone, where loading fails if this has.
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
+    let at_most = |limit| Rlimit {
+        current: limit,
+        maximum: limit,
     };
-    setrlimit(Resource::Memlock, unlimited).ok();
+    setrlimit(Resource::Memlock, at_most(confinement.locked_memory)).ok();
+    if confinement.descriptors.is_some() {
+        setrlimit(Resource::Nofile, at_most(confinement.descriptors))?;
+    }
     let capabilities = match &confinement.capabilities {
         Some(names) => names.iter().try_fold(CapabilitySet::empty(), |all, name| {
             CapabilitySet::from_name(name).map(|one| all | one)

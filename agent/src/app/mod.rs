@@ -10,6 +10,7 @@ mod control;
 mod core;
 pub mod demo;
 mod denials;
+mod descriptors;
 mod drift;
 pub mod exec;
 mod health;
@@ -65,6 +66,7 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    descriptors::ensure_enough()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -17,6 +17,8 @@ use rustix::thread::{
 use crate::dataplane::{mounts, rights};
 use crate::settings::Settings;
 
+use super::descriptors;
+
 /// Ports below this one are for who may (`CAP_NET_BIND_SERVICE`), unless the system says otherwise.
 const FIRST_FREE_PORT: u16 = 1024;
 
@@ -39,6 +41,7 @@ pub(super) fn give_up(settings: &Settings) -> Result<()> {
         // It counts before Linux 5.11 alone, where loading then says so.
         tracing::debug!(%error, "the limit of locked memory stays");
     }
+    descriptors::take_all();
     let mut keep = rights::NEEDED;
     for (kept, why) in exceptions(settings)? {
         let held = capabilities(None)?.permitted.contains(kept);

@@ -20,6 +20,8 @@ use crate::model::Fact;
 
 /// How often all is looked at, whatever was notified.
 const RESYNC: Duration = Duration::from_secs(30);
+/// The same while some cannot be read.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A cgroup's path, and its id or that it is gone.
 pub type Change = (Arc<str>, Option<u64>);
@@ -67,6 +69,7 @@ pub fn watch(mount: &Path, roots: &[PathBuf], facts: mpsc::Sender<Fact>) -> (Cgr
         mount: mount.to_owned(),
         roots: roots.to_owned(),
         known: BTreeMap::new(),
+        is_read: true,
     };
     let first = tree.look_at_all();
     let run = move || tell(tree, &receiver, &facts);
@@ -133,6 +136,9 @@ fn tell(mut tree: Tree, noted: &blocking::Receiver<Noted>, facts: &mpsc::Sender<
             let changes = paths.iter().flat_map(|path| tree.look_at(path));
             changes.collect()
         };
+        if !tree.is_read {
+            next_resync = next_resync.min(Instant::now() + RETRY);
+        }
         if !changes.is_empty() && facts.blocking_send(Fact::Cgroups(changes)).is_err() {
             return;
         }
@@ -144,14 +150,19 @@ struct Tree {
     mount: PathBuf,
     roots: Vec<PathBuf>,
     known: BTreeMap<Arc<str>, u64>,
+    /// Whether all could be read.
+    is_read: bool,
 }
 
 impl Tree {
     fn look_at_all(&mut self) -> Vec<Change> {
-        let mut found = BTreeMap::new();
+        let mut found = Found::default();
         for root in &self.roots {
-            collect(&self.mount, root, &mut found);
+            found.collect(&self.mount, root);
         }
+        found.tell(self.is_read);
+        self.is_read = found.unread.is_empty();
+        let found = found.or_known(&self.known);
         let known = std::mem::replace(&mut self.known, found);
         changes(&known, &self.known)
     }
@@ -161,8 +172,10 @@ impl Tree {
         let Some(name) = name(&self.mount, path) else {
             return Vec::new();
         };
-        let mut found = BTreeMap::new();
-        collect(&self.mount, path, &mut found);
+        let mut found = Found::default();
+        found.collect(&self.mount, path);
+        found.tell(self.is_read);
+        self.is_read &= found.unread.is_empty();
         let below = format!("{name}/");
         let of_path = self.known.range(Arc::clone(&name)..);
         let of_path = of_path.take_while(|(known, _)| known.starts_with(&*name));
@@ -170,7 +183,7 @@ impl Tree {
             .filter(|(known, _)| **known == name || known.starts_with(&below))
             .map(|(known, id)| (Arc::clone(known), *id))
             .collect();
-        let changes = changes(&known, &found);
+        let changes = changes(&known, &found.or_known(&known));
         for (path, id) in &changes {
             match id {
                 Some(id) => self.known.insert(Arc::clone(path), *id),
@@ -191,17 +204,70 @@ fn changes(before: &BTreeMap<Arc<str>, u64>, now: &BTreeMap<Arc<str>, u64>) -> V
         .collect()
 }
 
-/// Adds the cgroup at `path` and those below it. What vanishes meanwhile is not there.
-fn collect(mount: &Path, path: &Path, found: &mut BTreeMap<Arc<str>, u64>) {
-    let (Some(name), Ok(id)) = (name(mount, path), id(path)) else {
-        return;
-    };
-    found.insert(name, id);
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
-            collect(mount, &entry.path(), found);
+/// What a look has found.
+#[derive(Default)]
+struct Found {
+    ids: BTreeMap<Arc<str>, u64>,
+    /// Of these, and of what is below them, nothing can be told.
+    unread: Vec<(Arc<str>, io::Error)>,
+}
+
+impl Found {
+    /// Adds the cgroup at `path` and those below it. What vanishes meanwhile is not there.
+    fn collect(&mut self, mount: &Path, path: &Path) {
+        let Some(name) = name(mount, path) else {
+            return;
+        };
+        if let Err(error) = self.try_collect(mount, path, &name)
+            && !is_gone(&error)
+        {
+            self.unread.push((name, error));
         }
     }
+
+    fn try_collect(&mut self, mount: &Path, path: &Path, name: &Arc<str>) -> io::Result<()> {
+        self.ids.insert(Arc::clone(name), id(path)?);
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.collect(mount, &entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says so once where something cannot be read.
+    fn tell(&self, was_read: bool) {
+        if was_read && let Some((cgroup, error)) = self.unread.first() {
+            let count = self.unread.len();
+            tracing::warn!(%error, %cgroup, count, "cgroups cannot be read: what was known of them and of those below them stays");
+        }
+    }
+
+    /// What there is, as far as this can be told, and else what was known.
+    fn or_known(self, known: &BTreeMap<Arc<str>, u64>) -> BTreeMap<Arc<str>, u64> {
+        let Self { mut ids, unread } = self;
+        let is_unread = |path: &str| {
+            let mut rests = unread
+                .iter()
+                .filter_map(|(name, _)| path.strip_prefix(&**name));
+            rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        for (path, id) in known {
+            if is_unread(path) {
+                ids.entry(Arc::clone(path)).or_insert(*id);
+            }
+        }
+        ids
+    }
+}
+
+/// Whether a cgroup could not be read because it is none, or is one no more.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENODEV | libc::ENOTDIR)
+    ) || error.kind() == io::ErrorKind::NotADirectory
 }
 
 /// The kernel's id of a cgroup, which is the number of its directory's inode.
@@ -280,5 +346,27 @@ mod tests {
         wait_for(&mut facts, &mut known, &["/r", "/r/c-d"]);
         drop(watch);
         assert!(facts.blocking_recv().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_gone() {
+        let mount = tempfile::tempdir().unwrap();
+        let root = mount.path().join("r");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        let mut tree = Tree {
+            mount: mount.path().to_owned(),
+            roots: vec![root.clone()],
+            known: BTreeMap::new(),
+            is_read: true,
+        };
+        assert_eq!(tree.look_at_all().len(), 3);
+        fs::remove_dir_all(&root).unwrap();
+        // What leads to itself is neither there nor not there.
+        std::os::unix::fs::symlink(&root, &root).unwrap();
+        assert_eq!((tree.look_at_all(), tree.is_read), (Vec::new(), false));
+        assert_eq!(tree.look_at(&root), Vec::new());
+        fs::remove_file(&root).unwrap();
+        assert_eq!(tree.look_at_all().len(), 3);
+        assert!(tree.is_read);
     }
 }

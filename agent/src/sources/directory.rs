@@ -39,6 +39,8 @@ use self::scanner::{CONFIRMATION, Extent, Scanner};
 const RESYNC: Duration = Duration::from_secs(30);
 /// How often one checks that the watched directory is still the one at the path: one `stat`.
 const IDENTITY_CHECK: Duration = Duration::from_secs(1);
+/// The same of what could not be read, for want of a descriptor, say.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// How a directory is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,12 +225,17 @@ impl Source {
 
     /// Waits for a reason to look again; `None` when there will be no more.
     async fn wait(&self, is_doubtful: bool) -> Option<Extent> {
+        let is_read = {
+            let status = self.status.borrow();
+            status.failure.is_none() && status.unreadable.is_empty()
+        };
         tokio::select! {
             () = self.facts.closed() => None,
             () = self.rescan.notified() => Some(Extent::All),
             () = sleep_until(self.next_resync) => Some(Extent::All),
             () = self.changes.settled() => Some(Extent::Changed),
             () = sleep(CONFIRMATION), if is_doubtful => Some(Extent::Changed),
+            () = sleep(RETRY), if !is_read => Some(Extent::Changed),
             () = self.replaced() => Some(Extent::Changed),
         }
     }

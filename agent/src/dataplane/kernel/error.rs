@@ -31,6 +31,11 @@ pub enum LoadError {
     Incomplete { name: &'static str },
     #[error("cannot use a map: {0}")]
     Map(#[from] MapError),
+    #[error("cannot make {name}: {}{}", chain(error), likely(error))]
+    Unmade {
+        name: &'static str,
+        error: Box<MapError>,
+    },
     #[error("cannot map {name} into memory: {error}")]
     Mapping {
         name: &'static str,

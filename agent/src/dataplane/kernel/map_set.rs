@@ -198,7 +198,11 @@ impl MapSet {
     pub(super) fn identities(&self, limits: &Limits) -> Result<MapData, LoadError> {
         let pin = self.pin(IDENTITIES);
         if !pin.exists() {
-            let made = Array::<_, IdentityBytes>::create(limits.counters(), BPF_F_MMAPABLE)?;
+            let made = Array::<_, IdentityBytes>::create(limits.counters(), BPF_F_MMAPABLE);
+            let made = made.map_err(|error| LoadError::Unmade {
+                name: IDENTITIES,
+                error: Box::new(error),
+            })?;
             made.pin(&pin).map_err(|error| LoadError::PinDirectory {
                 path: pin.clone(),
                 error: io::Error::other(error),

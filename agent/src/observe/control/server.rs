@@ -189,6 +189,8 @@ async fn accept(listener: UnixListener, door: Arc<Door<impl Handler>>, beat: imp
     let seats = Arc::new(Semaphore::new(MAX_CLIENTS));
     // Dropped, and so ended, with this task.
     let mut clients = JoinSet::new();
+    // Said once, however long it lasts.
+    let mut is_failing = false;
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -205,6 +207,7 @@ async fn accept(listener: UnixListener, door: Arc<Door<impl Handler>>, beat: imp
         };
         match accepted {
             Ok((stream, _)) => {
+                is_failing = false;
                 let door = Arc::clone(&door);
                 clients.spawn(async move {
                     let _seat = seat;
@@ -214,7 +217,9 @@ async fn accept(listener: UnixListener, door: Arc<Door<impl Handler>>, beat: imp
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the control socket cannot take a client");
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "the control socket cannot take clients for now");
+                }
                 sleep(ACCEPT_RETRY).await;
             }
         }
