@@ -122,11 +122,7 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
     let mut registry = Registry::new(settings.node.clone(), settings.vip_ranges, vips);
     recall(&mut registry, recalled.learned, clock, &dataplane);
     registry.apply(Fact::Mesh(Box::new(settings.mesh.clone())));
-    let memory = open_memory(&settings, role);
-    let directories = settings.config_dirs.iter();
-    let directories: Vec<Directory> = directories
-        .map(|path| directory::watch(path.clone(), memory.clone(), facts_sender.clone()))
-        .collect();
+    let directories = watch_directories(&settings, role, &facts_sender);
     let pulses = Arc::new(Pulses::default());
     pulses.follow(&directories);
     let (end, ended) = mpsc::channel(ENDS);
@@ -211,6 +207,18 @@ pub async fn start(settings: Settings, role: Role) -> Result<Running> {
         running.ended().await?;
     }
     Ok(running)
+}
+
+fn watch_directories(
+    settings: &Settings,
+    role: Role,
+    facts: &mpsc::Sender<Fact>,
+) -> Vec<Directory> {
+    let memory = open_memory(settings, role);
+    let directories = settings.config_dirs.iter();
+    directories
+        .map(|path| directory::watch(path.clone(), memory.clone(), facts.clone()))
+        .collect()
 }
 
 fn resolve(settings: &Settings, answers: mpsc::Sender<Fact>) -> Refresher {

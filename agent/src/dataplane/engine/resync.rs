@@ -148,7 +148,7 @@ impl<S: Store> Engine<S> {
             Stage::Prefixes => self.look_at_prefixes(pass),
             Stage::Exempt => self.look_at_exempt(pass),
             Stage::Clients => self.look_at_clients(pass),
-            Stage::Identities(from) => self.look_at_identities(from, pass),
+            Stage::Identities(from) => Ok(self.look_at_identities(from, pass)),
             Stage::Done => Ok(None),
         };
         let on = on.unwrap_or_else(|error| {
@@ -358,12 +358,10 @@ impl<S: Store> Engine<S> {
         Ok(None)
     }
 
-    fn look_at_identities(&mut self, from: u32, pass: &mut Pass) -> io::Result<Option<Stage>> {
+    fn look_at_identities(&mut self, from: u32, pass: &mut Pass) -> Option<Stage> {
         let end = from.saturating_add(IDENTITIES).min(self.limits.counters());
         // Nobody keeps any where there is no next agent to know them.
-        let Some(found) = self.store.identities(from, end - from) else {
-            return Ok(None);
-        };
+        let found = self.store.identities(from, end - from)?;
         for (id, found) in (from..end).zip(found) {
             let expected = self.identity_of(id);
             if found == expected {
@@ -383,7 +381,7 @@ impl<S: Store> Engine<S> {
             };
             pass.note_outcome(Part::Identities, deviation, what, failure);
         }
-        Ok((end < self.limits.counters()).then_some(Stage::Identities(end)))
+        (end < self.limits.counters()).then_some(Stage::Identities(end))
     }
 }
 
