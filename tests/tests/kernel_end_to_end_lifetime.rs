@@ -175,9 +175,11 @@ fn an_agent_starts_where_another_was_killed() -> Result<()> {
     };
     let mut killed = AgentProcess::start(&node, &[])?;
     killed.kill()?;
+    assert!(killed.cgroup().exists());
 
     node.start()?;
 
+    assert!(!killed.cgroup().exists());
     node.wait_for(HOST, &["10.9.0.1"])
 }
 

@@ -33,6 +33,7 @@ impl OwnCgroup {
                 made: None,
             });
         }
+        remove_abandoned(&present);
         let own = present.join(format!("{PREFIX}{}", process::id()));
         match fs::create_dir(&own) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -71,6 +72,19 @@ impl Drop for OwnCgroup {
             && let Err(error) = join(&before).and_then(|()| fs::remove_dir(&own))
         {
             tracing::warn!(%error, cgroup = %own.display(), "the agent's own cgroup stays; `shunt cleanup` removes it");
+        }
+    }
+}
+
+/// Removes what agents have left in `directory` that were killed. What has members refuses to be removed.
+fn remove_abandoned(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        // One that is just starting has none yet.
+        let is_gone = |process| !Path::new("/proc").join(process).exists();
+        if process.is_some_and(is_gone) && fs::remove_dir(entry.path()).is_ok() {
+            tracing::debug!(cgroup = %entry.path().display(), "removed what a killed agent has left");
         }
     }
 }
