@@ -309,10 +309,9 @@ impl Tables for Live<'_> {
     #[inline(always)]
     fn open(&self, index: u32) -> u32 {
         // SAFETY: the element stays mapped while a program runs, and an aligned word is read whole.
-        let count = ENDPOINTS.get_ptr(index).map_or(0, |state| unsafe {
+        ENDPOINTS.get_ptr(index).map_or(0, |state| unsafe {
             (&raw const (*state).open).read_volatile()
-        });
-        EndpointState::open(count)
+        })
     }
 
     #[inline(always)]

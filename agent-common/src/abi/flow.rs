@@ -67,15 +67,6 @@ pub struct EndpointState {
     pub latency_us: u64,
 }
 
-impl EndpointState {
-    /// A count of open records. Below zero there are none: where a number is counted anew while sockets end, for a moment more
-    /// may have ended than began.
-    #[inline(always)]
-    pub const fn open(count: u32) -> u32 {
-        if count > i32::MAX as u32 { 0 } else { count }
-    }
-}
-
 /// Key of REPLIES: what a socket sent to when it asked for a destination, and the reverse.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

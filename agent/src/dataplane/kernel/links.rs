@@ -90,7 +90,7 @@ impl Attachment {
     }
 
     /// Detaches what was not attached before us.
-    fn undo(self) {
+    pub(super) fn undo(self) {
         if self.is_inherited {
             self.leave();
         }

@@ -48,6 +48,14 @@ impl Hook {
         sock_ops.into_iter().chain(Self::ALWAYS)
     }
 
+    /// Whether the program makes records, and so counts connections that begin.
+    pub(super) const fn remembers(self) -> bool {
+        matches!(
+            self,
+            Self::SendMessage4 | Self::SendMessage6 | Self::Connect4 | Self::Connect6
+        )
+    }
+
     pub(super) fn is_loaded(ebpf: &Ebpf, hook: Self) -> bool {
         ebpf.program(hook.program())
             .is_some_and(|program| program.fd().is_ok())

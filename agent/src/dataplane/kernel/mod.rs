@@ -36,7 +36,6 @@ use super::address;
 use super::engine::{Applied, Engine};
 use super::names::Names;
 use super::own_cgroup::OwnCgroup;
-use super::store::Store;
 
 pub use capture::{Heart, LISTENERS, Listeners, Origins};
 pub use denials::Denials;
@@ -162,8 +161,7 @@ impl Dataplane {
                 AttachError::pin("the programs that decide", pins.path(), &*error)
             })?;
         }
-        let (hooks, pins) = (self.due_hooks(), self.pins.as_ref().map(|(pins, _)| pins));
-        let mut attachments = links::attach(&self.ebpf, &hooks, cgroups, pins)?;
+        let mut attachments = self.attach_in_steps(cgroups)?;
         self.attachments.append(&mut attachments);
         self.cgroups.extend_from_slice(cgroups);
         self.engine.rely_on_following(self.is_following());
@@ -172,16 +170,34 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Where others' counts are gone on from, what counts up comes first: so that ours never count more connections that end than
+    /// began.
+    fn attach_in_steps(&mut self, cgroups: &[PathBuf]) -> Result<Vec<Attachment>, AttachError> {
+        let hooks = self.due_hooks();
+        let is_first = |hook: &Hook| self.succession.is_some() && hook.remembers();
+        let (first, rest): (Vec<Hook>, Vec<Hook>) = hooks.iter().partition(|hook| is_first(hook));
+        let pins = self.pins.as_ref().map(|(pins, _)| pins);
+        let mut attached = links::attach(&self.ebpf, &first, cgroups, pins)?;
+        if let Some(succession) = &mut self.succession {
+            succession.catch_up(&mut self.engine.store);
+        }
+        match links::attach(&self.ebpf, &rest, cgroups, pins) {
+            Ok(others) => attached.extend(others),
+            Err(error) => {
+                attached.into_iter().for_each(Attachment::undo);
+                return Err(error);
+            }
+        }
+        attached.sort_by_key(|attachment| hooks.iter().position(|hook| *hook == attachment.hook));
+        Ok(attached)
+    }
+
     /// Counts where ours alone count from now on.
     fn end_succession(&mut self) {
-        let Some(succession) = self.succession.take() else {
-            return;
-        };
-        if let Err(error) = self.engine.store.wait_for_readers() {
-            tracing::warn!(%error, "connections that began or ended just now may be counted wrongly");
+        if let Some(mut succession) = self.succession.take() {
+            succession.catch_up(&mut self.engine.store);
+            self.engine.stop_sharing();
         }
-        succession.end(&self.engine.store);
-        self.engine.stop_sharing();
     }
 
     /// What is always attached, and what follows connections where another agent has left that attached: whether it is still

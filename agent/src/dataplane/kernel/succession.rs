@@ -2,7 +2,8 @@
 //! another capacity or layout, those that know of sockets: these keep the names of their peers, and count where they counted.
 //!
 //! What knows of sockets is in both sets of maps while programs are exchanged. Counts that need more room are copied before the
-//! first program is exchanged, and what the old programs have counted meanwhile is added after the last.
+//! first program is exchanged. What the old programs count meanwhile is added after those that count connections that begin, and
+//! after the last: in between connections only end there, so that ours never come below zero.
 
 use std::io;
 
@@ -10,6 +11,7 @@ use agent_common::abi::{Counter, EndpointState, Identity};
 use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
 
 use crate::dataplane::Limits;
+use crate::dataplane::store::Store as _;
 
 use super::error::LoadError;
 use super::map_set::{IDENTITIES, MapSet};
@@ -99,7 +101,7 @@ pub(super) struct Succession {
 struct OldCounts {
     endpoints: Mapping<EndpointState>,
     counters: PerCpuArray<MapData, Plain<Counter>>,
-    /// What was copied of open records, by id.
+    /// What is known of open records, by id.
     open: Vec<(u32, u32)>,
 }
 
@@ -134,11 +136,15 @@ impl Succession {
             .map_or(Ok(()), |counts| counts.copy(ours, ids))
     }
 
-    /// After the last program of others has run.
-    pub(super) fn end(self, ours: &KernelTables) {
-        if let Some(counts) = self.counts {
-            counts.add_rest(ours);
+    /// After programs of others have run for the last time: adds what they have counted meanwhile.
+    pub(super) fn catch_up(&mut self, ours: &mut KernelTables) {
+        let Some(counts) = &mut self.counts else {
+            return;
+        };
+        if let Err(error) = ours.wait_for_readers() {
+            tracing::warn!(%error, "connections that began or ended just now may be counted wrongly");
         }
+        counts.add(ours);
     }
 }
 
@@ -188,10 +194,12 @@ impl OldCounts {
         Ok(())
     }
 
-    fn add_rest(&self, ours: &KernelTables) {
-        for &(id, copied) in &self.open {
-            let now = self.endpoints.copy(id).map_or(copied, |state| state.open);
-            ours.change_open(id, now.wrapping_sub(copied));
+    fn add(&mut self, ours: &KernelTables) {
+        for (id, known) in &mut self.open {
+            if let Some(EndpointState { open, .. }) = self.endpoints.copy(*id) {
+                ours.change_open(*id, open.wrapping_sub(*known));
+                *known = open;
+            }
         }
     }
 }

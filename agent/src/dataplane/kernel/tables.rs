@@ -288,8 +288,7 @@ impl Tables for KernelTables {
     }
 
     fn open(&self, index: u32) -> u32 {
-        self.endpoint(index)
-            .map_or(0, |state| EndpointState::open(state.open))
+        self.endpoint(index).map_or(0, |state| state.open)
     }
 
     fn name_server(&self, connect: &Connect) -> Option<(Address, Port)> {
