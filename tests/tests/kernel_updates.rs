@@ -32,6 +32,8 @@ const PORT: u16 = 8080;
 const PASSING: u8 = 4;
 /// Updates in a row after which what was replaced is released, and others come or go.
 const BATCH: usize = 64;
+/// Times that clients are let connect.
+const MOST_RACES: usize = 10;
 
 /// A service that clients connect to.
 struct Target {
@@ -76,6 +78,10 @@ impl Target {
         program.services.remove(&self.key());
         let frontend = frontend(self.vip, self.transport.protocol());
         program.frontends.remove(&frontend);
+    }
+
+    fn has_changed(&self) -> bool {
+        self.history.versions() > 2
     }
 }
 
@@ -173,7 +179,7 @@ fn every_connect_reaches_what_was_valid_while_everything_changes() -> Result<()>
     lab.apply(&program);
     let mut random = TestRunner::deterministic();
     let (mut updates, mut begun) = (0u32, None);
-    let runs = race(&mut lab, &mut targets, 10_000, |dataplane, targets| {
+    let mut update = |dataplane: &mut Dataplane, targets: &mut [Target]| {
         begun.get_or_insert_with(nanoseconds);
         for _ in 0..BATCH {
             let target = &mut targets[any_of(&mut random, &(0..lasting))];
@@ -197,7 +203,15 @@ fn every_connect_reaches_what_was_valid_while_everything_changes() -> Result<()>
         let applied = target.history.publish(valid, || dataplane.apply(&program));
         assert!(applied.diagnostics.is_empty(), "{:?}", applied.diagnostics);
         updates += u32::try_from(BATCH + 1).expect("a few");
-    })?;
+    };
+    let mut runs = Vec::new();
+    // Where others keep the processors busy, all connects may be over before much has changed.
+    for _ in 0..MOST_RACES {
+        runs.extend(race(&mut lab, &mut targets, 10_000, &mut update)?);
+        if targets.iter().all(Target::has_changed) {
+            break;
+        }
+    }
     let took = nanoseconds() - begun.unwrap_or_default();
     let rate = u64::from(updates) * 1_000_000_000 / took;
     println!(
@@ -214,7 +228,7 @@ fn every_connect_reaches_what_was_valid_while_everything_changes() -> Result<()>
     );
     // Something did happen to each: what is found wrong otherwise is found here.
     for target in &targets {
-        assert!(target.history.versions() > 2, "{}", target.vip);
+        assert!(target.has_changed(), "{}", target.vip);
     }
     Ok(())
 }
