@@ -1,24 +1,23 @@
-//! What an agent has pinned, for those who change it behind its back.
+//! What an agent has pinned below its `--bpf-dir`, for those who change it behind its back.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::bpf;
-use crate::node::Node;
 
 /// The pin of the link of a program, on the only cgroup that it is attached to.
-pub fn link(node: &Node, program: &str) -> Result<PathBuf> {
-    let found = find(node, |name| name.starts_with(program))?;
+pub fn link(bpf_dir: &Path, program: &str) -> Result<PathBuf> {
+    let found = find(bpf_dir, |name| name.starts_with(program))?;
     found.with_context(|| format!("the link of {program} is pinned"))
 }
 
 /// One that there may be no more, or not yet.
-pub fn find(node: &Node, is: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
-    let mut folders = vec![node.bpf_dir()];
+pub fn find(bpf_dir: &Path, is: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
+    let mut folders = vec![bpf_dir.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -37,10 +36,10 @@ pub fn find(node: &Node, is: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
 pub struct Map(OwnedFd);
 
 impl Map {
-    pub fn open(node: &Node, name: &str) -> Result<Self> {
-        let map = match find(node, |found| found == name)? {
+    pub fn open(bpf_dir: &Path, name: &str) -> Result<Self> {
+        let map = match find(bpf_dir, |found| found == name)? {
             Some(pin) => bpf::get_pinned(&pin),
-            None => bpf::map_of_link(&link(node, "shunt_connect4")?, name),
+            None => bpf::map_of_link(&link(bpf_dir, "shunt_connect4")?, name),
         };
         Ok(Self(map.with_context(|| format!("opening {name}"))?))
     }

@@ -73,7 +73,7 @@ fn expect_found(
     deviation: &str,
     damage: impl FnOnce(&Map) -> Result<()>,
 ) -> Result<()> {
-    damage(&Map::open(node, map)?).with_context(|| format!("damaging {map}"))?;
+    damage(&Map::open(&node.bpf_dir(), map)?).with_context(|| format!("damaging {map}"))?;
     let ended = verify(node);
     ensure!(ended.status == Some(1), "{map} {deviation}: {ended:?}");
     let view = ended.json();
@@ -159,7 +159,7 @@ fn a_group_that_was_written_over_is_put_elsewhere() -> Result<()> {
     let Some(mut node) = node()? else {
         return Ok(());
     };
-    let frontends = Map::open(&node, "FRONTENDS")?;
+    let frontends = Map::open(&node.bpf_dir(), "FRONTENDS")?;
     let group = |frontends: &Map| -> Result<u32> {
         let word: [u8; 8] = frontends.get(&first::<24>(frontends)?)?;
         let [a, b, c, d, ..] = word;

@@ -68,7 +68,7 @@ fn a_program_that_was_detached_is_attached_again() -> Result<()> {
         return Ok(());
     };
     ensure!(node.attempt(at(SERVICE))? == Ok(endpoint()));
-    let pin = pins::link(&node, "shunt_connect4")?;
+    let pin = pins::link(&node.bpf_dir(), "shunt_connect4")?;
 
     bpf::detach_link(bpf::get_pinned(&pin)?.as_fd())?;
 
@@ -86,7 +86,7 @@ fn a_program_that_was_exchanged_is_exchanged_again() -> Result<()> {
     let Some((mut node, mut agent)) = node(&[])? else {
         return Ok(());
     };
-    let pin = pins::link(&node, "shunt_connect4")?;
+    let pin = pins::link(&node.bpf_dir(), "shunt_connect4")?;
     let other = bpf::load(CONNECT4, "other", &LET_BE)?;
 
     bpf::update_link(bpf::get_pinned(&pin)?.as_fd(), other.as_fd())?;
@@ -107,14 +107,14 @@ fn no_connect_fails_while_pins_are_removed_and_all_are_there_again() -> Result<(
     };
     let mut count = 0;
     let is_link = |name: &str| name.starts_with("shunt_");
-    while let Some(pin) = pins::find(&node, is_link)? {
+    while let Some(pin) = pins::find(&node.bpf_dir(), is_link)? {
         fs::remove_file(pin)?;
         count += 1;
     }
     ensure!(count >= 9, "every program is pinned");
 
     let deadline = Instant::now() + PATIENCE;
-    while pins::find(&node, |name| name.starts_with("shunt_release"))?.is_none() {
+    while pins::find(&node.bpf_dir(), |name| name.starts_with("shunt_release"))?.is_none() {
         ensure!(node.attempt(at(SERVICE))? == Ok(endpoint()));
         ensure!(Instant::now() < deadline, "the pins do not come back");
     }

@@ -11,13 +11,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hickory_proto::op::ResponseCode;
 use rustix::process::Signal;
-use tests::binary;
 use tests::dns_server::Entry;
+use tests::{binary, pins};
 
 use crate::driver::Driver;
 use crate::scene::{NAME, Service};
 use crate::site::{CAPACITIES, PATIENCE};
 
+/// Of which the pins of links are named; without one they go on, until their agent ends.
+const PROGRAMS: [&str; 4] = [
+    "shunt_connect4",
+    "shunt_sendmsg6",
+    "shunt_peername4",
+    "shunt_release",
+];
 /// Of what finds no room in FRONTENDS.
 const NO_ROOM: &str = "SH4002";
 
@@ -40,7 +47,7 @@ const fn action(
     }
 }
 
-const ACTIONS: [Action; 13] = [
+const ACTIONS: [Action; 14] = [
     action("update", 20, update),
     action("many updates", 10, many_updates),
     action("damaged file", 8, damage),
@@ -53,6 +60,7 @@ const ACTIONS: [Action; 13] = [
     action("second agent", 3, second_agent),
     action("name server away", 3, name_server_away),
     action("limit reached", 2, overfill),
+    action("others meddle", 4, meddle),
     action("rest", 4, rest),
 ];
 
@@ -249,6 +257,33 @@ fn name_server_away(driver: &mut Driver<'_>) -> Result<()> {
     driver.dns.set(NAME, entry);
     driver.pause(2500);
     driver.resolve();
+    driver.expect_in_force()
+}
+
+/// Somebody takes a pin away, and puts into a map what is nobody's: all is as it was when `shunt verify` has ended.
+fn meddle(driver: &mut Driver<'_>) -> Result<()> {
+    let bpf_dir = driver.restless.door.bpf_dir.clone();
+    let program = PROGRAMS[driver.random.usize(..PROGRAMS.len())];
+    let pin = pins::link(&bpf_dir, program)?;
+    driver.ledger.doing(&format!("removing {}", pin.display()));
+    fs::remove_file(&pin)?;
+    let frontends = pins::Map::open(&bpf_dir, "FRONTENDS")?;
+    let mut foreign: [u8; 24] = *frontends.keys()?.first().context("there are frontends")?;
+    // Of an address that nobody asks for.
+    foreign[..4].fill(0xfd);
+    frontends.set(&foreign, &[1; 8])?;
+    let socket = driver.restless.door.socket.display().to_string();
+    let verify = || binary::shunt(["verify", "--socket", &socket]);
+    // The agent may have found it by itself meanwhile.
+    verify();
+    let again = verify();
+    let is_mended = again.status == Some(0) && pin.exists();
+    if !is_mended || frontends.keys::<24>()?.contains(&foreign) {
+        driver
+            .ledger
+            .breach(format!("what others have done stays: {again:?}"));
+    }
+    driver.change()?;
     driver.expect_in_force()
 }
 
