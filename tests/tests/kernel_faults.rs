@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use agent::compile::Program;
-use agent::dataplane::{Fill, MemoryDataplane, abi_address, ip_address};
+use agent::compile::{Destination, Frontend, Program, Service, ServiceKey};
+use agent::dataplane::{Dataplane, Fill, MemoryDataplane, abi_address, ip_address};
 use agent_common::abi::{Config, Port, TCP};
 use agent_common::{Connect, Reason, Tables, Verdict, decide};
 use anyhow::{Context, Result, bail, ensure};
@@ -108,6 +109,49 @@ fn asked(moment: &Moment, script: &Script) -> Result<Vec<Asked>> {
     asked.collect()
 }
 
+/// What of one program can be told to a data plane that has another in effect, without a plan.
+struct News {
+    services: Vec<(ServiceKey, Arc<Service>)>,
+    frontends: Vec<(Frontend, ServiceKey)>,
+}
+
+impl News {
+    fn between(from: &Program, to: &Program) -> Self {
+        let known = |key: &ServiceKey| from.services.get(key);
+        let services = to.services.iter();
+        let changed =
+            services.filter(|(key, service)| known(key).is_some_and(|known| known != *service));
+        let frontends = to.frontends.iter();
+        let added = frontends.filter(|(frontend, key)| {
+            let is_address = matches!(frontend.destination, Destination::Address(_));
+            is_address && !from.frontends.contains_key(*frontend) && known(key).is_some()
+        });
+        Self {
+            services: changed
+                .map(|(key, new)| (key.clone(), Arc::clone(new)))
+                .collect(),
+            frontends: added
+                .map(|(frontend, key)| (*frontend, key.clone()))
+                .collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.frontends.is_empty()
+    }
+
+    /// Returns whether all of it is in effect.
+    fn tell(&self, dataplane: &mut Dataplane) -> bool {
+        let mut is_whole = true;
+        for (key, service) in &self.services {
+            is_whole &= dataplane.replace(key, service);
+        }
+        is_whole &= dataplane.extend(&self.frontends);
+        dataplane.release_replaced();
+        is_whole
+    }
+}
+
 /// A scenario whose steps are walked both ways.
 struct Walk<'a> {
     lab: &'a mut Lab,
@@ -177,6 +221,35 @@ impl<'a> Walk<'a> {
             again.steps
         );
         self.expect(to, wanted)
+    }
+
+    /// The same by the ways that single services and addresses take, as far as these lead there.
+    fn fail_shortly(
+        &mut self,
+        (from, to): (usize, usize),
+        choose: &mut impl FnMut(usize) -> Vec<Fault>,
+    ) -> Result<usize> {
+        let news = News::between(&self.stages[from].program, &self.stages[to].program);
+        if news.is_empty() {
+            return Ok(0);
+        }
+        self.lab.apply(&self.stages[to].program);
+        let wanted = self.lab.dataplane.fill();
+        self.lab.apply(&self.stages[from].program);
+        let (is_whole, calls) = with_faults(None, || news.tell(&mut self.lab.dataplane))?;
+        ensure!(is_whole, "the short ways lead nowhere from {from} to {to}");
+        let faults = choose(calls.len());
+        for fault in &faults {
+            self.lab.apply(&self.stages[from].program);
+            with_faults(Some(*fault), || news.tell(&mut self.lab.dataplane))?;
+            self.expect_either(from, to)?;
+            self.lab.expect_no_records();
+            let again = self.lab.dataplane.apply(&self.stages[to].program);
+            ensure!(again.diagnostics.is_empty(), "{again:?}");
+            self.expect(to, &wanted)
+                .with_context(|| format!("shortly from {from} to {to}, {fault:?}"))?;
+        }
+        Ok(faults.len())
     }
 
     /// Puts a stage into effect; returns the messages, and the calls that this took.
@@ -251,9 +324,13 @@ fn scenarios_hold_whatever_call_fails_once_it_works_again() -> Result<()> {
         let mut walk = Walk::new(&mut lab, &mut servers, &scenario)?;
         for later in 1..walk.stages.len() {
             for way in [(later - 1, later), (later, later - 1)] {
-                match walk.fail_between(way, &mut |calls| choice.of(calls)) {
-                    Ok(count) => tried += count,
-                    Err(failure) => failures.push(format!("{}: {failure:#}", scenario.name)),
+                let mut choose = |calls| choice.of(calls);
+                let all = walk.fail_between(way, &mut choose);
+                for outcome in [all, walk.fail_shortly(way, &mut choose)] {
+                    match outcome {
+                        Ok(count) => tried += count,
+                        Err(failure) => failures.push(format!("{}: {failure:#}", scenario.name)),
+                    }
                 }
             }
         }
