@@ -17,6 +17,14 @@ use crate::cgroup::{self, TemporaryCgroup};
 use crate::confined::Confinement;
 use crate::node::{Node, PATIENCE};
 
+/// Flags of small maps, so that it starts quickly.
+pub const SMALL: [&str; 4] = [
+    "--max-frontends=4096",
+    "--max-services=1024",
+    "--max-endpoints=4096",
+    "--max-flows=32768",
+];
+
 /// Killed on drop, if it has not been stopped.
 pub struct AgentProcess {
     process: Child,

@@ -37,6 +37,26 @@ pub const ADDRESSES: [&str; 3] = ["10.9.0.1", "10.9.0.2", "10.9.0.3"];
 /// Where the client listens on each of them.
 pub const PORT: u16 = 8080;
 
+/// Entries for wildcards: below the one names are learned, below the other they get addresses of their own.
+pub const WILDCARDS: &str = r"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wildcard}
+spec:
+  hosts: ['*.wild.example']
+  ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}]
+  resolution: STATIC
+  endpoints: [{address: 10.9.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: dynamic}
+spec:
+  hosts: ['*.dynamic.example']
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
+  resolution: DYNAMIC_DNS
+";
+
 /// What is dropped leaves nothing, in this order.
 pub struct Node {
     running: Option<Running>,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use agent::dataplane::Part;
 use anyhow::{Context, Result, ensure};
-use tests::agent_process::AgentProcess;
+use tests::agent_process::{AgentProcess, SMALL};
 use tests::binary::shunt;
 use tests::cgroup::TemporaryCgroup;
 use tests::lab::{ENETUNREACH, Lab};
@@ -21,13 +21,6 @@ const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
 const SERVICE: &str = "10.7.7.7:80";
 const ENDPOINT: &str = "10.9.0.1";
-/// Small maps, so that an agent starts quickly.
-const LIMITS: [&str; 4] = [
-    "--max-frontends=4096",
-    "--max-services=1024",
-    "--max-endpoints=4096",
-    "--max-flows=32768",
-];
 /// `BPF_CGROUP_INET4_CONNECT`.
 const CONNECT4: u32 = 10;
 /// Lets every connect be: `r0 = 1; exit`.
@@ -40,7 +33,7 @@ fn node(more: &[&str]) -> Result<Option<(Node, AgentProcess)>> {
     };
     let text = entry("a.test", "STATIC", &[ENDPOINT]) + "  addresses: [10.7.7.7]\n";
     fs::write(node.config_dir().join("a.yaml"), text)?;
-    let agent = AgentProcess::start(&node, &[&LIMITS, more].concat())?;
+    let agent = AgentProcess::start(&node, &[&SMALL, more].concat())?;
     Ok(Some((node, agent)))
 }
 

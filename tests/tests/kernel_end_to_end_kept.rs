@@ -13,40 +13,14 @@ use agent::dataplane::Dataplane;
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
-use tests::agent_process::AgentProcess;
+use tests::agent_process::{AgentProcess, SMALL};
 use tests::binary;
 use tests::dns_server::Entry;
 use tests::lab;
-use tests::node::{ADDRESSES, Node, PATIENCE, entry};
+use tests::node::{ADDRESSES, Node, PATIENCE, WILDCARDS, entry};
 use tests::restless::Restless;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-/// Small maps, so that an agent starts quickly.
-const LIMITS: [&str; 4] = [
-    "--max-frontends=4096",
-    "--max-services=1024",
-    "--max-endpoints=4096",
-    "--max-flows=32768",
-];
-
-const NAMES: &str = r"
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: wildcard}
-spec:
-  hosts: ['*.wild.example']
-  ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}]
-  resolution: STATIC
-  endpoints: [{address: 10.9.0.1}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: dynamic}
-spec:
-  hosts: ['*.dynamic.example']
-  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
-  resolution: DYNAMIC_DNS
-";
 
 const RULE: &str = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec:\n  host: a.test\n  \
     trafficPolicy:\n    outlierDetection: {consecutive5xxErrors: 5, baseEjectionTime: 100s}\n";
@@ -73,7 +47,7 @@ impl Bench {
         prepare(&node)?;
         fs::write(node.config_dir().join("a.yaml"), objects)?;
         let upstream = format!("--dns-upstream={}", node.dns.address());
-        let flags: Vec<String> = LIMITS
+        let flags: Vec<String> = SMALL
             .map(str::to_owned)
             .into_iter()
             .chain([upstream])
@@ -147,7 +121,7 @@ fn start(node: &Node, flags: &[String]) -> Result<AgentProcess> {
 /// Whoever was told an address has it recognised, and a name its own addresses, however the agent ends.
 #[test]
 fn what_clients_were_told_of_names_holds_after_a_kill_at_any_moment() -> Result<()> {
-    let Some(mut bench) = Bench::new(NAMES)? else {
+    let Some(mut bench) = Bench::new(WILDCARDS)? else {
         return Ok(());
     };
     let [first, second]: [IpAddr; 2] = [ADDRESSES[0].parse()?, ADDRESSES[1].parse()?];
@@ -280,7 +254,7 @@ impl Drop for SmallDisk {
 #[test]
 fn names_are_learned_though_the_disk_is_full_which_is_told_once() -> Result<()> {
     let mut disk = None;
-    let prepared = Bench::prepared(NAMES, |node| {
+    let prepared = Bench::prepared(WILDCARDS, |node| {
         disk = Some(SmallDisk::new(node)?);
         Ok(())
     })?;

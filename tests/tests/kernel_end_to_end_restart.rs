@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use tests::agent_process::AgentProcess;
+use tests::agent_process::{AgentProcess, SMALL};
 use tests::node::{Node, entry, vip};
 use tests::programs::at;
 use tests::restless::Restless;
@@ -17,13 +17,6 @@ const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 const HOST: &str = "a.test";
 /// Nothing names it, and nothing stands in its way but the agent.
 const UNREGISTERED: &str = "10.9.0.3:8080";
-/// Small maps, so that an agent starts quickly.
-const LIMITS: [&str; 4] = [
-    "--max-frontends=4096",
-    "--max-services=1024",
-    "--max-endpoints=4096",
-    "--max-flows=32768",
-];
 
 /// A node without an agent, where only [`HOST`] may be reached, and the flags of an agent for it.
 fn node() -> Result<Option<(Node, Vec<String>)>> {
@@ -35,7 +28,7 @@ fn node() -> Result<Option<(Node, Vec<String>)>> {
     let mesh = node.state_dir().with_file_name("mesh.yaml");
     fs::write(&mesh, "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n")?;
     let flags = [format!("--mesh-config={}", mesh.display())];
-    let flags = flags.into_iter().chain(LIMITS.map(str::to_owned));
+    let flags = flags.into_iter().chain(SMALL.map(str::to_owned));
     Ok(Some((node, flags.collect())))
 }
 

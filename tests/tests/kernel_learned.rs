@@ -9,37 +9,18 @@ use agent::compile::Saying;
 use agent::model::{Answer, Fact, VipRanges};
 use anyhow::{Context, Result};
 use tests::client::Outcome;
-use tests::node::Node;
+use tests::node::{Node, WILDCARDS};
 use tests::programs::ip;
 use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-
-const ENTRIES: &str = r"
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: wildcard}
-spec:
-  hosts: ['*.wild.example']
-  ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}]
-  resolution: STATIC
-  endpoints: [{address: 10.9.0.1}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: dynamic}
-spec:
-  hosts: ['*.dynamic.example']
-  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
-  resolution: DYNAMIC_DNS
-";
 
 /// A running agent, whose names nobody else answers: what was told with a question stands.
 fn node() -> Result<Option<Node>> {
     let Some(mut node) = Node::new(CLIENT)? else {
         return Ok(None);
     };
-    fs::write(node.config_dir().join("entries.yaml"), ENTRIES)?;
+    fs::write(node.config_dir().join("entries.yaml"), WILDCARDS)?;
     node.start()?;
     Ok(Some(node))
 }

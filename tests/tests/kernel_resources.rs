@@ -10,7 +10,7 @@ use agent::observe::State;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
-use tests::agent_process::AgentProcess;
+use tests::agent_process::{AgentProcess, SMALL};
 use tests::binary;
 use tests::cgroup::TemporaryCgroup;
 use tests::clients::workload;
@@ -21,14 +21,6 @@ use tests::programs::{at, ip};
 use tests::sockets::{Race, Request, Transport};
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
-
-/// Small maps, so that an agent starts quickly.
-const LIMITS: [&str; 4] = [
-    "--max-frontends=4096",
-    "--max-services=1024",
-    "--max-endpoints=4096",
-    "--max-flows=32768",
-];
 
 /// Where services are found.
 const VIPS: [&str; 2] = ["240.0.0.1:80", "240.0.0.2:80"];
@@ -71,7 +63,7 @@ fn failed_connects_that_nobody_hears_of_are_counted_and_shown_and_later_ones_hea
         return Ok(());
     }
     write(&node, 0)?;
-    let flags = [LIMITS.as_slice(), &["--sock-ops"]].concat();
+    let flags = [SMALL.as_slice(), &["--sock-ops"]].concat();
     let agent = AgentProcess::start(&node, &flags)?;
     expect_reached(&mut node, 0)?;
     let endpoint = SocketAddr::new(ip(ADDRESSES[0]), PORT);
@@ -111,7 +103,7 @@ fn an_agent_that_may_open_too_few_files_says_which_limit_and_leaves_nothing() ->
             descriptors: Some(descriptors),
             ..Confinement::default()
         };
-        let started = AgentProcess::confined(&node, CLIENT, &confinement, &LIMITS);
+        let started = AgentProcess::confined(&node, CLIENT, &confinement, &SMALL);
         let Err(error) = started else {
             bail!("{descriptors} files are enough");
         };
@@ -144,7 +136,7 @@ fn files_that_cannot_be_opened_cost_nothing_that_is_in_force() -> Result<()> {
         return Ok(());
     };
     write(&node, 0)?;
-    let mut agent = AgentProcess::start(&node, &LIMITS)?;
+    let mut agent = AgentProcess::start(&node, &SMALL)?;
     expect_reached(&mut node, 0)?;
     let_open(&agent, 3)?;
     let lines = agent.log().lines().count();
@@ -194,14 +186,14 @@ fn a_limit_of_locked_memory_is_raised_or_named_where_it_counts() -> Result<()> {
         locked_memory: Some(65_536),
         ..Confinement::default()
     };
-    let agent = AgentProcess::confined(&node, CLIENT, &may_raise, &LIMITS)?;
+    let agent = AgentProcess::confined(&node, CLIENT, &may_raise, &SMALL)?;
     expect_reached(&mut node, 0)?;
     agent.stop()?;
     let may_not = Confinement {
         capabilities: Some(["BPF", "NET_ADMIN", "PERFMON"].map(str::to_owned).into()),
         ..may_raise
     };
-    match AgentProcess::confined(&node, CLIENT, &may_not, &LIMITS) {
+    match AgentProcess::confined(&node, CLIENT, &may_not, &SMALL) {
         Ok(_) => ensure!(!counts_locked_memory()?, "64 KiB are enough"),
         Err(error) => {
             let said = format!("{error:#}");
