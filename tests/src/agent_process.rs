@@ -17,6 +17,9 @@ use crate::cgroup::{self, TemporaryCgroup};
 use crate::confined::Confinement;
 use crate::node::{Node, PATIENCE};
 
+/// Far beyond any start: on a machine that emulates beside others, verifying the programs takes long.
+const START: Duration = Duration::from_mins(3);
+
 /// Flags of small maps, so that it starts quickly.
 pub const SMALL: [&str; 4] = [
     "--max-frontends=4096",
@@ -103,7 +106,7 @@ impl AgentProcess {
             started_in,
             _cgroup: cgroup,
         };
-        agent.wait_for_log("attached")?;
+        agent.wait_for_log_within("attached", START)?;
         Ok(agent)
     }
 
@@ -133,7 +136,11 @@ impl AgentProcess {
 
     /// Waits until it has logged a line with `words`.
     pub fn wait_for_log(&mut self, words: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for_log_within(words, PATIENCE)
+    }
+
+    fn wait_for_log_within(&mut self, words: &str, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while !self.log().contains(words) {
             if let Some(status) = self.process.try_wait()? {
                 // What it said last may still be on its way.
