@@ -31,7 +31,7 @@ use report::Report;
 use unpacked::Unpacked;
 
 /// In seconds: some three times of what it takes without KVM, on two cores.
-const TIME_LIMIT: u64 = 3600;
+const TIME_LIMIT: u64 = 4500;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
