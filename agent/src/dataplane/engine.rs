@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_common::abi::{Config, FrontendWord, NO_GROUP, UDP};
+use agent_common::abi::{Config, FrontendWord, UDP};
 
 use crate::api::Diagnostic;
 use crate::compile::{Destination, Frontend, Program, Service, ServiceKey};
@@ -266,11 +266,14 @@ impl<S: Store> Engine<S> {
                 cells,
                 fresh,
             } => {
-                self.identify(&group, &fresh);
                 self.store.write_cells(group.run.first, &cells);
                 self.live
                     .services
                     .insert(group.service.clone(), group.run.first);
+                // Before anything counts under them.
+                for id in fresh.into_iter().chain([group.service_id]) {
+                    self.identify(id);
+                }
                 self.live.groups.insert(group.run.first, group);
             }
             Step::SetFrontend {
@@ -321,9 +324,7 @@ impl<S: Store> Engine<S> {
             }
             Step::ReleaseGroup(first) => {
                 if let Some(group) = self.live.forget_group(first) {
-                    if !self.live.services.contains_key(&group.service) {
-                        self.change_identity(group.service_id, |known| known.group = NO_GROUP);
-                    }
+                    self.identify(group.service_id);
                     self.release(&group);
                 }
                 return Ok(0);

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
-use agent_common::abi::{Identified, IdentifiedService, NO_GROUP};
-
 use crate::compile::{Program, Service, ServiceKey};
 use crate::dataplane::Limits;
 
@@ -43,18 +41,8 @@ impl<S: Store> Engine<S> {
 
     /// An engine over tables that lead nowhere yet, but for IDENTITIES: under those numbers another has counted, whose programs
     /// go on by other tables until [`Self::stop_sharing`].
-    pub(in super::super) fn succeed(mut store: S, limits: &Limits) -> io::Result<Self> {
+    pub(in super::super) fn succeed(store: S, limits: &Limits) -> io::Result<Self> {
         let inventory = store.inventory()?;
-        for (id, identity) in &inventory.identities {
-            // Its group is in the other's arena.
-            if let Some(Identified::Service(service)) = identity.get() {
-                let service = IdentifiedService {
-                    group: NO_GROUP,
-                    ..service
-                };
-                store.set_identity(*id, &Identified::Service(service).into());
-            }
-        }
         let mut engine = Self::new(store, limits);
         engine.inheritance = Some(Inheritance::of_ids(&inventory, limits));
         engine.shares_ids = true;
@@ -86,12 +74,9 @@ impl<S: Store> Engine<S> {
         }
         let (services, endpoints) = (inheritance.services, inheritance.endpoints);
         self.release_unnamed(services.keys().copied(), endpoints.keys().copied());
-        // An agent that was killed may have named a group that it had not written yet.
+        // They name groups of other tables, or such as a killed agent had not written yet.
         for id in services.into_keys().chain(endpoints.into_keys()) {
-            let identity = self.identity_of(id);
-            if self.store.identity(id) != identity {
-                self.store.set_identity(id, &identity);
-            }
+            self.identify(id);
         }
     }
 

@@ -11,22 +11,11 @@ use super::super::store::Store;
 use super::Engine;
 
 impl<S: Store> Engine<S> {
-    /// Says of whom the ids of a group are, before anything counts under them.
-    pub(super) fn identify(&mut self, group: &Group, fresh: &[u32]) {
-        for &id in fresh {
-            if let Some(endpoint) = self.names.endpoints.key(id) {
-                self.store
-                    .set_identity(id, &identity::of_endpoint(endpoint));
-            }
-        }
-        if group.service_id != UNCOUNTED {
-            let service = IdentifiedService {
-                hash: identity::hash(&group.service),
-                group: group.run.first,
-                retired: self.retired.get(&group.service_id).copied().unwrap_or(0),
-            };
-            self.store
-                .set_identity(group.service_id, &Identified::Service(service).into());
+    /// Says in IDENTITIES whose the id is.
+    pub(super) fn identify(&mut self, id: u32) {
+        if id != UNCOUNTED {
+            let identity = self.identity_of(id);
+            self.store.set_identity(id, &identity);
         }
     }
 
@@ -50,21 +39,6 @@ impl<S: Store> Engine<S> {
             group: group.unwrap_or(NO_GROUP),
             retired: self.retired.get(&id).copied().unwrap_or(0),
         }))
-    }
-
-    pub(super) fn change_identity(
-        &mut self,
-        service: u32,
-        change: impl FnOnce(&mut IdentifiedService),
-    ) {
-        if service == UNCOUNTED {
-            return;
-        }
-        if let Some(Identified::Service(mut known)) = self.store.identity(service).get() {
-            change(&mut known);
-            self.store
-                .set_identity(service, &Identified::Service(known).into());
-        }
     }
 
     pub(super) fn release(&mut self, group: &Group) {
@@ -145,9 +119,7 @@ impl<S: Store> Engine<S> {
         if connects == 0 || service == UNCOUNTED {
             return;
         }
-        let sum = self.retired.entry(service).or_default();
-        *sum += connects;
-        let retired = *sum;
-        self.change_identity(service, |known| known.retired = retired);
+        *self.retired.entry(service).or_default() += connects;
+        self.identify(service);
     }
 }
