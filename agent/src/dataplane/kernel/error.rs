@@ -41,8 +41,6 @@ pub enum LoadError {
         name: &'static str,
         error: io::Error,
     },
-    #[error("cannot read who has which number: {0}")]
-    Identities(io::Error),
     #[error(
         "cannot read what another agent has left, which stays in effect: {}; try again, or end it by `shunt cleanup`",
         chain(&**.0)

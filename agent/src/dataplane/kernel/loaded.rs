@@ -9,7 +9,7 @@ use crate::dataplane::inheritance::Damage;
 use super::LoadOptions;
 use super::error::LoadError;
 use super::load;
-use super::map_set::MapSet;
+use super::map_set::{MapSet, Misfits};
 use super::pins::PinDirectory;
 use super::succession::{Legacy, Succession};
 use super::tables::KernelTables;
@@ -55,7 +55,9 @@ impl Loaded {
             error,
         })?;
         let loaded = match left {
-            Some((left, Legacy::Sockets)) => Self::succeeding(options, &left, maps.clone()),
+            Some((left, Legacy::Sockets(misfits))) => {
+                Self::succeeding(options, &left, &misfits, maps.clone())
+            }
             _ => Self::anew(options, Some(maps.clone())),
         };
         if loaded.is_err()
@@ -83,13 +85,19 @@ impl Loaded {
     }
 
     /// Over new maps, but for what the others know of sockets.
-    fn succeeding(options: &LoadOptions, left: &MapSet, maps: MapSet) -> Result<Self, LoadError> {
-        let succession = Succession::prepare(left, &maps, &options.limits)?;
+    fn succeeding(
+        options: &LoadOptions,
+        left: &MapSet,
+        misfits: &Misfits,
+        maps: MapSet,
+    ) -> Result<Self, LoadError> {
+        let succession = Succession::prepare(left, misfits, &maps, &options.limits)?;
         let mut ebpf = load::load(options, Some(&maps))?;
         let tables = KernelTables::take(&mut ebpf, &options.limits, Some(&maps))?;
+        let engine = Engine::succeed(tables, &options.limits);
         Ok(Self {
             ebpf,
-            engine: Engine::succeed(tables, &options.limits).map_err(LoadError::Identities)?,
+            engine: engine.map_err(|error| LoadError::Unreadable(error.into()))?,
             maps: Some(maps),
             goes_on: false,
             succession: Some(succession),

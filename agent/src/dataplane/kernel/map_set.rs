@@ -31,6 +31,9 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// Why something cannot be read, or made, as the kernel says.
 type Unread = Box<dyn Error + Send + Sync>;
 
+/// The maps that have not as many elements as are wanted; each with why.
+pub(super) type Misfits = BTreeMap<&'static str, String>;
+
 /// How every directory of a set is named.
 const PREFIX: &str = "maps-";
 /// How every program in it is named; its id follows.
@@ -166,12 +169,9 @@ impl MapSet {
         name.to_string_lossy().starts_with(&kind(has_lines))
     }
 
-    /// The maps that have not as many elements as an agent with these limits wants; each with why.
-    pub(super) fn misfits(
-        &self,
-        limits: &Limits,
-    ) -> Result<BTreeMap<&'static str, String>, Unread> {
-        let mut misfits = BTreeMap::new();
+    /// Compared with what an agent with these limits wants.
+    pub(super) fn misfits(&self, limits: &Limits) -> Result<Misfits, Unread> {
+        let mut misfits = Misfits::new();
         for (name, wanted) in kept(limits) {
             let pin = self.pin(name);
             if !pin.try_exists()? {

@@ -14,7 +14,7 @@ use crate::dataplane::Limits;
 use crate::dataplane::store::Store as _;
 
 use super::error::LoadError;
-use super::map_set::{IDENTITIES, MapSet};
+use super::map_set::{IDENTITIES, MapSet, Misfits};
 use super::mapping::Mapping;
 use super::tables::{KernelTables, Plain};
 
@@ -26,11 +26,11 @@ const COUNTS: [&str; 2] = ["ENDPOINTS", "COUNTERS"];
 const OTHERS: [&str; 2] = ["REPLIES", "TOTALS"];
 
 /// What can be had of the maps that are in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Legacy {
     Everything,
-    /// What knows of sockets.
-    Sockets,
+    /// What knows of sockets, but for these.
+    Sockets(Misfits),
     Nothing,
 }
 
@@ -64,7 +64,7 @@ impl Legacy {
         Ok(if is_lost {
             Self::Nothing
         } else {
-            Self::Sockets
+            Self::Sockets(misfits)
         })
     }
 }
@@ -106,13 +106,17 @@ struct OldCounts {
 }
 
 impl Succession {
-    /// Pins in `new`, which is empty, what of `left` is shared, and copies who is counted under which number.
-    pub(super) fn prepare(left: &MapSet, new: &MapSet, limits: &Limits) -> Result<Self, LoadError> {
+    /// Pins in `new`, which is empty, what of `left` is shared, which `misfits` are not, and copies who is counted under which number.
+    pub(super) fn prepare(
+        left: &MapSet,
+        misfits: &Misfits,
+        new: &MapSet,
+        limits: &Limits,
+    ) -> Result<Self, LoadError> {
         let failed = |error| LoadError::PinDirectory {
             path: new.pin(""),
             error,
         };
-        let misfits = left.misfits(limits).map_err(LoadError::Unreadable)?;
         let is_copied = COUNTS.iter().any(|map| misfits.contains_key(map));
         let counts = if is_copied { &[][..] } else { &COUNTS[..] };
         for map in RECORDS.iter().chain(&OTHERS).chain(counts) {
