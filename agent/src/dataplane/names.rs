@@ -36,10 +36,12 @@ impl Numbers {
 
     /// `None` when all are taken.
     fn draw(&mut self) -> Option<u32> {
-        self.freed.pop_first().or_else(|| {
-            let number = self.next;
-            (number < self.end).then(|| self.next += 1).map(|()| number)
-        })
+        let freed = self.freed.pop_first();
+        if freed.is_some() || self.next >= self.end {
+            return freed;
+        }
+        self.next += 1;
+        Some(self.next - 1)
     }
 
     /// Returns whether the number was free.

@@ -88,6 +88,7 @@ impl Pass {
         self.found.push((Some(element), drift));
     }
 
+    /// Of what no plan mends.
     fn note_outcome(
         &mut self,
         part: Part,
@@ -102,6 +103,21 @@ impl Pass {
             failure,
         };
         self.found.push((None, drift));
+    }
+
+    /// Notes what differs between what is found and what is live, which it is from now on.
+    fn compare<K: Ord + Copy, V: PartialEq>(
+        &mut self,
+        part: Part,
+        found: BTreeMap<K, V>,
+        live: &mut BTreeMap<K, V>,
+        describe: impl Fn(K) -> (String, Element),
+    ) {
+        for (key, deviation) in differences(&found, live) {
+            let (what, element) = describe(key);
+            self.note(part, deviation, what, element);
+        }
+        *live = found;
     }
 }
 
@@ -330,31 +346,26 @@ impl<S: Store> Engine<S> {
 
     fn look_at_prefixes(&mut self, pass: &mut Pass) -> io::Result<Option<Stage>> {
         let found = networks(self.store.prefixes())?;
-        for (net, deviation) in differences(&found, &self.live.prefixes) {
-            let what = format!("the CIDR {net}");
-            pass.note(Part::Prefixes, deviation, what, Element::Prefix(net));
-        }
-        self.live.prefixes = found;
+        pass.compare(Part::Prefixes, found, &mut self.live.prefixes, |net| {
+            (format!("the CIDR {net}"), Element::Prefix(net))
+        });
         Ok(None)
     }
 
     fn look_at_exempt(&mut self, pass: &mut Pass) -> io::Result<Option<Stage>> {
         let found = networks(self.store.exempt())?;
-        for (net, deviation) in differences(&found, &self.live.exempt) {
-            let what = format!("what is exempt in {net}");
-            pass.note(Part::Exempt, deviation, what, Element::Exempt(net));
-        }
-        self.live.exempt = found;
+        pass.compare(Part::Exempt, found, &mut self.live.exempt, |net| {
+            (format!("what is exempt in {net}"), Element::Exempt(net))
+        });
         Ok(None)
     }
 
     fn look_at_clients(&mut self, pass: &mut Pass) -> io::Result<Option<Stage>> {
         let found = all(self.store.scopes())?.into_iter().collect();
-        for (cgroup, deviation) in differences(&found, &self.live.clients) {
+        pass.compare(Part::Scopes, found, &mut self.live.clients, |cgroup| {
             let what = format!("the clients in cgroup {cgroup}");
-            pass.note(Part::Scopes, deviation, what, Element::Client(cgroup));
-        }
-        self.live.clients = found;
+            (what, Element::Client(cgroup))
+        });
         Ok(None)
     }
 
