@@ -88,10 +88,7 @@ impl Node {
         fs::create_dir(folder.path().join("config"))?;
         let cgroup = TemporaryCgroup::new()?;
         let mut client = Client::start(client, cgroup.path())?;
-        for address in ADDRESSES.map(|text| text.parse().expect("a valid address")) {
-            client.order(&Request::AddAddresses(vec![address]))?;
-            client.order(&Request::Listen(SocketAddr::new(address, PORT)))?;
-        }
+        listen(&mut client)?;
         Ok(Some(Self {
             running: None,
             client,
@@ -313,6 +310,15 @@ impl Drop for Node {
             eprintln!("stopping the agent: {error:#}");
         }
     }
+}
+
+/// Has the client listen at each of [`ADDRESSES`], which become its own.
+pub fn listen(client: &mut Client) -> Result<()> {
+    for address in ADDRESSES.map(|text| text.parse().expect("a valid address")) {
+        client.order(&Request::AddAddresses(vec![address]))?;
+        client.order(&Request::Listen(SocketAddr::new(address, PORT)))?;
+    }
+    Ok(())
 }
 
 /// The addresses over which port 80 of `host` is spread.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 
 use crate::client::Client;
-use crate::node::{ADDRESSES, Node, PORT};
-use crate::sockets::{Churn, Churned, Request};
+use crate::node::{Node, listen};
+use crate::sockets::{Churn, Churned};
 
 /// A client that does nothing but connect to one destination, until it is told to stop.
 pub struct Restless {
@@ -20,10 +20,7 @@ impl Restless {
     /// The client has the servers that [`Node`]'s own client has, in a network namespace of its own.
     pub fn new(program: impl AsRef<OsStr>, node: &Node, to: SocketAddr) -> Result<Self> {
         let mut client = Client::start(program, node.cgroup.path())?;
-        for address in ADDRESSES.map(|text| text.parse().expect("a valid address")) {
-            client.order(&Request::AddAddresses(vec![address]))?;
-            client.order(&Request::Listen(SocketAddr::new(address, PORT)))?;
-        }
+        listen(&mut client)?;
         Ok(Self { client, to })
     }
 

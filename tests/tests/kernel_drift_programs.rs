@@ -1,8 +1,9 @@
 //! The running kernel: programs that somebody else detaches, exchanges or unpins are put back.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,42 +56,37 @@ fn expect_put_back(node: &mut Node, agent: &mut AgentProcess, what: &str) -> Res
     Ok(())
 }
 
-#[test]
-fn a_program_that_was_detached_is_attached_again() -> Result<()> {
+/// What is done to the link of a program ends its effect, and is told and undone.
+fn expect_undone(meddle: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>, how: &str) -> Result<()> {
     let Some((mut node, mut agent)) = node(&[])? else {
         return Ok(());
     };
     ensure!(node.attempt(at(SERVICE))? == Ok(endpoint()));
     let pin = pins::link(&node.bpf_dir(), "shunt_connect4")?;
 
-    bpf::detach_link(bpf::get_pinned(&pin)?.as_fd())?;
+    meddle(bpf::get_pinned(&pin)?.as_fd())?;
 
     ensure!(
         node.attempt(at(SERVICE))? == Err(ENETUNREACH),
-        "it is detached"
+        "it has no effect"
     );
     node.wait_until_reached(at(SERVICE), endpoint())?;
-    expect_put_back(&mut node, &mut agent, "was detached")?;
+    expect_put_back(&mut node, &mut agent, how)?;
     agent.stop()
 }
 
 #[test]
+fn a_program_that_was_detached_is_attached_again() -> Result<()> {
+    expect_undone(bpf::detach_link, "was detached")
+}
+
+#[test]
 fn a_program_that_was_exchanged_is_exchanged_again() -> Result<()> {
-    let Some((mut node, mut agent)) = node(&[])? else {
-        return Ok(());
+    let exchange = |link: BorrowedFd<'_>| {
+        let other = bpf::load(CONNECT4, "other", &LET_BE)?;
+        bpf::update_link(link, other.as_fd())
     };
-    let pin = pins::link(&node.bpf_dir(), "shunt_connect4")?;
-    let other = bpf::load(CONNECT4, "other", &LET_BE)?;
-
-    bpf::update_link(bpf::get_pinned(&pin)?.as_fd(), other.as_fd())?;
-
-    ensure!(
-        node.attempt(at(SERVICE))? == Err(ENETUNREACH),
-        "it is exchanged"
-    );
-    node.wait_until_reached(at(SERVICE), endpoint())?;
-    expect_put_back(&mut node, &mut agent, "ran in its place")?;
-    agent.stop()
+    expect_undone(exchange, "ran in its place")
 }
 
 #[test]
