@@ -15,7 +15,7 @@ use agent_common::abi::UNCOUNTED;
 use agent_common::abi::{Flow, Port, Total, UDP};
 
 use crate::holder::Holder;
-use crate::maps;
+use crate::maps::{self, Lines};
 use crate::outbound::At;
 
 pub type Record = NonNull<Flow>;
@@ -199,18 +199,19 @@ pub fn of_connection(holder: &Holder) -> Option<Record> {
 /// Forgets all that became of the socket.
 #[inline(always)]
 pub fn end(holder: &Holder) {
-    if lines::end(holder.cookie) && storage::end(holder.socket) {
-        lines::displace(holder.cookie, -1);
+    if lines::end(holder.cookie)
+        && let Some(counted_in) = storage::end(holder.socket)
+    {
+        lines::displace(counted_in, holder.cookie, -1);
     }
 }
 
 /// A record of the socket that satisfies `wanted`.
 #[inline(always)]
 fn find(holder: &Holder, wanted: impl Fn(&Flow) -> bool) -> Option<Record> {
-    match lines::find(holder.cookie, &wanted) {
-        lines::Found::Line(line) => return Some(line),
-        lines::Found::Nothing => return None,
-        lines::Found::Displaced => {}
+    let found = lines::find(holder.cookie, &wanted);
+    if found.line.is_some() || !found.is_displaced {
+        return found.line;
     }
     let record = storage::get(holder.socket)?;
     // SAFETY: the record is this socket's.
@@ -227,7 +228,7 @@ fn place(holder: &Holder) -> Option<Record> {
         return None;
     }
     let record = storage::claim(holder.socket, holder.cookie)?;
-    lines::displace(holder.cookie, 1);
+    lines::displace(Lines::Now, holder.cookie, 1);
     maps::count_total(Total::FlowsStored);
     Some(record)
 }
@@ -235,7 +236,7 @@ fn place(holder: &Holder) -> Option<Record> {
 /// Writes a record that is the socket's, and counts it at its endpoint in the place of what it was before.
 #[inline(always)]
 fn fill(mut record: Record, flow: &Flow, sent: u64) {
-    // SAFETY: as the caller says; `displaced` is of the line, and is not written.
+    // SAFETY: as the caller says; `displaced` is of the place, and is not written.
     let line = unsafe { record.as_mut() };
     if line.sent != 0 {
         Counted::of(line).change(-1);

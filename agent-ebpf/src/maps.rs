@@ -44,12 +44,20 @@ static ARENA: Array<Cell, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static FLOWS: Array<Flow, 1, MMAPABLE> = Array::new();
 
+/// The FLOWS of an agent that had another number of lines, while sockets have some of these. No lines are claimed here.
+#[btf_map]
+static EARLIER_FLOWS: Array<Flow, 1, MMAPABLE> = Array::new();
+
 /// Flows of sockets that have no line.
 #[btf_map]
 static STORED: SkStorage<Flow> = SkStorage::new();
 
 #[btf_map]
 pub static REPLIES: LruHashMap<PairKey, PairValue, 1> = LruHashMap::new();
+
+/// The REPLIES of an agent that had another number of them. Nothing is remembered here any more.
+#[btf_map]
+pub static EARLIER_REPLIES: LruHashMap<PairKey, PairValue, 1> = LruHashMap::new();
 
 #[btf_map]
 static ENDPOINTS: Array<EndpointState, 1, MMAPABLE> = Array::new();
@@ -75,6 +83,18 @@ pub static NAME_SERVERS: HashMap<u32, NameServer, { LISTENERS as usize }> = Hash
 /// Lines of FLOWS less one. A constant to the verifier, once the agent has set it.
 #[unsafe(no_mangle)]
 static FLOW_MASK: Global<u32> = Global::new(0);
+
+/// The lines of FLOWS as a power of two.
+#[unsafe(no_mangle)]
+static FLOW_BITS: Global<u32> = Global::new(0);
+
+/// Lines of `EARLIER_FLOWS`, a power of two; 0 where there are none to look in, so that the verifier drops all that would.
+#[unsafe(no_mangle)]
+static EARLIER_FLOW_LINES: Global<u32> = Global::new(0);
+
+/// Whether `EARLIER_REPLIES` has something.
+#[unsafe(no_mangle)]
+static HAS_EARLIER_REPLIES: Global<u8> = Global::new(0);
 
 /// Whether a denied connect can be given an errno of its own (Linux 6.1); the verifier drops the call where not.
 #[unsafe(no_mangle)]
@@ -105,10 +125,36 @@ static V6_ONLY_OFFSET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static V6_ONLY_MASK: Global<u8> = Global::new(0);
 
-/// The line of FLOWS with the low bits of that number.
+/// An array of lines.
+#[derive(Clone, Copy)]
+pub enum Lines {
+    Now,
+    Earlier,
+}
+
+/// The line with the low bits of that number.
 #[inline(always)]
-pub fn flow(line: u32) -> Option<*mut Flow> {
-    FLOWS.get_ptr_mut(line & FLOW_MASK.load())
+pub fn flow(lines: Lines, line: u32) -> Option<*mut Flow> {
+    match lines {
+        Lines::Now => FLOWS.get_ptr_mut(line & FLOW_MASK.load()),
+        Lines::Earlier => EARLIER_FLOWS.get_ptr_mut(line & (EARLIER_FLOW_LINES.load() - 1)),
+    }
+}
+
+/// What a record that is stored at its socket has in the place of `displaced`, so that it is known which lines count it there.
+#[inline(always)]
+pub fn flow_bits() -> u16 {
+    FLOW_BITS.load() as u16
+}
+
+#[inline(always)]
+pub fn has_earlier_flows() -> bool {
+    EARLIER_FLOW_LINES.load() != 0
+}
+
+#[inline(always)]
+pub fn has_earlier_replies() -> bool {
+    HAS_EARLIER_REPLIES.load() != 0
 }
 
 /// What is stored at a socket; where nothing is and `initial` is not null, that is stored. The socket is as the helper takes
@@ -309,9 +355,14 @@ impl Tables for Live<'_> {
     #[inline(always)]
     fn open(&self, index: u32) -> u32 {
         // SAFETY: the element stays mapped while a program runs, and an aligned word is read whole.
-        ENDPOINTS.get_ptr(index).map_or(0, |state| unsafe {
+        let open = ENDPOINTS.get_ptr(index).map_or(0, |state| unsafe {
             (&raw const (*state).open).read_volatile()
-        })
+        });
+        // While one agent takes the place of another, a connection may end here that is counted there and not yet added.
+        if cfg!(feature = "compare-and-swap") && open > i32::MAX as u32 {
+            return 0;
+        }
+        open
     }
 
     #[inline(always)]

@@ -257,6 +257,28 @@ fn sockets_keep_their_peers_and_are_counted_where_there_is_room_for_more_service
 }
 
 #[test]
+fn sockets_keep_their_peers_and_are_counted_where_there_is_room_for_more_sockets() -> Result<()> {
+    let limits = lab::limits();
+    expect_to_go_on(Limits {
+        flows: 2 * limits.flows,
+        ..limits
+    })
+}
+
+#[test]
+fn sockets_keep_their_peers_and_are_counted_where_there_is_room_for_more_of_everything()
+-> Result<()> {
+    let limits = lab::limits();
+    expect_to_go_on(Limits {
+        flows: 4 * limits.flows,
+        replies: 2 * limits.replies,
+        services: 2 * limits.services,
+        endpoints: 2 * limits.endpoints,
+        ..limits
+    })
+}
+
+#[test]
 fn sockets_keep_their_peers_and_are_counted_where_the_abi_of_all_else_is_another() -> Result<()> {
     let Some(mut site) = site_of_killed_agent()? else {
         return Ok(());

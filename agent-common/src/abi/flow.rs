@@ -24,7 +24,8 @@ pub struct Flow {
     pub protocol: u8,
     /// [`CONNECTED`], [`COUNTED`] and [`TIMED`].
     pub flags: u8,
-    /// Of the line, whosoever it is: records that should be here by their cookie and are kept elsewhere.
+    /// Of the line, whosoever it is: records that should be here by their cookie and are kept elsewhere. Of what is stored at a
+    /// socket: the lines of the FLOWS that counts it so, as a power of two.
     pub displaced: u16,
 }
 

@@ -3,6 +3,9 @@
 //! Cookies are handed out nearly in sequence, so that lines hardly collide. A line is claimed by compare-and-swap on its
 //! cookie and freed the same way. What is not in the line that it should be in is counted there as displaced, so that one
 //! line tells of most sockets that nothing is remembered of them.
+//!
+//! Where an agent had another number of lines than the one before it, sockets keep the lines of the array that they were recorded
+//! in until they are closed. Lines are claimed in the newer one alone.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
@@ -10,48 +13,80 @@ use core::ptr::NonNull;
 use agent_common::abi::{FLOW_PROBES, Flow};
 
 use super::Record;
-use crate::maps;
+use crate::maps::{self, Lines};
 use crate::outbound::At;
 
 /// Whether there are lines at all: before Linux 5.12 there is no compare-and-swap, and no object may contain it.
 const ARE_THERE: bool = cfg!(feature = "compare-and-swap");
 
-pub enum Found {
-    Line(Record),
-    /// No line is of the socket, but something of it may be elsewhere.
-    Displaced,
-    Nothing,
+/// Both fields are always set: of an enumeration they would not be, and verifiers refuse to read what is not.
+pub struct Found {
+    pub line: Option<Record>,
+    /// Something of the socket may be elsewhere.
+    pub is_displaced: bool,
 }
 
 /// A line of the socket `cookie` that satisfies `wanted`.
 #[inline(always)]
 pub fn find(cookie: u64, wanted: &impl Fn(&Flow) -> bool) -> Found {
     if !ARE_THERE {
-        return Found::Displaced;
+        return Found {
+            line: None,
+            is_displaced: true,
+        };
     }
-    let Some(home) = line(cookie, 0) else {
-        return Found::Nothing;
+    let found = find_in(Lines::Now, cookie, wanted);
+    if !maps::has_earlier_flows() || found.line.is_some() {
+        return found;
+    }
+    let earlier = find_in(Lines::Earlier, cookie, wanted);
+    Found {
+        line: earlier.line,
+        is_displaced: found.is_displaced || earlier.is_displaced,
+    }
+}
+
+#[inline(always)]
+fn find_in(lines: Lines, cookie: u64, wanted: &impl Fn(&Flow) -> bool) -> Found {
+    let mut found = Found {
+        line: None,
+        is_displaced: false,
+    };
+    let Some(home) = line(lines, cookie, 0) else {
+        return found;
     };
     if is_of(home, cookie, wanted) {
-        return Found::Line(home);
+        found.line = Some(home);
+        return found;
     }
     if displaced(home) == 0 {
-        return Found::Nothing;
+        return found;
     }
+    found.is_displaced = true;
     for probe in 1..FLOW_PROBES {
-        if let Some(line) = line(cookie, probe)
+        if let Some(line) = line(lines, cookie, probe)
             && is_of(line, cookie, wanted)
         {
-            return Found::Line(line);
+            found.line = Some(line);
+            break;
         }
     }
-    Found::Displaced
+    found
 }
 
 /// Whether the socket has one record, or none: nothing is anywhere but in the line where it should be.
 #[inline(always)]
 pub fn is_alone(cookie: u64) -> bool {
-    ARE_THERE && line(cookie, 0).is_some_and(|home| displaced(home) == 0)
+    ARE_THERE
+        && line(Lines::Now, cookie, 0).is_some_and(|home| displaced(home) == 0)
+        && !(maps::has_earlier_flows() && may_be_earlier(cookie))
+}
+
+/// Whether the earlier lines may have something of the socket.
+#[inline(always)]
+fn may_be_earlier(cookie: u64) -> bool {
+    line(Lines::Earlier, cookie, 0)
+        .is_some_and(|home| displaced(home) != 0 || is_of(home, cookie, &|_: &Flow| true))
 }
 
 /// Of the lines of the socket that were sent to `endpoint`, the one that was used last.
@@ -60,13 +95,29 @@ pub fn latest(cookie: u64, endpoint: At) -> Option<Record> {
     if !ARE_THERE {
         return None;
     }
-    let probes = if is_alone(cookie) { 1 } else { FLOW_PROBES };
+    let is_alone = is_alone(cookie);
+    let probes = if is_alone { 1 } else { FLOW_PROBES };
+    let latest = latest_in(Lines::Now, cookie, endpoint, probes);
+    if !maps::has_earlier_flows() || is_alone {
+        return latest;
+    }
+    let earlier = latest_in(Lines::Earlier, cookie, endpoint, FLOW_PROBES);
+    match (latest, earlier) {
+        // SAFETY: as in `is_of`.
+        (Some(now), Some(then)) if unsafe { now.as_ref().sent < then.as_ref().sent } => earlier,
+        (None, _) => earlier,
+        _ => latest,
+    }
+}
+
+#[inline(always)]
+fn latest_in(lines: Lines, cookie: u64, endpoint: At, probes: u32) -> Option<Record> {
     let (mut best, mut sent) = (None, 0);
     for probe in 0..FLOW_PROBES {
         if probe >= probes {
             break;
         }
-        if let Some(line) = line(cookie, probe)
+        if let Some(line) = line(lines, cookie, probe)
             && is_of(line, cookie, &|flow: &Flow| {
                 flow.sent > sent && (flow.rewritten, flow.rewritten_port) == endpoint
             })
@@ -86,12 +137,12 @@ pub fn claim(cookie: u64) -> Option<Record> {
         return None;
     }
     for probe in 0..FLOW_PROBES {
-        let mut line = line(cookie, probe)?;
+        let mut line = line(Lines::Now, cookie, probe)?;
         // SAFETY: `line` points into FLOWS.
         let found = unsafe { (&raw const (*line.as_ptr()).cookie).read_volatile() };
         if found == 0 && swap(line, 0, cookie) {
             if probe > 0 {
-                displace(cookie, 1);
+                displace(Lines::Now, cookie, 1);
             }
             // Tells `fill` that nothing was here.
             // SAFETY: the line is this socket's now.
@@ -108,7 +159,17 @@ pub fn end(cookie: u64) -> bool {
     if !ARE_THERE {
         return true;
     }
-    let Some(home) = line(cookie, 0) else {
+    let is_more = end_in(Lines::Now, cookie);
+    if maps::has_earlier_flows() {
+        end_in(Lines::Earlier, cookie) || is_more
+    } else {
+        is_more
+    }
+}
+
+#[inline(always)]
+fn end_in(lines: Lines, cookie: u64) -> bool {
+    let Some(home) = line(lines, cookie, 0) else {
         return false;
     };
     free(home, cookie);
@@ -116,10 +177,10 @@ pub fn end(cookie: u64) -> bool {
         return false;
     }
     for probe in 1..FLOW_PROBES {
-        if let Some(line) = line(cookie, probe)
+        if let Some(line) = line(lines, cookie, probe)
             && free(line, cookie)
         {
-            displace(cookie, -1);
+            displace(lines, cookie, -1);
         }
     }
     true
@@ -143,11 +204,11 @@ fn free(line: Record, cookie: u64) -> bool {
 
 /// Changes how many records of sockets that belong in this line are elsewhere.
 #[inline(always)]
-pub fn displace(cookie: u64, change: i16) {
+pub fn displace(lines: Lines, cookie: u64, change: i16) {
     if !ARE_THERE {
         return;
     }
-    let Some(home) = line(cookie, 0) else {
+    let Some(home) = line(lines, cookie, 0) else {
         return;
     };
     // The count is the upper half of the last word; the kernel adds no fewer than four bytes, and the lower half is written
@@ -176,11 +237,11 @@ fn is_of(line: Record, cookie: u64, wanted: &impl Fn(&Flow) -> bool) -> bool {
 /// The line that is tried for the socket at the given probe. An MPTCP socket that has never connected has no cookie, and
 /// must not take the mark of a free line for its own.
 #[inline(always)]
-fn line(cookie: u64, probe: u32) -> Option<Record> {
+fn line(lines: Lines, cookie: u64, probe: u32) -> Option<Record> {
     if cookie == 0 {
         return None;
     }
-    maps::flow((cookie as u32).wrapping_add(probe)).and_then(NonNull::new)
+    maps::flow(lines, (cookie as u32).wrapping_add(probe)).and_then(NonNull::new)
 }
 
 /// Changes the cookie of a record, if it is `from`. Returns whether it was.

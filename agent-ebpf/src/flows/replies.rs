@@ -3,7 +3,7 @@
 
 use agent_common::abi::{Flow, PairKey, PairValue};
 
-use crate::maps::REPLIES;
+use crate::maps::{self, EARLIER_REPLIES, REPLIES};
 use crate::outbound::At;
 
 #[inline(always)]
@@ -41,5 +41,13 @@ pub fn renew(cookie: u64, flow: &Flow) {
 #[inline(always)]
 fn get(key: &PairKey) -> Option<At> {
     // SAFETY: no other socket has keys with this cookie, and this one is locked.
-    unsafe { REPLIES.get(key) }.map(PairValue::place)
+    let found = unsafe { REPLIES.get(key) };
+    let found = found.or_else(|| {
+        if !maps::has_earlier_replies() {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe { EARLIER_REPLIES.get(key) }
+    });
+    found.map(PairValue::place)
 }

@@ -7,7 +7,7 @@ use core::ptr::null_mut;
 use agent_common::abi::Flow;
 
 use super::{Record, lines};
-use crate::maps;
+use crate::maps::{self, Lines};
 
 /// The record at the socket.
 #[inline(always)]
@@ -28,22 +28,26 @@ pub fn claim(socket: *mut c_void, cookie: u64) -> Option<Record> {
     // SAFETY: the value is the socket's, which is locked.
     let flow = unsafe { record.as_mut() };
     flow.sent = 0;
+    flow.displaced = maps::flow_bits();
     flow.cookie = cookie;
     Some(record)
 }
 
-/// Ends the record. Of two that try, one succeeds.
+/// Ends the record. Of two that try, one succeeds, and gets which lines count it as displaced.
 #[inline(always)]
-pub fn end(socket: *mut c_void) -> bool {
-    let Some(record) = get(socket) else {
-        return false;
-    };
+pub fn end(socket: *mut c_void) -> Option<Lines> {
+    let record = get(socket)?;
     // SAFETY: the value is the socket's, and outlives the program's run.
     let flow = unsafe { record.as_ref() };
     let was = super::Counted::of(flow);
-    let is_ended = lines::swap(record, flow.cookie, 0);
-    if is_ended {
-        was.change(-1);
+    let counted_in = if maps::has_earlier_flows() && flow.displaced != maps::flow_bits() {
+        Lines::Earlier
+    } else {
+        Lines::Now
+    };
+    if !lines::swap(record, flow.cookie, 0) {
+        return None;
     }
-    is_ended
+    was.change(-1);
+    Some(counted_in)
 }

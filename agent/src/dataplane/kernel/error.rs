@@ -66,6 +66,12 @@ pub enum LoadError {
     Trace(String),
 }
 
+impl LoadError {
+    pub(super) fn unreadable(error: io::Error) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     #[error("cannot go on from what has been counted: {0}")]

@@ -219,7 +219,11 @@ impl Dataplane {
                 engine.names.endpoints.count(),
                 limits.endpoints,
             ),
-            fill("flows", engine.tables().flows().count(), limits.flows),
+            fill(
+                "flows",
+                engine.tables().flows().count(),
+                engine.tables().flow_lines(),
+            ),
         ]
     }
 }

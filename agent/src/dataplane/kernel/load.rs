@@ -4,6 +4,7 @@ use aya::programs::{CgroupSock, CgroupSockAddr, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 
 use super::LoadOptions;
+use super::earlier::Earlier;
 use super::error::LoadError;
 use super::features::Features;
 use super::map_set::{self, MapSet};
@@ -53,6 +54,14 @@ impl Hook {
         matches!(
             self,
             Self::SendMessage4 | Self::SendMessage6 | Self::Connect4 | Self::Connect6
+        )
+    }
+
+    /// Whether the program shows clients what is on record, and changes nothing.
+    pub(super) const fn shows(self) -> bool {
+        matches!(
+            self,
+            Self::PeerName4 | Self::PeerName6 | Self::ReceiveMessage4 | Self::ReceiveMessage6
         )
     }
 
@@ -113,6 +122,7 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
         (false, _) => return Err(LoadError::NoCompareAndSwap),
     };
     let flow_mask = limits.flows - 1;
+    let flow_bits = limits.flows.trailing_zeros();
     let mptcp = features.mptcp.unwrap_or_default();
     let device = features.unicast_device.unwrap_or_default();
     let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
@@ -125,11 +135,21 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
             loader.map_pin_path(map, maps.pin(map));
         }
     }
+    let earlier = Earlier::of(maps).map_err(LoadError::unreadable)?;
+    for (map, elements) in earlier.maps() {
+        if let Some(maps) = maps.filter(|_| elements > 0) {
+            loader.map_max_entries(map, elements);
+            loader.map_pin_path(map, maps.pin(map));
+        }
+    }
     let mut ebpf = loader
         // The programs need nothing of the kernel's types that is not set below; reading them takes longer than all else.
         .btf(None)
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("FLOW_MASK", &flow_mask, true)
+        .override_global("FLOW_BITS", &flow_bits, true)
+        .override_global("EARLIER_FLOW_LINES", &earlier.flows, true)
+        .override_global("HAS_EARLIER_REPLIES", &u8::from(earlier.replies > 0), true)
         .override_global("CAN_SET_ERRNO", &u8::from(features.errno), true)
         .override_global("MPTCP_FIRST", &mptcp.first, true)
         .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)

@@ -3,10 +3,12 @@
 
 use aya::Ebpf;
 
+use crate::dataplane::Limits;
 use crate::dataplane::engine::Engine;
 use crate::dataplane::inheritance::Damage;
 
 use super::LoadOptions;
+use super::earlier;
 use super::error::LoadError;
 use super::load;
 use super::map_set::{MapSet, Misfits};
@@ -24,6 +26,7 @@ pub(super) struct Loaded {
     pub goes_on: bool,
     /// They have something of others that are in force.
     pub succession: Option<Succession>,
+    pub limits: Limits,
 }
 
 impl Loaded {
@@ -35,12 +38,20 @@ impl Loaded {
         let Some(pins) = pins else {
             return Self::anew(options, None);
         };
-        let left = pins.maps_in_force()?.map(|left| {
-            let is_own = left.directory() == Some(pins.path());
-            let legacy = Legacy::of(&left, is_own, &options.limits, has_lines);
-            legacy.map(|legacy| (left, legacy))
-        });
-        let left = left.transpose()?;
+        let mut options = options.clone();
+        let left = match pins.maps_in_force()? {
+            Some(left) => {
+                if has_lines {
+                    options.limits.flows = earlier::lines_after(&left, options.limits.flows)
+                        .map_err(LoadError::unreadable)?;
+                }
+                let is_own = left.directory() == Some(pins.path());
+                let legacy = Legacy::of(&left, is_own, &options.limits, has_lines)?;
+                Some((left, legacy))
+            }
+            None => None,
+        };
+        let options = &options;
         if let Some((left, Legacy::Everything)) = &left {
             match Self::going_on(options, left)? {
                 Ok(loaded) => return Ok(loaded),
@@ -56,7 +67,7 @@ impl Loaded {
         })?;
         let loaded = match left {
             Some((left, Legacy::Sockets(misfits))) => {
-                Self::succeeding(options, &left, &misfits, maps.clone())
+                Self::succeeding(options, &left, &misfits, maps.clone(), has_lines)
             }
             _ => Self::anew(options, Some(maps.clone())),
         };
@@ -70,16 +81,18 @@ impl Loaded {
 
     /// Over the maps that another has filled, unless they are damaged.
     fn going_on(options: &LoadOptions, left: &MapSet) -> Result<Result<Self, Damage>, LoadError> {
+        earlier::drop_unused(left).map_err(LoadError::unreadable)?;
         let mut ebpf = load::load(options, Some(left))?;
         let tables = KernelTables::take(&mut ebpf, &options.limits, Some(left))?;
         match Engine::adopt(tables, &options.limits) {
-            Err(Damage::Unreadable(error)) => Err(LoadError::Unreadable(error.into())),
+            Err(Damage::Unreadable(error)) => Err(LoadError::unreadable(error)),
             adopted => Ok(adopted.map(|engine| Self {
                 ebpf,
                 engine,
                 maps: Some(left.clone()),
                 goes_on: true,
                 succession: None,
+                limits: options.limits,
             })),
         }
     }
@@ -90,17 +103,20 @@ impl Loaded {
         left: &MapSet,
         misfits: &Misfits,
         maps: MapSet,
+        has_lines: bool,
     ) -> Result<Self, LoadError> {
-        let succession = Succession::prepare(left, misfits, &maps, &options.limits)?;
+        let limits = &options.limits;
+        let succession = Succession::prepare(left, misfits, &maps, limits, has_lines)?;
         let mut ebpf = load::load(options, Some(&maps))?;
-        let tables = KernelTables::take(&mut ebpf, &options.limits, Some(&maps))?;
-        let engine = Engine::succeed(tables, &options.limits);
+        let tables = KernelTables::take(&mut ebpf, limits, Some(&maps))?;
+        let engine = Engine::succeed(tables, limits);
         Ok(Self {
             ebpf,
-            engine: engine.map_err(|error| LoadError::Unreadable(error.into()))?,
+            engine: engine.map_err(LoadError::unreadable)?,
             maps: Some(maps),
             goes_on: false,
             succession: Some(succession),
+            limits: options.limits,
         })
     }
 
@@ -113,6 +129,7 @@ impl Loaded {
             maps,
             goes_on: false,
             succession: None,
+            limits: options.limits,
         })
     }
 }

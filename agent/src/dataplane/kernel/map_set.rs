@@ -38,8 +38,13 @@ pub(super) type Misfits = BTreeMap<&'static str, String>;
 const PREFIX: &str = "maps-";
 /// How every program in it is named; its id follows.
 const PROGRAM: &str = "program-";
-/// Whose programs decide on connects.
-const DECIDING: [Hook; 2] = [Hook::Connect4, Hook::Connect6];
+/// Whose programs decide, and make records.
+const DECIDING: [Hook; 4] = [
+    Hook::SendMessage4,
+    Hook::SendMessage6,
+    Hook::Connect4,
+    Hook::Connect6,
+];
 
 /// The maps that the next agent goes on from, and how many elements each has; `None` where that is the object's to say. What
 /// is told of once (EVENTS, DENIALS) and what a living agent answers for (CAPTURE, `NAME_SERVERS`) is not handed on.
@@ -50,9 +55,9 @@ const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
         ("EXEMPT", Some(limits.exempt)),
         ("SCOPES", Some(limits.cgroups)),
         ("ARENA", Some(limits.cells)),
-        ("FLOWS", Some(limits.flows)),
+        (FLOWS, Some(limits.flows)),
         ("STORED", None),
-        ("REPLIES", Some(limits.replies)),
+        (REPLIES, Some(limits.replies)),
         ("ENDPOINTS", Some(limits.counters())),
         (IDENTITIES, Some(limits.counters())),
         ("COUNTERS", Some(limits.counters())),
@@ -61,6 +66,8 @@ const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
     ]
 }
 
+pub(super) const FLOWS: &str = "FLOWS";
+pub(super) const REPLIES: &str = "REPLIES";
 /// The agents' alone, so that the object has none.
 pub(super) const IDENTITIES: &str = "IDENTITIES";
 

@@ -5,6 +5,7 @@ mod capture;
 mod closing;
 mod denials;
 mod detach;
+mod earlier;
 mod error;
 mod events;
 mod features;
@@ -36,6 +37,7 @@ use super::address;
 use super::engine::{Applied, Engine};
 use super::names::Names;
 use super::own_cgroup::OwnCgroup;
+use super::store::Store as _;
 
 pub use capture::{Heart, LISTENERS, Listeners, Origins};
 pub use denials::Denials;
@@ -47,6 +49,7 @@ pub use pins::Pinned;
 pub(super) use pins::remove_stale as remove_stale_pins;
 pub use tables::KernelTables;
 
+use earlier::Earlier;
 use links::Attachment;
 use load::Hook;
 use loaded::Loaded;
@@ -113,6 +116,7 @@ impl Dataplane {
             maps,
             goes_on,
             succession,
+            limits,
         } = Loaded::get(options, directory.as_ref())?;
         let has_predecessor = directory.as_ref().is_some_and(PinDirectory::is_in_force);
         let traces = options.trace.then(|| start_traces(&mut ebpf)).transpose()?;
@@ -140,7 +144,7 @@ impl Dataplane {
                 .filter(|hook| *hook != Hook::SockOps || options.sock_ops)
                 .collect(),
             cgroups: Vec::new(),
-            limits: options.limits,
+            limits,
         })
     }
 
@@ -167,15 +171,16 @@ impl Dataplane {
         self.engine.rely_on_following(self.is_following());
         self.end_others();
         self.end_succession();
+        self.merge_replies();
         Ok(())
     }
 
-    /// Where others' counts are gone on from, what counts up comes first: so that ours never count more connections that end than
-    /// began.
+    /// What another agent has attached is exchanged in two halves, where ours go on from some of its maps.
     fn attach_in_steps(&mut self, cgroups: &[PathBuf]) -> Result<Vec<Attachment>, AttachError> {
         let hooks = self.due_hooks();
-        let is_first = |hook: &Hook| self.succession.is_some() && hook.remembers();
-        let (first, rest): (Vec<Hook>, Vec<Hook>) = hooks.iter().partition(|hook| is_first(hook));
+        let succession = self.succession.as_ref();
+        let is_first = |hook: Hook| succession.is_some_and(|others| others.is_first(hook));
+        let (first, rest): (Vec<Hook>, Vec<Hook>) = hooks.iter().partition(|hook| is_first(**hook));
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
         let mut attached = links::attach(&self.ebpf, &first, cgroups, pins)?;
         if let Some(succession) = &mut self.succession {
@@ -197,6 +202,23 @@ impl Dataplane {
         if let Some(mut succession) = self.succession.take() {
             succession.catch_up(&mut self.engine.store);
             self.engine.stop_sharing();
+        }
+    }
+
+    /// Once the programs of others have run for the last time, which remembered replies in other maps than ours.
+    fn merge_replies(&mut self) {
+        let Some((_, maps)) = &self.pins else {
+            return;
+        };
+        let merged = Earlier::of(Some(maps)).and_then(|earlier| {
+            if earlier.replies == 0 {
+                return Ok(());
+            }
+            self.engine.store.wait_for_readers()?;
+            earlier::merge_replies(maps)
+        });
+        if let Err(error) = merged {
+            tracing::warn!(%error, "replies of an earlier agent are looked up apart from ours");
         }
     }
 

@@ -99,12 +99,11 @@ impl PinDirectory {
     /// The maps that another agent has left in force. Of two sets, as one is killed while it puts its programs in the place of
     /// others, the newer one, which is filled.
     pub(super) fn maps_in_force(&self) -> Result<Option<MapSet>, LoadError> {
-        let unreadable = |error: io::Error| LoadError::Unreadable(error.into());
         let mut sets = Vec::new();
-        for directory in abi_directories(&self.root).map_err(unreadable)? {
-            sets.append(&mut MapSet::all(&directory).map_err(unreadable)?);
+        for directory in abi_directories(&self.root).map_err(LoadError::unreadable)? {
+            sets.append(&mut MapSet::all(&directory).map_err(LoadError::unreadable)?);
         }
-        let links = links(&self.root).map_err(unreadable)?;
+        let links = links(&self.root).map_err(LoadError::unreadable)?;
         let in_force = MapSet::in_force(sets, &links).map_err(LoadError::Unreadable)?;
         let is_ours = |set: &MapSet| set.directory() == Some(&*self.path);
         Ok(in_force

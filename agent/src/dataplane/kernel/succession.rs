@@ -2,8 +2,7 @@
 //! another capacity or layout, those that know of sockets: these keep the names of their peers, and count where they counted.
 //!
 //! What knows of sockets is in both sets of maps while programs are exchanged. Counts that need more room are copied before the
-//! first program is exchanged. What the old programs count meanwhile is added after those that count connections that begin, and
-//! after the last: in between connections only end there, so that ours never come below zero.
+//! first program is exchanged. What the old programs count meanwhile is added after the first half of ours, and after the last.
 
 use std::io;
 
@@ -13,23 +12,25 @@ use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
 use crate::dataplane::Limits;
 use crate::dataplane::store::Store as _;
 
+use super::earlier;
 use super::error::LoadError;
-use super::map_set::{IDENTITIES, MapSet, Misfits};
+use super::load::Hook;
+use super::map_set::{FLOWS, IDENTITIES, MapSet, Misfits, REPLIES};
 use super::mapping::Mapping;
 use super::tables::{KernelTables, Plain};
 
 /// Without these nothing of a socket is known.
-const RECORDS: [&str; 2] = ["FLOWS", "STORED"];
+const RECORDS: [&str; 2] = [FLOWS, "STORED"];
 /// Elements are of one service or endpoint each.
 const COUNTS: [&str; 2] = ["ENDPOINTS", "COUNTERS"];
 /// The rest of what outlives a change of all else, but for IDENTITIES, which is the agents' and copied.
-const OTHERS: [&str; 2] = ["REPLIES", "TOTALS"];
+const OTHERS: [&str; 2] = [REPLIES, "TOTALS"];
 
 /// What can be had of the maps that are in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Legacy {
     Everything,
-    /// What knows of sockets, but for these.
+    /// What knows of sockets. These are ours, and of records of sockets both are.
     Sockets(Misfits),
     Nothing,
 }
@@ -57,9 +58,8 @@ impl Legacy {
             || "they have another layout".to_owned(),
             |(map, reason)| format!("{map}: {reason}"),
         );
-        let is_lost = RECORDS.iter().any(|map| misfits.contains_key(map));
-        let unreadable = |error: io::Error| LoadError::Unreadable(error.into());
-        let is_lost = is_lost || !has_room(left, limits).map_err(unreadable)?;
+        let is_lost = RECORDS.iter().any(|map| !left.pin(map).exists())
+            || !has_room(left, limits).map_err(LoadError::unreadable)?;
         tracing::info!(%reason, sockets_are_known = !is_lost, "the maps of an earlier agent are replaced by new ones");
         Ok(if is_lost {
             Self::Nothing
@@ -96,6 +96,8 @@ fn data(set: &MapSet, map: &str) -> io::Result<MapData> {
 pub(super) struct Succession {
     /// Of the others, where ours are new.
     counts: Option<OldCounts>,
+    /// Sockets are recorded in other lines than those that the others look in.
+    has_new_lines: bool,
 }
 
 struct OldCounts {
@@ -112,6 +114,7 @@ impl Succession {
         misfits: &Misfits,
         new: &MapSet,
         limits: &Limits,
+        has_lines: bool,
     ) -> Result<Self, LoadError> {
         let failed = |error| LoadError::PinDirectory {
             path: new.pin(""),
@@ -127,10 +130,21 @@ impl Succession {
             let pinned = shared.pin(new.pin(map)).map_err(io::Error::other);
             pinned.map_err(failed)?;
         }
+        earlier::hand_on(left, misfits, new, has_lines.then_some(limits.flows)).map_err(failed)?;
         copy_identities(left, new, limits)?;
         Ok(Self {
             counts: is_copied.then(|| OldCounts::open(left)).transpose()?,
+            has_new_lines: has_lines && misfits.contains_key(FLOWS),
         })
+    }
+
+    /// Whether the program takes the place of the other before the rest do.
+    ///
+    /// What shows records finds those of both, so that it may come before any that ours make. Where new ones are in lines that the
+    /// others do not know, what frees lines must come then, too. Else it comes last: connections that ours count as open end there
+    /// or here, but none ends here that is still counted there, and ours never come below zero.
+    pub(super) fn is_first(&self, hook: Hook) -> bool {
+        hook.shows() || hook.remembers() != self.has_new_lines
     }
 
     /// Before a program of ours is attached: has ours go on from what has been counted. `ids` are those that are somebody's.

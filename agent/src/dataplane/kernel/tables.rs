@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use agent_common::abi::{
     Address, Cell, ClientWord, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
-    FrontendWord, Identity, NameServer, Port, Total,
+    FrontendWord, Identity, NameServer, PairKey, PairValue, Port, Total,
 };
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -24,8 +24,9 @@ use crate::dataplane::bpf;
 use crate::dataplane::store::{self, Inventory, Map, MapFailure, Portion, PrefixKey, Store};
 
 use super::capture::Names;
+use super::earlier::{EARLIER_FLOWS, Earlier};
 use super::error::LoadError;
-use super::map_set::{IDENTITIES, MapSet};
+use super::map_set::{FLOWS, IDENTITIES, MapSet};
 use super::mapping::Mapping;
 
 /// A structure of the ABI as aya wants it.
@@ -45,6 +46,10 @@ unsafe impl Pod for Plain<NameServer> {}
 unsafe impl Pod for Plain<ClientWord> {}
 // SAFETY: see above.
 unsafe impl Pod for Plain<u64> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<PairKey> {}
+// SAFETY: see above.
+unsafe impl Pod for Plain<PairValue> {}
 
 /// FRONTENDS, or SCOPES.
 pub struct Hash<K, V>(HashMap<MapData, Plain<K>, Plain<V>>);
@@ -68,6 +73,8 @@ pub struct KernelTables {
     arena: Mapping<Cell>,
     endpoints: Mapping<EndpointState>,
     flows: Mapping<Flow>,
+    /// Of an agent that had another number of them.
+    earlier_flows: Option<Mapping<Flow>>,
     config: Mapping<Config>,
     pub(super) names: Names,
     cpus: usize,
@@ -84,6 +91,8 @@ impl KernelTables {
             let data = maps.identities(limits)?;
             mapping(&data, IDENTITIES, limits.counters())
         });
+        let earlier = Earlier::of(maps).map_err(LoadError::unreadable)?;
+        let earlier_flows = (earlier.flows > 0).then(|| map(ebpf, EARLIER_FLOWS, earlier.flows));
         Ok(Self {
             frontends: Hash(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
             prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
@@ -94,7 +103,8 @@ impl KernelTables {
             totals: PerCpuArray::try_from(take(ebpf, "TOTALS")?)?,
             arena: map(ebpf, "ARENA", limits.cells)?,
             endpoints: map(ebpf, "ENDPOINTS", limits.counters())?,
-            flows: map(ebpf, "FLOWS", limits.flows)?,
+            flows: map(ebpf, FLOWS, limits.flows)?,
+            earlier_flows: earlier_flows.transpose()?,
             config: map(ebpf, "CONFIG", 1)?,
             names: Names::take(ebpf)?,
             cpus: aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?,
@@ -103,9 +113,19 @@ impl KernelTables {
 
     /// The records in FLOWS: of the sockets that are redirected now, but for those whose record is stored at them.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
-        (0..self.flows.len())
-            .filter_map(|line| self.flows.copy(line))
+        let lines = self.arrays_of_lines();
+        lines
+            .flat_map(|lines| (0..lines.len()).filter_map(|line| lines.copy(line)))
             .filter(|flow| flow.cookie != 0)
+    }
+
+    /// How many records there is room for, or was.
+    pub(super) fn flow_lines(&self) -> u32 {
+        self.arrays_of_lines().map(Mapping::len).sum()
+    }
+
+    fn arrays_of_lines(&self) -> impl Iterator<Item = &Mapping<Flow>> {
+        [&self.flows].into_iter().chain(&self.earlier_flows)
     }
 
     /// Those that are somebody's.

@@ -203,9 +203,6 @@ fn resize(driver: &mut Driver<'_>) -> Result<()> {
     driver.ledger.doing(&format!("{capacity:?}"));
     driver.end()?;
     driver.change()?;
-    if capacity.flows != before.flows {
-        driver.ledger.forget_sockets();
-    }
     driver.restless.capacity = capacity;
     if driver.random.bool() {
         driver.start_in_vain()?;

@@ -214,8 +214,7 @@ fn look(ledger: &Ledger, client: &mut Client, lasting: &Lasting) -> Result<bool>
         client.ask(&Request::Peer(socket))?,
     ) {
         (Reply::Told(told), Reply::Address(peer)) => {
-            let is_right = told.server == endpoint
-                && ledger.is_right_peer(connected, to.vip(), endpoint.ip(), peer);
+            let is_right = told.server == endpoint && peer == to.vip();
             (!is_right).then(|| format!("{peer} is its peer, and {} its server", told.server))
         }
         (answer, peer) => Some(format!("{answer:?}, and its peer is {peer:?}")),

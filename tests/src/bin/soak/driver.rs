@@ -102,9 +102,7 @@ impl Driver<'_> {
     pub(crate) fn start(&mut self) -> Result<()> {
         self.ledger.doing("starting");
         self.restless.spawn()?;
-        self.restless.wait_until_ready()?;
-        self.ledger.know_sockets();
-        Ok(())
+        self.restless.wait_until_ready()
     }
 
     pub(crate) fn kill(&mut self) -> Result<()> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -61,9 +60,6 @@ pub(crate) struct Ledger {
     targets: Vec<Target>,
     histories: RwLock<Vec<History>>,
     pub(crate) counts: Counts,
-    /// From when on every socket that was redirected is known to the maps in force, in [`nanoseconds`]; the largest number while
-    /// others may come into force.
-    known_from: AtomicU64,
     doing: Mutex<String>,
     breaches: Mutex<(usize, Vec<Breach>)>,
     /// Actions by name.
@@ -87,7 +83,6 @@ impl Ledger {
             targets,
             histories: RwLock::new(histories),
             counts: Counts::default(),
-            known_from: AtomicU64::new(u64::MAX),
             doing: Mutex::default(),
             breaches: Mutex::default(),
             actions: Mutex::default(),
@@ -146,33 +141,6 @@ impl Ledger {
         histories.iter_mut().for_each(History::settle);
     }
 
-    /// Other maps may come into force, which know nothing of sockets that are open.
-    pub(crate) fn forget_sockets(&self) {
-        self.known_from.store(u64::MAX, Ordering::SeqCst);
-    }
-
-    /// No other maps come into force, if any did.
-    pub(crate) fn know_sockets(&self) {
-        let now = nanoseconds();
-        let update = |before| (before == u64::MAX).then_some(now);
-        let order = Ordering::SeqCst;
-        // Where nothing was in doubt, it stays as it is.
-        let _ = self.known_from.fetch_update(order, order, update);
-    }
-
-    /// Whether the peer of a socket that was connected then to this address, and sent to that endpoint, is what it should be.
-    pub(crate) fn is_right_peer(
-        &self,
-        connected: u64,
-        asked: SocketAddr,
-        endpoint: IpAddr,
-        peer: SocketAddr,
-    ) -> bool {
-        // Of new maps it is a limit that is known.
-        let may_be_forgotten = connected <= self.known_from.load(Ordering::SeqCst);
-        peer == asked || may_be_forgotten && peer.ip() == endpoint
-    }
-
     /// Holds a connect against what was valid. `may_refuse`: the server of an endpoint is down.
     pub(crate) fn judge(&self, run: &Run, may_refuse: bool) {
         let target = self.targets[run.to];
@@ -193,9 +161,7 @@ impl Ledger {
         let (counter, what) = match run.reached {
             Ok(_) if is_closed => (&counts.connects, None),
             Ok(reached) if is_valid => {
-                let peer = run
-                    .peer
-                    .filter(|peer| !self.is_right_peer(run.start, target.vip(), reached, *peer));
+                let peer = run.peer.filter(|peer| *peer != target.vip());
                 if let Some(peer) = peer {
                     increase(&counts.broken);
                     self.breach(format!(

@@ -25,30 +25,40 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Capacity {
     cells: u32,
     endpoints: u32,
-    /// What is known of sockets is known to no maps that have more or fewer of these.
-    pub(crate) flows: u32,
+    flows: u32,
+    replies: u32,
 }
 
-pub(crate) const CAPACITIES: [Capacity; 4] = [
+pub(crate) const CAPACITIES: [Capacity; 5] = [
     Capacity {
         cells: 16_384,
         endpoints: 4096,
         flows: 2048,
+        replies: 4096,
     },
     Capacity {
         cells: 32_768,
         endpoints: 8192,
         flows: 2048,
+        replies: 8192,
     },
     Capacity {
         cells: 65_536,
         endpoints: 2048,
         flows: 2048,
+        replies: 4096,
     },
     Capacity {
         cells: 16_384,
         endpoints: 8192,
         flows: 4096,
+        replies: 2048,
+    },
+    Capacity {
+        cells: 16_384,
+        endpoints: 4096,
+        flows: 1024,
+        replies: 4096,
     },
 ];
 
@@ -133,11 +143,13 @@ impl Site {
             cells,
             endpoints,
             flows,
+            replies,
         } = self.capacity;
         let capacity = [
             format!("--max-cells={cells}"),
             format!("--max-endpoints={endpoints}"),
             format!("--max-flows={flows}"),
+            format!("--max-replies={replies}"),
         ];
         [&self.flags[..], &capacity].concat()
     }
