@@ -1,5 +1,7 @@
 //! The running kernel: programs that somebody else detaches, exchanges or unpins are put back.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -116,6 +118,34 @@ fn no_connect_fails_while_pins_are_removed_and_all_are_there_again() -> Result<(
     let cleanup = shunt(["cleanup", "--bpf-dir", &bpf_dir]);
     ensure!(cleanup.status == Some(0), "{cleanup:?}");
     Ok(())
+}
+
+#[test]
+fn pins_of_maps_that_were_removed_come_back_and_the_next_agent_goes_on_from_them() -> Result<()> {
+    let Some((mut node, mut agent)) = node(&[])? else {
+        return Ok(());
+    };
+    let is_set = |name: &str| name.starts_with("maps-");
+    let set = pins::find(&node.bpf_dir(), is_set)?.context("maps are pinned")?;
+    let names = || -> Result<BTreeSet<OsString>> {
+        let names = fs::read_dir(&set)?.map(|pin| Ok(pin?.file_name()));
+        names.collect()
+    };
+    let before = names()?;
+    for pin in &before {
+        fs::remove_file(set.join(pin))?;
+    }
+    fs::remove_dir(&set)?;
+
+    agent.wait_for_log("/FRONTENDS was removed")?;
+    expect_put_back(&mut node, &mut agent, "/REPLIES was removed")?;
+
+    assert_eq!(names()?, before);
+    agent.kill()?;
+    let mut next = AgentProcess::start(&node, &SMALL)?;
+    next.wait_for_log("changes=0")?;
+    ensure!(node.attempt(at(SERVICE))? == Ok(endpoint()));
+    next.stop()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use agent::dataplane::{Dataplane, LoadOptions};
+use agent::dataplane::{Dataplane, Limits, LoadOptions};
 use anyhow::{Context, Result, ensure};
 use tests::cgroup;
 use tests::client::Outcome;
@@ -22,6 +22,8 @@ const SOME: usize = 3;
 
 fn start(site: &Site, options: &LoadOptions) -> Result<Dataplane> {
     let mut dataplane = Dataplane::load(options)?;
+    // What could not be done of it the next one does.
+    dataplane.apply(&doomed(0));
     site.attach(&mut dataplane)?;
     Ok(dataplane)
 }
@@ -161,6 +163,55 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
         let socket = site.connect()?;
         site.client.close(socket)
     })?;
+    agent::dataplane::cleanup(&site.pins())?;
+    expect_nothing(&mut site)
+}
+
+#[test]
+fn sockets_are_known_whether_or_not_the_next_could_be_started_which_keeps_other_records()
+-> Result<()> {
+    let Some(mut site) = Site::new(CLIENT)? else {
+        return Ok(());
+    };
+    let usual = site.options();
+    let limits = usual.limits;
+    let other = LoadOptions {
+        limits: Limits {
+            flows: 2 * limits.flows,
+            replies: 2 * limits.replies,
+            endpoints: 2 * limits.endpoints,
+            ..limits
+        },
+        ..usual.clone()
+    };
+    // One start with these, so that what is gone back to is always what another has handed on.
+    for options in [&usual, &other, &usual] {
+        start(&site, options)?;
+    }
+    let known = site.connect()?;
+    for_each_fault(&mut site, &other, |site, _, started| {
+        ensure!(
+            site.client.peer(known)? == at(DOOMED_VIP),
+            "it is not known"
+        );
+        if let Ok(mut dataplane) = started {
+            expect_all(site, &mut dataplane)?;
+        }
+        for options in [&other, &usual] {
+            let mut next = start(site, options).context("the next")?;
+            expect_all(site, &mut next)?;
+            ensure!(
+                site.client.peer(known)? == at(DOOMED_VIP),
+                "it is not known"
+            );
+            let counts = next.counts().services.into_values();
+            let endpoints = counts.flat_map(|service| service.endpoints.into_values());
+            let open: u64 = endpoints.map(|endpoint| endpoint.open).sum();
+            ensure!(open == 1, "{open} are open");
+        }
+        Ok(())
+    })?;
+    site.client.close(known)?;
     agent::dataplane::cleanup(&site.pins())?;
     expect_nothing(&mut site)
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// About 110 are for programs, maps and what names are asked by; others are for directories, the resolver, probes and clients.
+/// About 130 are for programs, maps and what names are asked by; others are for directories, the resolver, probes and clients.
 const NEEDED: u64 = 256;
 
 /// Takes all that the process may have: the lower limit is for programs that use select(2).

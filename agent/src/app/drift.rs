@@ -266,7 +266,7 @@ impl Entries {
 fn tell(drift: &Drift) {
     match (&drift.failure, drift.part) {
         (Some(_), _) => tracing::error!("somebody has changed {drift}"),
-        (None, Part::Programs) => tracing::warn!("somebody has changed {drift}"),
+        (None, Part::Programs | Part::Pins) => tracing::warn!("somebody has changed {drift}"),
         (None, _) => tracing::warn!("somebody has changed the map {drift}"),
     }
 }

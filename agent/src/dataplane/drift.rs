@@ -15,10 +15,11 @@ pub enum Part {
     Identities,
     Capture,
     Programs,
+    Pins,
 }
 
 impl Part {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Config,
         Self::Arena,
         Self::Frontends,
@@ -28,6 +29,7 @@ impl Part {
         Self::Identities,
         Self::Capture,
         Self::Programs,
+        Self::Pins,
     ];
 }
 
@@ -44,6 +46,7 @@ impl fmt::Display for Part {
             Self::Identities => "IDENTITIES",
             Self::Capture => "CAPTURE",
             Self::Programs => "programs",
+            Self::Pins => "pins",
         })
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 
 use agent_common::abi::{Flow, PairKey, PairValue};
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo};
+use aya::maps::{HashMap, Map, MapData, MapError};
 
 use super::map_set::{FLOWS, MapSet, Misfits, REPLIES};
 use super::mapping::Mapping;
@@ -34,8 +34,8 @@ impl Earlier {
             return Ok(Self::default());
         };
         Ok(Self {
-            flows: elements(set, EARLIER_FLOWS)?,
-            replies: elements(set, EARLIER_REPLIES)?,
+            flows: set.elements(EARLIER_FLOWS)?,
+            replies: set.elements(EARLIER_REPLIES)?,
         })
     }
 
@@ -44,18 +44,9 @@ impl Earlier {
     }
 }
 
-fn elements(set: &MapSet, map: &str) -> io::Result<u32> {
-    let pin = set.pin(map);
-    if !pin.try_exists()? {
-        return Ok(0);
-    }
-    let info = MapInfo::from_pin(pin).map_err(io::Error::other)?;
-    Ok(info.max_entries())
-}
-
 /// How many lines there can be after those of `left`: as many as are wanted, unless sockets have lines in two arrays of other sizes.
 pub(super) fn lines_after(left: &MapSet, wanted: u32) -> io::Result<u32> {
-    let (now, earlier) = (elements(left, FLOWS)?, elements(left, EARLIER_FLOWS)?);
+    let (now, earlier) = (left.elements(FLOWS)?, left.elements(EARLIER_FLOWS)?);
     if [0, wanted].contains(&now) || [0, wanted].contains(&earlier) || !has_lines_in_use(left)? {
         return Ok(wanted);
     }
@@ -70,11 +61,11 @@ pub(super) fn lines_after(left: &MapSet, wanted: u32) -> io::Result<u32> {
 
 /// Whether a socket has something in the earlier lines. Once none has, none will.
 fn has_lines_in_use(set: &MapSet) -> io::Result<bool> {
-    let elements = elements(set, EARLIER_FLOWS)?;
+    let elements = set.elements(EARLIER_FLOWS)?;
     if elements == 0 {
         return Ok(false);
     }
-    let map = data(set, EARLIER_FLOWS)?;
+    let map = set.map(EARLIER_FLOWS)?;
     let lines = Mapping::<Flow>::new(map.fd(), elements)?;
     let mut lines = (0..elements).filter_map(|line| lines.copy(line));
     Ok(lines.any(|line| line.cookie != 0 || line.displaced != 0))
@@ -89,15 +80,13 @@ pub(super) fn hand_on(
     lines: Option<u32>,
 ) -> io::Result<()> {
     let share = |map: &str, name: &str| -> io::Result<()> {
-        data(left, map)?
-            .pin(new.pin(name))
-            .map_err(io::Error::other)
+        left.map(map)?.pin(new.pin(name)).map_err(io::Error::other)
     };
     if let Some(lines) = lines {
         let is_in_use = has_lines_in_use(left)?;
         if misfits.contains_key(FLOWS) {
             share(FLOWS, EARLIER_FLOWS)?;
-            if is_in_use && elements(left, EARLIER_FLOWS)? == lines {
+            if is_in_use && left.elements(EARLIER_FLOWS)? == lines {
                 share(EARLIER_FLOWS, FLOWS)?;
             }
         } else if is_in_use {
@@ -112,10 +101,13 @@ pub(super) fn hand_on(
     Ok(())
 }
 
-/// Forgets the earlier lines where no socket has any of them.
+/// Forgets the earlier lines where no socket has any of them, nor may get one: by a program of another set, where an agent was killed
+/// before all of its programs were attached.
 pub(super) fn drop_unused(set: &MapSet) -> io::Result<()> {
     let pin = set.pin(EARLIER_FLOWS);
-    if pin.try_exists()? && !has_lines_in_use(set)? {
+    let sets = set.directory().map(MapSet::all).transpose()?;
+    let is_only = sets.is_some_and(|sets| sets.len() == 1);
+    if pin.try_exists()? && is_only && !has_lines_in_use(set)? {
         fs::remove_file(pin)?;
     }
     Ok(())
@@ -127,8 +119,8 @@ pub(super) fn merge_replies(set: &MapSet) -> io::Result<()> {
     if !pin.try_exists()? {
         return Ok(());
     }
-    let earlier = replies(set, EARLIER_REPLIES).map_err(io::Error::other)?;
-    let mut now = replies(set, REPLIES).map_err(io::Error::other)?;
+    let earlier = replies(set, EARLIER_REPLIES)?;
+    let mut now = replies(set, REPLIES)?;
     for reply in &earlier {
         // The least recently used ones may go at any time.
         let Ok((key, value)) = reply else {
@@ -148,10 +140,7 @@ pub(super) fn merge_replies(set: &MapSet) -> io::Result<()> {
 
 type Replies = HashMap<MapData, Plain<PairKey>, Plain<PairValue>>;
 
-fn replies(set: &MapSet, map: &str) -> Result<Replies, MapError> {
-    HashMap::try_from(Map::from_map_data(MapData::from_pin(set.pin(map))?)?)
-}
-
-fn data(set: &MapSet, map: &str) -> io::Result<MapData> {
-    MapData::from_pin(set.pin(map)).map_err(io::Error::other)
+fn replies(set: &MapSet, map: &str) -> io::Result<Replies> {
+    let map = Map::from_map_data(set.map(map)?).and_then(HashMap::try_from);
+    map.map_err(io::Error::other)
 }

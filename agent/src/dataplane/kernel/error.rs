@@ -134,7 +134,7 @@ impl AttachError {
 }
 
 /// An error and its sources. Variants that print their source have it once.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

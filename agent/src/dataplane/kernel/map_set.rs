@@ -19,7 +19,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 
 use crate::dataplane::Limits;
 
-use super::error::LoadError;
+use super::error::{LoadError, chain};
 use super::load::Hook;
 
 /// An element as aya makes a map of it, which nobody reads by aya.
@@ -199,6 +199,20 @@ impl MapSet {
 
     pub(super) fn pin(&self, map: &str) -> PathBuf {
         self.path.join(map)
+    }
+
+    pub(super) fn map(&self, name: &str) -> io::Result<MapData> {
+        MapData::from_pin(self.pin(name)).map_err(|error| io::Error::other(chain(&error)))
+    }
+
+    /// How many elements the map has; 0 where there is none.
+    pub(super) fn elements(&self, name: &str) -> io::Result<u32> {
+        let pin = self.pin(name);
+        if !pin.try_exists()? {
+            return Ok(0);
+        }
+        let info = MapInfo::from_pin(pin).map_err(|error| io::Error::other(chain(&error)))?;
+        Ok(info.max_entries())
     }
 
     /// IDENTITIES, which is made where it is missing.

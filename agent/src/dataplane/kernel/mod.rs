@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod features;
 mod figures;
+mod held_pins;
 mod links;
 mod load;
 mod loaded;
@@ -50,6 +51,7 @@ pub(super) use pins::remove_stale as remove_stale_pins;
 pub use tables::KernelTables;
 
 use earlier::Earlier;
+use held_pins::HeldPins;
 use links::Attachment;
 use load::Hook;
 use loaded::Loaded;
@@ -87,6 +89,8 @@ pub struct Dataplane {
     traces: Option<Box<dyn FnMut() + Send>>,
     own_cgroup: Option<OwnCgroup>,
     pins: Option<(PinDirectory, MapSet)>,
+    /// Once programs are attached.
+    held_pins: Option<HeldPins>,
     goes_on: bool,
     /// What goes on of other maps than ours, until ours alone are in force.
     succession: Option<Succession>,
@@ -136,6 +140,7 @@ impl Dataplane {
             traces,
             own_cgroup,
             pins: directory.zip(maps),
+            held_pins: None,
             goes_on,
             succession,
             has_predecessor,
@@ -172,6 +177,7 @@ impl Dataplane {
         self.end_others();
         self.end_succession();
         self.merge_replies();
+        self.hold_pins();
         Ok(())
     }
 
@@ -219,6 +225,18 @@ impl Dataplane {
         });
         if let Err(error) = merged {
             tracing::warn!(%error, "replies of an earlier agent are looked up apart from ours");
+        }
+    }
+
+    /// What is pinned of the maps from now on stays so.
+    fn hold_pins(&mut self) {
+        let maps = self
+            .pins
+            .as_ref()
+            .map(|(_, maps)| HeldPins::of(&maps.pin("")));
+        match maps.transpose() {
+            Ok(held) => self.held_pins = held,
+            Err(error) => tracing::warn!(%error, "pins of maps are not looked after"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Are our programs still where we attached them? What somebody else has detached, exchanged or unpinned is put back, in the order
-//! of attaching.
+//! of attaching; then the pins of maps.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use crate::dataplane::drift::{Deviation, Drift, Part, Survey};
@@ -29,10 +30,12 @@ impl Dataplane {
             }
         }
         let attached = self.attachments.iter().filter(|a| a.is_attached());
-        Survey {
-            compared: [(Part::Programs, attached.count())].into(),
-            found,
+        let mut compared = BTreeMap::from([(Part::Programs, attached.count())]);
+        if let Some(pins) = &self.held_pins {
+            compared.insert(Part::Pins, pins.count());
+            found.append(&mut pins.look_after());
         }
+        Survey { compared, found }
     }
 
     fn look_after(&mut self, at: usize) -> Option<Drift> {

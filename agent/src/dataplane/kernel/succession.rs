@@ -7,7 +7,7 @@
 use std::io;
 
 use agent_common::abi::{Counter, EndpointState, Identity};
-use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
 use crate::dataplane::Limits;
 use crate::dataplane::store::Store as _;
@@ -81,15 +81,8 @@ fn has_room(left: &MapSet, limits: &Limits) -> io::Result<bool> {
 }
 
 fn identities(set: &MapSet) -> io::Result<Mapping<Identity>> {
-    let pin = set.pin(IDENTITIES);
-    let elements = MapInfo::from_pin(&pin)
-        .map_err(io::Error::other)?
-        .max_entries();
-    Mapping::new(data(set, IDENTITIES)?.fd(), elements)
-}
-
-fn data(set: &MapSet, map: &str) -> io::Result<MapData> {
-    MapData::from_pin(set.pin(map)).map_err(io::Error::other)
+    let elements = set.elements(IDENTITIES)?;
+    Mapping::new(set.map(IDENTITIES)?.fd(), elements)
 }
 
 /// What goes on of the maps that are in force, while it is both sets'.
@@ -126,7 +119,7 @@ impl Succession {
             if misfits.contains_key(map) {
                 continue;
             }
-            let shared = data(left, map).map_err(failed)?;
+            let shared = left.map(map).map_err(failed)?;
             let pinned = shared.pin(new.pin(map)).map_err(io::Error::other);
             pinned.map_err(failed)?;
         }

@@ -1,0 +1,49 @@
+//! Are the maps still pinned? Without its pin a map stays in force, but the next agent would find none to go on from. What
+//! somebody has removed is pinned again.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::dataplane::bpf;
+use crate::dataplane::drift::{Deviation, Drift, Part};
+
+/// What is pinned in a directory, held.
+pub(super) struct HeldPins(Vec<(PathBuf, OwnedFd)>);
+
+impl HeldPins {
+    pub(super) fn of(directory: &Path) -> io::Result<Self> {
+        let mut pins = Vec::new();
+        for pin in fs::read_dir(directory)? {
+            let path = pin?.path();
+            let object = bpf::get_pinned(&path)?;
+            pins.push((path, object));
+        }
+        Ok(Self(pins))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts back what is missing.
+    pub(super) fn look_after(&self) -> Vec<Drift> {
+        let missing = self.0.iter().filter(|(path, _)| !path.exists());
+        missing
+            .map(|(path, object)| Drift {
+                part: Part::Pins,
+                deviation: Deviation::Missing,
+                what: format!("{} was removed", path.display()),
+                failure: put_back(path, object).err().map(|error| error.to_string()),
+            })
+            .collect()
+    }
+}
+
+fn put_back(path: &Path, object: &OwnedFd) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    bpf::pin(object.as_fd(), path)
+}
