@@ -1,5 +1,5 @@
-//! The running kernel: a system call fails while a data plane is loaded, attached, or put in the place of another. Then nothing of
-//! it is left and it says why, what was in force stays so, and the next try finds all as if there had been none.
+//! The running kernel: a system call fails while a data plane is loaded, attached, put in the place of another, or ended. Then
+//! nothing of it is left and it says why, what was in force stays so, and the next try finds all as if there had been none.
 
 use std::fs;
 use std::io;
@@ -59,8 +59,8 @@ fn for_each_fault(
 }
 
 /// An error that names what the kernel said, and of what.
-fn ensure_said(started: &Result<Dataplane>, fault: Fault) -> Result<()> {
-    if let Err(error) = started {
+fn ensure_said<T>(outcome: &Result<T>, fault: Fault) -> Result<()> {
+    if let Err(error) = outcome {
         let words = io::Error::from_raw_os_error(fault.errno).to_string();
         let said = format!("{error:#}");
         // Where aya cannot open a map that is pinned, it tells of its try to make it.
@@ -213,5 +213,74 @@ fn sockets_are_known_whether_or_not_the_next_could_be_started_which_keeps_other_
     })?;
     site.client.close(known)?;
     agent::dataplane::cleanup(&site.pins())?;
+    expect_nothing(&mut site)
+}
+
+#[test]
+fn what_cannot_be_ended_can_be_cleaned_up() -> Result<()> {
+    let Some(mut site) = Site::new(CLIENT)? else {
+        return Ok(());
+    };
+    let home = cgroup::present()?;
+    let options = LoadOptions {
+        keep: false,
+        ..site.options()
+    };
+    let dataplane = start(&site, &options)?;
+    let ((), calls) = with_faults(None, || drop(dataplane))?;
+    ensure!(calls.len() > 20, "{calls:?}");
+    for fault in Choice::get().some(calls.len(), 2 * SOME) {
+        let dataplane = start(&site, &options)?;
+        with_faults(Some(fault), || drop(dataplane))?;
+        agent::dataplane::cleanup(&site.pins()).with_context(|| format!("{fault:?}"))?;
+        expect_nothing(&mut site).with_context(|| format!("{fault:?}"))?;
+        go_home(&home)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_are_followed_at_the_next_try_where_they_could_not_be_and_no_longer_where_they_need_not()
+-> Result<()> {
+    let Some(mut site) = Site::new(CLIENT)? else {
+        return Ok(());
+    };
+    if !lab::has_compare_and_swap() {
+        lab::skip("connections are not followed");
+        return Ok(());
+    }
+    let options = LoadOptions {
+        keep: false,
+        ..site.options()
+    };
+    let mut dataplane = start(&site, &options)?;
+    let is_followed = |dataplane: &Dataplane| {
+        let programs = dataplane.programs();
+        programs
+            .iter()
+            .any(|program| program.name == "shunt_sockops")
+    };
+    let mut choice = Choice::get();
+    for wanted in [true, false] {
+        let (followed, calls) = with_faults(None, || dataplane.follow(wanted))?;
+        followed?;
+        for fault in choice.some(calls.len(), 2 * SOME) {
+            dataplane.follow(!wanted)?;
+            let (outcome, _) = with_faults(Some(fault), || dataplane.follow(wanted))?;
+            ensure_said(&outcome.map_err(anyhow::Error::from), fault)?;
+            let socket = site.connect()?;
+            site.client.close(socket)?;
+            dataplane
+                .follow(wanted)
+                .with_context(|| format!("{fault:?}"))?;
+            ensure!(is_followed(&dataplane) == wanted, "{fault:?}");
+            let pins = pinned(&site.pins())?;
+            let pins = pins
+                .iter()
+                .filter(|pin| pin.to_string_lossy().contains("shunt_sockops"));
+            ensure!(pins.count() == usize::from(wanted), "{fault:?}");
+        }
+    }
+    drop(dataplane);
     expect_nothing(&mut site)
 }

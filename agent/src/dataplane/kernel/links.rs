@@ -96,6 +96,16 @@ impl Attachment {
         }
     }
 
+    /// Detaches it. Where its pin cannot be removed it may be ended again.
+    pub(super) fn end(&mut self) -> Result<(), AttachError> {
+        if let Some(Link { fd, pin: Some(pin) }) = &self.link {
+            end_link(fd.as_fd(), &pin.path)
+                .map_err(|error| AttachError::pin(self.hook.program(), &pin.path, &error))?;
+        }
+        self.link = None;
+        Ok(())
+    }
+
     /// What is wrong with it, where it should run the program of the id `program`.
     pub(super) fn fault(&self, program: u32) -> io::Result<Option<Fault>> {
         let Some(link) = &self.link else {
@@ -155,11 +165,8 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if let Some(Link { fd, pin: Some(pin) }) = self.link.take()
-            && let Err(error) = end_link(fd.as_fd(), &pin.path)
-        {
-            let program = self.hook.program();
-            tracing::error!(%error, program, "a pin stays; run `shunt cleanup`");
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "a pin stays; run `shunt cleanup`");
         }
     }
 }

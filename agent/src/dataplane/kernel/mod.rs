@@ -252,8 +252,14 @@ impl Dataplane {
         hooks
     }
 
+    /// Where what follows connections is among the attachments.
+    fn following(&self) -> Option<usize> {
+        let mut attachments = self.attachments.iter();
+        attachments.position(|attachment| attachment.hook == Hook::SockOps)
+    }
+
     fn is_following(&self) -> bool {
-        self.attachments.iter().any(|a| a.hook == Hook::SockOps)
+        self.following().is_some()
     }
 
     /// Ends what another agent has left where nothing of ours is. What it was good for is done by now.
@@ -296,7 +302,10 @@ impl Dataplane {
         }
         if !wanted {
             self.engine.rely_on_following(false);
-            self.attachments.retain(|a| a.hook != Hook::SockOps);
+            while let Some(at) = self.following() {
+                self.attachments[at].end()?;
+                self.attachments.remove(at);
+            }
             return Ok(());
         }
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
