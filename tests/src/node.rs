@@ -17,6 +17,7 @@ use agent::nameserver::Lesson;
 use agent::observe::State;
 use agent::settings::{CloseRemoved, NameServerSettings, OnExit, Settings};
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -118,6 +119,14 @@ impl Node {
 
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("shunt.sock")
+    }
+
+    /// What `shunt status` says of the agent, for scripts.
+    pub fn status(&self) -> Result<Value> {
+        let socket = self.socket().display().to_string();
+        let ended = binary::shunt(["status", "-o", "json", "--socket", &socket]);
+        ensure!(!ended.stdout.is_empty(), "{ended:?}");
+        Ok(ended.json())
     }
 
     /// The folder of all that is kept in files.

@@ -1,22 +1,17 @@
 //! The real agent on the real kernel, short of what it needs: of room for what the kernel tells, of file descriptors, of locked
-//! memory, of room for cgroups. It says so, nothing that is in force goes, and all is well again when there is enough.
+//! memory. It says so, nothing that is in force goes, and all is well again when there is enough.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Instant;
 
-use agent::observe::State;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
-use serde_json::Value;
 use tests::agent_process::{AgentProcess, SMALL};
 use tests::binary;
-use tests::cgroup::TemporaryCgroup;
-use tests::clients::workload;
 use tests::confined::Confinement;
 use tests::lab::{self, ECONNREFUSED};
-use tests::node::{ADDRESSES, Node, PATIENCE, PORT, entry};
+use tests::node::{ADDRESSES, Node, PORT, entry};
 use tests::programs::{at, ip};
 use tests::sockets::{Race, Request, Transport};
 
@@ -36,14 +31,6 @@ fn write(node: &Node, number: usize) -> Result<()> {
 /// What ends an entry at one of [`VIPS`].
 fn address(number: usize) -> String {
     format!("  addresses: [{}]\n", at(VIPS[number]).ip())
-}
-
-/// What `shunt status` says, for scripts.
-fn status(node: &Node) -> Result<Value> {
-    let socket = node.socket().display().to_string();
-    let ended = binary::shunt(["status", "-o", "json", "--socket", &socket]);
-    ensure!(!ended.stdout.is_empty(), "{ended:?}");
-    Ok(ended.json())
 }
 
 fn expect_reached(node: &mut Node, number: usize) -> Result<()> {
@@ -81,7 +68,7 @@ fn failed_connects_that_nobody_hears_of_are_counted_and_shown_and_later_ones_hea
     agent.signal(Signal::STOP)?;
     fail(&mut node, 3_000)?;
     agent.signal(Signal::CONT)?;
-    let lost = status(&node)?["totals"]["eventsLost"].as_u64();
+    let lost = node.status()?["totals"]["eventsLost"].as_u64();
     let lost = lost.context("it is a number")?;
     ensure!(lost > 0 && lost < 6_000, "{lost} of 6,000 are lost");
     fail(&mut node, 10)?;
@@ -201,88 +188,5 @@ fn a_limit_of_locked_memory_is_raised_or_named_where_it_counts() -> Result<()> {
             ensure!(counts_locked_memory()?, "maps are not locked memory here");
         }
     }
-    Ok(())
-}
-
-/// Cgroups that come and go at once: many more than there is room for.
-const BURST: usize = 300;
-
-/// How many directories this process watches.
-fn watched() -> Result<usize> {
-    let mut count = 0;
-    for file in fs::read_dir("/proc/self/fdinfo")? {
-        // One may be closed meanwhile.
-        let text = fs::read_to_string(file?.path()).unwrap_or_default();
-        count += text
-            .lines()
-            .filter(|line| line.starts_with("inotify wd:"))
-            .count();
-    }
-    Ok(count)
-}
-
-fn has_room(state: &State) -> bool {
-    let mut findings = state.dataplane_diagnostics.iter();
-    !findings.any(|finding| finding.code == "SH4007")
-}
-
-/// How many cgroups have their scope in the maps.
-fn placed(node: &Node) -> Result<u64> {
-    let status = status(node)?;
-    let mut maps = status["maps"].as_array().context("maps are listed")?.iter();
-    let cgroups = maps.find(|map| map["name"] == "cgroups");
-    let used = cgroups.and_then(|map| map["used"].as_u64());
-    used.context("cgroups are among them")
-}
-
-#[test]
-fn of_more_cgroups_than_there_is_room_for_those_that_fit_have_their_scope() -> Result<()> {
-    let Some(mut node) = Node::new(CLIENT)? else {
-        return Ok(());
-    };
-    let private = format!(
-        "{}  exportTo: ['.']\n",
-        entry("p.test", "STATIC", &[ADDRESSES[0]])
-    );
-    let private = private.replace("{name: p.test}", "{name: p.test, namespace: shop}");
-    let spec = format!("cgroup: '{}/test-of-*'", node.cgroup.path().display());
-    let text = private + &address(0) + &workload("shop", "w", "", &spec);
-    fs::write(node.config_dir().join("a.yaml"), text)?;
-    let outside = node.cgroup.path().to_owned();
-    let first = TemporaryCgroup::below(&outside)?;
-    node.start()?;
-    node.client
-        .order(&Request::JoinCgroup(first.path().to_owned()))?;
-    expect_reached(&mut node, 0)?;
-    let (few, idle) = (placed(&node)?, watched()?);
-
-    let begun = Instant::now();
-    let burst = (0..BURST).map(|_| TemporaryCgroup::below(&outside));
-    let burst: Vec<TemporaryCgroup> = burst.collect::<Result<_>>()?;
-    node.wait_until("there is no room", |state| !has_room(state))?;
-    let room = u64::from(lab::limits().cgroups);
-    ensure!(placed(&node)? == room, "{} are placed", placed(&node)?);
-    println!("full after {:?}", begun.elapsed());
-    expect_reached(&mut node, 0)?;
-    let deadline = Instant::now() + PATIENCE;
-    while watched()? > idle + BURST {
-        ensure!(Instant::now() < deadline, "{} are watched", watched()?);
-        thread::yield_now();
-    }
-
-    drop(burst);
-    node.wait_until("there is room again", has_room)?;
-    let deadline = Instant::now() + PATIENCE;
-    while placed(&node)? != few || watched()? > idle {
-        let (placed, watched) = (placed(&node)?, watched()?);
-        ensure!(
-            Instant::now() < deadline,
-            "{placed} placed, {watched} watched, and not {few} and {idle}"
-        );
-        thread::yield_now();
-    }
-    println!("empty after {:?}", begun.elapsed());
-    expect_reached(&mut node, 0)?;
-    node.client.order(&Request::JoinCgroup(outside))?;
     Ok(())
 }
