@@ -20,7 +20,7 @@ pub use client::{ClientWord, Exemption, LEVELS, Outbound};
 pub use counter::{Counter, TOTALS, Total};
 pub use denial::{DENIAL_BYTES, DENIAL_SIZE, Denial, Denied};
 pub use event::{EVENT_BYTES, Event};
-pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue, TIMED};
+pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue, TIMED, at_least_none};
 pub use frontend::{FrontendKey, FrontendWord};
 pub use group::{
     Action, Algorithm, Cell, Column, Extra, GroupHeader, GroupShape, INDEXES, MAX_SLOTS, Slot,
@@ -33,7 +33,7 @@ pub const ABI_VERSION: u32 = 7;
 
 /// Names the layout of what outlives a change of all else: FLOWS, STORED, REPLIES, ENDPOINTS, COUNTERS, TOTALS and IDENTITIES. Agents
 /// of two ABIs that have it in common hand on to each other what is remembered of sockets.
-pub const SOCKET_ABI_VERSION: u32 = 1;
+pub const SOCKET_ABI_VERSION: u32 = 2;
 
 /// `IPPROTO_TCP`.
 pub const TCP: u8 = 6;

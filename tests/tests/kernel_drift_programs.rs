@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use agent::dataplane::Part;
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tests::agent_process::{AgentProcess, SMALL};
 use tests::binary::shunt;
 use tests::cgroup::TemporaryCgroup;
@@ -132,10 +133,13 @@ fn pins_of_maps_that_were_removed_come_back_and_the_next_agent_goes_on_from_them
         names.collect()
     };
     let before = names()?;
+    // It puts none back before all are gone.
+    agent.signal(Signal::STOP)?;
     for pin in &before {
         fs::remove_file(set.join(pin))?;
     }
     fs::remove_dir(&set)?;
+    agent.signal(Signal::CONT)?;
 
     agent.wait_for_log("/FRONTENDS was removed")?;
     expect_put_back(&mut node, &mut agent, "/REPLIES was removed")?;

@@ -9,13 +9,16 @@ use agent::dataplane::{Dataplane, Limits, LoadOptions};
 use anyhow::{Context, Result, ensure};
 use tests::cgroup;
 use tests::client::Outcome;
-use tests::faults::{Choice, Fault, with_faults};
+use tests::faults::{Call, Choice, Fault, with_faults};
 use tests::lab;
 use tests::programs::{DOOMED_VIP, at, doomed};
 use tests::site::Site;
 use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+
+/// Of `enum bpf_cmd`.
+const BPF_LINK_UPDATE: u64 = 29;
 
 /// Faults that are tried of those of one start, unless all are.
 const SOME: usize = 3;
@@ -32,12 +35,13 @@ fn start(site: &Site, options: &LoadOptions) -> Result<Dataplane> {
 fn for_each_fault(
     site: &mut Site,
     options: &LoadOptions,
+    choose: impl FnOnce(&[Call]) -> Vec<Fault>,
     mut check: impl FnMut(&mut Site, Fault, Result<Dataplane>) -> Result<()>,
 ) -> Result<()> {
     let home = cgroup::present()?;
     let (started, calls) = with_faults(None, || start(site, options))?;
     drop(started?);
-    let faults = Choice::get().some(calls.len(), SOME);
+    let faults = choose(&calls);
     println!("{} of {} calls fail", faults.len(), calls.len());
     let mut failures = Vec::new();
     for fault in faults {
@@ -56,6 +60,26 @@ fn for_each_fault(
     }
     assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
     Ok(())
+}
+
+fn some(calls: &[Call]) -> Vec<Fault> {
+    Choice::get().some(calls.len(), SOME)
+}
+
+/// As if the agent was killed while programs are exchanged, after each of them, or some.
+fn between_programs(calls: &[Call]) -> Vec<Fault> {
+    let exchanges = calls
+        .iter()
+        .enumerate()
+        .filter(|(_, call)| call.name == "bpf" && call.command == BPF_LINK_UPDATE);
+    let exchanges: Vec<usize> = exchanges.map(|(at, _)| at).collect();
+    let chosen = Choice::get().some(exchanges.len(), SOME).into_iter();
+    let faults = chosen.map(|fault| Fault {
+        first: exchanges[fault.first],
+        lasts: true,
+        errno: libc::EPERM,
+    });
+    faults.collect()
 }
 
 /// An error that names what the kernel said, and of what.
@@ -121,7 +145,7 @@ fn what_cannot_be_started_leaves_nothing_and_says_why() -> Result<()> {
         keep: false,
         ..site.options()
     };
-    for_each_fault(&mut site, &options, |site, fault, started| {
+    for_each_fault(&mut site, &options, some, |site, fault, started| {
         if let Ok(mut dataplane) = started {
             expect_all(site, &mut dataplane)?;
         }
@@ -147,7 +171,7 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
     expect_all(&mut site, &mut first)?;
     drop(first);
     let count = pinned(&site.pins())?.len();
-    for_each_fault(&mut site, &options, |site, _, started| {
+    for_each_fault(&mut site, &options, some, |site, _, started| {
         let socket = site.connect()?;
         site.client.close(socket)?;
         if let Ok(mut dataplane) = started {
@@ -167,53 +191,91 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
     expect_nothing(&mut site)
 }
 
-#[test]
-fn sockets_are_known_whether_or_not_the_next_could_be_started_which_keeps_other_records()
--> Result<()> {
+/// How many connections are open, as the endpoints count.
+fn open(dataplane: &Dataplane) -> u64 {
+    let services = dataplane.counts().services.into_values();
+    let endpoints = services.flat_map(|service| service.endpoints.into_values());
+    endpoints.map(|endpoint| endpoint.open).sum()
+}
+
+/// A start fails that would keep other records than the one before it. What sockets are known for and counted stays so, and where they
+/// are to be counted elsewhere, too, what they are known for.
+fn expect_known(
+    other: fn(Limits) -> Limits,
+    choose: fn(&[Call]) -> Vec<Fault>,
+    is_counted: bool,
+) -> Result<()> {
     let Some(mut site) = Site::new(CLIENT)? else {
         return Ok(());
     };
     let usual = site.options();
-    let limits = usual.limits;
     let other = LoadOptions {
-        limits: Limits {
-            flows: 2 * limits.flows,
-            replies: 2 * limits.replies,
-            endpoints: 2 * limits.endpoints,
-            ..limits
-        },
+        limits: other(usual.limits),
         ..usual.clone()
     };
-    // One start with these, so that what is gone back to is always what another has handed on.
+    // So that what is gone back to is always what another has handed on.
     for options in [&usual, &other, &usual] {
         start(&site, options)?;
     }
     let known = site.connect()?;
-    for_each_fault(&mut site, &other, |site, _, started| {
-        ensure!(
-            site.client.peer(known)? == at(DOOMED_VIP),
-            "it is not known"
-        );
+    for_each_fault(&mut site, &other, choose, |site, _, started| {
+        // By whatever mixture of programs.
+        let [stays, goes] = [site.connect()?, site.connect()?];
+        site.client.close(goes)?;
         if let Ok(mut dataplane) = started {
             expect_all(site, &mut dataplane)?;
         }
         for options in [&other, &usual] {
             let mut next = start(site, options).context("the next")?;
             expect_all(site, &mut next)?;
-            ensure!(
-                site.client.peer(known)? == at(DOOMED_VIP),
-                "it is not known"
-            );
-            let counts = next.counts().services.into_values();
-            let endpoints = counts.flat_map(|service| service.endpoints.into_values());
-            let open: u64 = endpoints.map(|endpoint| endpoint.open).sum();
-            ensure!(open == 1, "{open} are open");
+            for socket in [known, stays] {
+                let peer = site.client.peer(socket)?;
+                ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
+            }
+            ensure!(!is_counted || open(&next) == 2, "{} are open", open(&next));
         }
-        Ok(())
+        site.client.close(stays)
     })?;
     site.client.close(known)?;
+    let last = start(&site, &usual)?;
+    ensure!(!is_counted || open(&last) == 0, "{} are open", open(&last));
+    ensure!(last.tables().flows().count() == 0, "lines are not free");
+    drop(last);
     agent::dataplane::cleanup(&site.pins())?;
     expect_nothing(&mut site)
+}
+
+fn more_records(limits: Limits) -> Limits {
+    Limits {
+        flows: 2 * limits.flows,
+        replies: 2 * limits.replies,
+        ..limits
+    }
+}
+
+fn more_of_all(limits: Limits) -> Limits {
+    Limits {
+        endpoints: 2 * limits.endpoints,
+        ..more_records(limits)
+    }
+}
+
+#[test]
+fn sockets_are_known_whether_or_not_the_next_could_be_started_which_keeps_other_records()
+-> Result<()> {
+    expect_known(more_records, some, true)
+}
+
+#[test]
+fn sockets_are_known_when_the_next_dies_while_programs_are_exchanged_which_keeps_other_records()
+-> Result<()> {
+    expect_known(more_records, between_programs, true)
+}
+
+#[test]
+fn sockets_are_known_when_the_next_dies_while_programs_are_exchanged_which_keeps_more_of_all()
+-> Result<()> {
+    expect_known(more_of_all, between_programs, false)
 }
 
 #[test]
@@ -273,6 +335,9 @@ fn connections_are_followed_at_the_next_try_where_they_could_not_be_and_no_longe
             dataplane
                 .follow(wanted)
                 .with_context(|| format!("{fault:?}"))?;
+            // What could not be unpinned is, within seconds, and nobody takes it for somebody else's doing.
+            let survey = dataplane.look_after_programs();
+            ensure!(wanted || survey.found.is_empty(), "{fault:?}: {survey:?}");
             ensure!(is_followed(&dataplane) == wanted, "{fault:?}");
             let pins = pinned(&site.pins())?;
             let pins = pins

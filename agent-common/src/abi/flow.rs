@@ -68,6 +68,13 @@ pub struct EndpointState {
     pub latency_us: u64,
 }
 
+/// How many `open` stands for. While one agent takes the place of another, a record may end here that is still counted there: below
+/// zero it is none.
+#[must_use]
+pub const fn at_least_none(open: u32) -> u32 {
+    if open > i32::MAX as u32 { 0 } else { open }
+}
+
 /// Key of REPLIES: what a socket sent to when it asked for a destination, and the reverse.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

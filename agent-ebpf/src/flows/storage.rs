@@ -33,21 +33,23 @@ pub fn claim(socket: *mut c_void, cookie: u64) -> Option<Record> {
     Some(record)
 }
 
-/// Ends the record. Of two that try, one succeeds, and gets which lines count it as displaced.
+/// Ends the record. Of two that try, one succeeds, and gets which lines count it as displaced, if any that are known here do.
 #[inline(always)]
 pub fn end(socket: *mut c_void) -> Option<Lines> {
     let record = get(socket)?;
     // SAFETY: the value is the socket's, and outlives the program's run.
     let flow = unsafe { record.as_ref() };
     let was = super::Counted::of(flow);
-    let counted_in = if maps::has_earlier_flows() && flow.displaced != maps::flow_bits() {
-        Lines::Earlier
-    } else {
-        Lines::Now
-    };
+    let is_of_now = flow.displaced == maps::flow_bits();
     if !lines::swap(record, flow.cookie, 0) {
         return None;
     }
     was.change(-1);
-    Some(counted_in)
+    if is_of_now {
+        Some(Lines::Now)
+    } else if maps::has_earlier_flows() {
+        Some(Lines::Earlier)
+    } else {
+        None
+    }
 }

@@ -154,7 +154,8 @@ pub struct LimitArgs {
     /// Endpoints with counters [default: 262144 for run, 16384 for exec]
     #[arg(long, env = "SHUNT_MAX_ENDPOINTS", value_name = "N", value_parser = parse::limit())]
     pub max_endpoints: Option<u32>,
-    /// Redirected sockets that are remembered at once; a power of two from 1024 on [default: 65536 for run, 4096 for exec]
+    /// Redirected sockets that are remembered at once; a power of two from 1024 on [default: 65536 for run, 4096 for exec].
+    /// While sockets are open that agents with two other numbers have redirected, a third waits
     #[arg(long, env = "SHUNT_MAX_FLOWS", value_name = "N", value_parser = parse::flows())]
     pub max_flows: Option<u32>,
     /// Further destinations of unconnected UDP sockets that talk to many, two for each [default: 16384 for run, 1024 for exec]

@@ -1,7 +1,7 @@
 //! What becomes of records of sockets where an agent keeps more or fewer of them than the one before it? They stay where they are,
 //! and programs look there as well: flow records until their sockets are closed, replies until they have been copied.
 //!
-//! So the arrays of lines are two at most. While sockets have lines in both, neither goes, and a third number of lines must wait.
+//! So there are two arrays of lines at most, and two hashes of replies.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,12 @@ use std::io;
 use agent_common::abi::{Flow, PairKey, PairValue};
 use aya::maps::{HashMap, Map, MapData, MapError};
 
+use crate::dataplane::Limits;
+
+use super::error::LoadError;
 use super::map_set::{FLOWS, MapSet, Misfits, REPLIES};
 use super::mapping::Mapping;
+use super::succession::Left;
 use super::tables::Plain;
 
 /// What FLOWS was, while some of its lines are in use.
@@ -44,98 +48,127 @@ impl Earlier {
     }
 }
 
-/// How many lines there can be after those of `left`: as many as are wanted, unless sockets have lines in two arrays of other sizes.
-pub(super) fn lines_after(left: &MapSet, wanted: u32) -> io::Result<u32> {
-    let (now, earlier) = (left.elements(FLOWS)?, left.elements(EARLIER_FLOWS)?);
-    if [0, wanted].contains(&now) || [0, wanted].contains(&earlier) || !has_lines_in_use(left)? {
-        return Ok(wanted);
+/// Makes `limits` of records those that one can have after `left`. While sockets are recorded in maps of two sizes, a third must wait.
+pub(super) fn limit(left: &Left, limits: &mut Limits, has_lines: bool) -> io::Result<()> {
+    let maps = &left.maps;
+    if has_lines {
+        let (now, earlier) = (maps.elements(FLOWS)?, maps.elements(EARLIER_FLOWS)?);
+        let is_third = ![now, earlier].contains(&limits.flows);
+        if is_third && may_be_in_use(left)? {
+            tracing::warn!(
+                now,
+                earlier,
+                wanted = limits.flows,
+                "--max-flows waits: connections are open that are recorded in maps of two other sizes; a start after they have \
+                 ended takes it"
+            );
+            limits.flows = now;
+        }
     }
-    tracing::warn!(
-        lines = now,
-        wanted,
-        "the flow records cannot be {wanted} yet: connections are open that are recorded among {earlier}, of before the last change; \
-         they are at a start after these have ended"
-    );
-    Ok(now)
+    let (now, earlier) = (maps.elements(REPLIES)?, maps.elements(EARLIER_REPLIES)?);
+    if now > 0 && earlier > 0 && now != limits.replies {
+        tracing::warn!(
+            now,
+            earlier,
+            wanted = limits.replies,
+            "--max-replies waits: not all replies are copied yet; the next start takes it"
+        );
+        limits.replies = now;
+    }
+    Ok(())
 }
 
-/// Whether a socket has something in the earlier lines. Once none has, none will.
-fn has_lines_in_use(set: &MapSet) -> io::Result<bool> {
-    let elements = set.elements(EARLIER_FLOWS)?;
-    if elements == 0 {
-        return Ok(false);
+/// Whether a socket has something in the earlier lines, or may get it: by a program of another set that is still attached. Else none
+/// ever will.
+fn may_be_in_use(left: &Left) -> io::Result<bool> {
+    let elements = left.maps.elements(EARLIER_FLOWS)?;
+    if elements == 0 || left.is_mixed {
+        return Ok(elements > 0);
     }
-    let map = set.map(EARLIER_FLOWS)?;
+    let map = left.maps.map(EARLIER_FLOWS)?;
     let lines = Mapping::<Flow>::new(map.fd(), elements)?;
     let mut lines = (0..elements).filter_map(|line| lines.copy(line));
     Ok(lines.any(|line| line.cookie != 0 || line.displaced != 0))
 }
 
-/// Pins in `new` what is to be looked at beside its own replies, and its own `lines` if it has any. It has none yet where they are
-/// `misfits`.
-pub(super) fn hand_on(
-    left: &MapSet,
+/// Pins in `new` the lines that are looked in beside its own, which it has none of yet where they are among `misfits`.
+pub(super) fn hand_on_lines(
+    left: &Left,
     misfits: &Misfits,
     new: &MapSet,
-    lines: Option<u32>,
-) -> io::Result<()> {
-    let share = |map: &str, name: &str| -> io::Result<()> {
-        left.map(map)?.pin(new.pin(name)).map_err(io::Error::other)
-    };
-    if let Some(lines) = lines {
-        let is_in_use = has_lines_in_use(left)?;
-        if misfits.contains_key(FLOWS) {
-            share(FLOWS, EARLIER_FLOWS)?;
-            if is_in_use && left.elements(EARLIER_FLOWS)? == lines {
-                share(EARLIER_FLOWS, FLOWS)?;
-            }
-        } else if is_in_use {
-            share(EARLIER_FLOWS, EARLIER_FLOWS)?;
-        }
+    limits: &Limits,
+) -> Result<(), LoadError> {
+    let is_in_use = may_be_in_use(left).map_err(LoadError::unreadable)?;
+    let left = &left.maps;
+    if !misfits.contains_key(FLOWS) {
+        return if is_in_use {
+            left.share(EARLIER_FLOWS, new, EARLIER_FLOWS)
+        } else {
+            Ok(())
+        };
     }
-    // An agent that was killed before it had copied them.
-    merge_replies(left)?;
-    if misfits.contains_key(REPLIES) && left.pin(REPLIES).exists() {
-        share(REPLIES, EARLIER_REPLIES)?;
+    left.share(FLOWS, new, EARLIER_FLOWS)?;
+    let earlier = left.elements(EARLIER_FLOWS);
+    let earlier = earlier.map_err(LoadError::unreadable)?;
+    if is_in_use && earlier == limits.flows {
+        left.share(EARLIER_FLOWS, new, FLOWS)?;
     }
     Ok(())
 }
 
-/// Forgets the earlier lines where no socket has any of them, nor may get one: by a program of another set, where an agent was killed
-/// before all of its programs were attached.
-pub(super) fn drop_unused(set: &MapSet) -> io::Result<()> {
-    let pin = set.pin(EARLIER_FLOWS);
-    let sets = set.directory().map(MapSet::all).transpose()?;
-    let is_only = sets.is_some_and(|sets| sets.len() == 1);
-    if pin.try_exists()? && is_only && !has_lines_in_use(set)? {
+/// Pins in `new` the replies that are looked up beside its own.
+pub(super) fn hand_on_replies(
+    left: &Left,
+    misfits: &Misfits,
+    new: &MapSet,
+) -> Result<(), LoadError> {
+    let left = &left.maps;
+    let from = if misfits.contains_key(REPLIES) {
+        REPLIES
+    } else {
+        EARLIER_REPLIES
+    };
+    match left.elements(from).map_err(LoadError::unreadable)? {
+        0 => Ok(()),
+        _ => left.share(from, new, EARLIER_REPLIES),
+    }
+}
+
+/// Forgets the earlier lines where no socket has any of them.
+pub(super) fn drop_unused(left: &Left) -> io::Result<()> {
+    let pin = left.maps.pin(EARLIER_FLOWS);
+    if pin.try_exists()? && !may_be_in_use(left)? {
         fs::remove_file(pin)?;
     }
     Ok(())
 }
 
-/// Copies what programs remembered in the earlier replies until now, when none does so any more.
+/// Moves what programs remembered in the earlier replies, once none does so any more: up to half of what there is room for, so that
+/// those stay that were used last. The rest is looked up where it is.
 pub(super) fn merge_replies(set: &MapSet) -> io::Result<()> {
     let pin = set.pin(EARLIER_REPLIES);
     if !pin.try_exists()? {
         return Ok(());
     }
-    let earlier = replies(set, EARLIER_REPLIES)?;
+    let mut earlier = replies(set, EARLIER_REPLIES)?;
     let mut now = replies(set, REPLIES)?;
-    for reply in &earlier {
-        // The least recently used ones may go at any time.
-        let Ok((key, value)) = reply else {
-            continue;
-        };
+    let all: Result<Vec<_>, MapError> = earlier.iter().collect();
+    let all = all.map_err(io::Error::other)?;
+    let room = set.elements(REPLIES)? as usize / 2;
+    for (key, value) in all.iter().take(room) {
         match now.insert(key, value, BPF_NOEXIST) {
             Err(MapError::SyscallError(failed))
                 if failed.io_error.kind() != io::ErrorKind::AlreadyExists =>
             {
                 return Err(failed.io_error);
             }
-            _ => {}
+            _ => earlier.remove(key).map_err(io::Error::other)?,
         }
     }
-    fs::remove_file(pin)
+    if all.len() <= room {
+        fs::remove_file(pin)?;
+    }
+    Ok(())
 }
 
 type Replies = HashMap<MapData, Plain<PairKey>, Plain<PairValue>>;

@@ -94,6 +94,8 @@ pub enum AttachError {
         path: PathBuf,
         neighbour: Box<Neighbour>,
     },
+    #[error("cannot remove the pin {}: {error}", path.display())]
+    Unpin { path: PathBuf, error: io::Error },
     #[error("cannot pin the attachment of {program} as {}: {reason}", path.display())]
     Pin {
         program: &'static str,

@@ -219,11 +219,7 @@ impl Dataplane {
                 engine.names.endpoints.count(),
                 limits.endpoints,
             ),
-            fill(
-                "flows",
-                engine.tables().flows().count(),
-                engine.tables().flow_lines(),
-            ),
+            fill("flows", engine.tables().lines_in_use(), limits.flows),
         ]
     }
 }

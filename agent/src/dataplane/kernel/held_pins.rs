@@ -17,8 +17,12 @@ impl HeldPins {
         let mut pins = Vec::new();
         for pin in fs::read_dir(directory)? {
             let path = pin?.path();
-            let object = bpf::get_pinned(&path)?;
-            pins.push((path, object));
+            match bpf::get_pinned(&path) {
+                Ok(object) => pins.push((path, object)),
+                Err(error) => {
+                    tracing::warn!(%error, pin = %path.display(), "nobody notices when it is removed");
+                }
+            }
         }
         Ok(Self(pins))
     }
@@ -29,7 +33,8 @@ impl HeldPins {
 
     /// Puts back what is missing.
     pub(super) fn look_after(&self) -> Vec<Drift> {
-        let missing = self.0.iter().filter(|(path, _)| !path.exists());
+        let is_there = |path: &PathBuf| path.try_exists().unwrap_or(true);
+        let missing = self.0.iter().filter(|(path, _)| !is_there(path));
         missing
             .map(|(path, object)| Drift {
                 part: Part::Pins,

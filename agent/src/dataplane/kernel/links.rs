@@ -99,8 +99,10 @@ impl Attachment {
     /// Detaches it. Where its pin cannot be removed it may be ended again.
     pub(super) fn end(&mut self) -> Result<(), AttachError> {
         if let Some(Link { fd, pin: Some(pin) }) = &self.link {
-            end_link(fd.as_fd(), &pin.path)
-                .map_err(|error| AttachError::pin(self.hook.program(), &pin.path, &error))?;
+            end_link(fd.as_fd(), &pin.path).map_err(|error| AttachError::Unpin {
+                path: pin.path.clone(),
+                error,
+            })?;
         }
         self.link = None;
         Ok(())

@@ -51,10 +51,12 @@ impl Hook {
 
     /// Whether the program makes records, and so counts connections that begin.
     pub(super) const fn remembers(self) -> bool {
-        matches!(
-            self,
-            Self::SendMessage4 | Self::SendMessage6 | Self::Connect4 | Self::Connect6
-        )
+        self.sends() || matches!(self, Self::Connect4 | Self::Connect6)
+    }
+
+    /// Whether the program makes records of datagrams.
+    pub(super) const fn sends(self) -> bool {
+        matches!(self, Self::SendMessage4 | Self::SendMessage6)
     }
 
     /// Whether the program shows clients what is on record, and changes nothing.

@@ -13,7 +13,7 @@ use super::error::LoadError;
 use super::load;
 use super::map_set::{MapSet, Misfits};
 use super::pins::PinDirectory;
-use super::succession::{Legacy, Succession};
+use super::succession::{Left, Legacy, Succession};
 use super::tables::KernelTables;
 
 /// The programs and the maps below them.
@@ -26,6 +26,7 @@ pub(super) struct Loaded {
     pub goes_on: bool,
     /// They have something of others that are in force.
     pub succession: Option<Succession>,
+    /// Of records of sockets there may be more or fewer than were asked for.
     pub limits: Limits,
 }
 
@@ -39,20 +40,12 @@ impl Loaded {
             return Self::anew(options, None);
         };
         let mut options = options.clone();
-        let left = match pins.maps_in_force()? {
-            Some(left) => {
-                if has_lines {
-                    options.limits.flows = earlier::lines_after(&left, options.limits.flows)
-                        .map_err(LoadError::unreadable)?;
-                }
-                let is_own = left.directory() == Some(pins.path());
-                let legacy = Legacy::of(&left, is_own, &options.limits, has_lines)?;
-                Some((left, legacy))
-            }
+        let legacy = match pins.maps_in_force()? {
+            Some(left) => Some((Legacy::of(&left, &mut options.limits, has_lines)?, left)),
             None => None,
         };
         let options = &options;
-        if let Some((left, Legacy::Everything)) = &left {
+        if let Some((Legacy::Everything, left)) = &legacy {
             match Self::going_on(options, left)? {
                 Ok(loaded) => return Ok(loaded),
                 Err(damage) => {
@@ -65,8 +58,8 @@ impl Loaded {
             path: pins.path().to_owned(),
             error,
         })?;
-        let loaded = match left {
-            Some((left, Legacy::Sockets(misfits))) => {
+        let loaded = match legacy {
+            Some((Legacy::Sockets(misfits), left)) => {
                 Self::succeeding(options, &left, &misfits, maps.clone(), has_lines)
             }
             _ => Self::anew(options, Some(maps.clone())),
@@ -80,8 +73,9 @@ impl Loaded {
     }
 
     /// Over the maps that another has filled, unless they are damaged.
-    fn going_on(options: &LoadOptions, left: &MapSet) -> Result<Result<Self, Damage>, LoadError> {
+    fn going_on(options: &LoadOptions, left: &Left) -> Result<Result<Self, Damage>, LoadError> {
         earlier::drop_unused(left).map_err(LoadError::unreadable)?;
+        let left = &left.maps;
         let mut ebpf = load::load(options, Some(left))?;
         let tables = KernelTables::take(&mut ebpf, &options.limits, Some(left))?;
         match Engine::adopt(tables, &options.limits) {
@@ -100,7 +94,7 @@ impl Loaded {
     /// Over new maps, but for what the others know of sockets.
     fn succeeding(
         options: &LoadOptions,
-        left: &MapSet,
+        left: &Left,
         misfits: &Misfits,
         maps: MapSet,
         has_lines: bool,

@@ -205,6 +205,16 @@ impl MapSet {
         MapData::from_pin(self.pin(name)).map_err(|error| io::Error::other(chain(&error)))
     }
 
+    /// Pins the map in `other` as well, by that name.
+    pub(super) fn share(&self, map: &str, other: &Self, name: &str) -> Result<(), LoadError> {
+        let map = self.map(map).map_err(LoadError::unreadable)?;
+        let path = other.pin(name);
+        map.pin(&path).map_err(|error| LoadError::PinDirectory {
+            path,
+            error: io::Error::other(chain(&error)),
+        })
+    }
+
     /// How many elements the map has; 0 where there is none.
     pub(super) fn elements(&self, name: &str) -> io::Result<u32> {
         let pin = self.pin(name);

@@ -84,6 +84,8 @@ pub struct LoadOptions {
 pub struct Dataplane {
     // Dropped in this order: first what redirects, last what keeps other agents away.
     attachments: Vec<Attachment>,
+    /// Detached, but for a pin that could not be removed.
+    ending: Vec<Attachment>,
     engine: Engine<KernelTables>,
     ebpf: Ebpf,
     traces: Option<Box<dyn FnMut() + Send>>,
@@ -135,6 +137,7 @@ impl Dataplane {
         }
         Ok(Self {
             attachments: Vec::new(),
+            ending: Vec::new(),
             engine,
             ebpf,
             traces,
@@ -252,14 +255,8 @@ impl Dataplane {
         hooks
     }
 
-    /// Where what follows connections is among the attachments.
-    fn following(&self) -> Option<usize> {
-        let mut attachments = self.attachments.iter();
-        attachments.position(|attachment| attachment.hook == Hook::SockOps)
-    }
-
     fn is_following(&self) -> bool {
-        self.following().is_some()
+        self.attachments.iter().any(|a| a.hook == Hook::SockOps)
     }
 
     /// Ends what another agent has left where nothing of ours is. What it was good for is done by now.
@@ -302,18 +299,29 @@ impl Dataplane {
         }
         if !wanted {
             self.engine.rely_on_following(false);
-            while let Some(at) = self.following() {
-                self.attachments[at].end()?;
-                self.attachments.remove(at);
+            let follows = |attachment: &mut Attachment| attachment.hook == Hook::SockOps;
+            self.ending.extend(self.attachments.extract_if(.., follows));
+            if let Err(error) = self.finish_ending() {
+                tracing::warn!(%error, "it is tried again");
             }
             return Ok(());
         }
+        // Else its pin would be where the new one is to be.
+        self.finish_ending()?;
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
         let (ebpf, cgroups) = (&self.ebpf, &self.cgroups);
         // Before what remembers, as it is detached in this order.
         self.attachments
             .extend(links::attach(ebpf, &[Hook::SockOps], cgroups, pins)?);
         self.engine.rely_on_following(true);
+        Ok(())
+    }
+
+    fn finish_ending(&mut self) -> Result<(), AttachError> {
+        while let Some(attachment) = self.ending.last_mut() {
+            attachment.end()?;
+            self.ending.pop();
+        }
         Ok(())
     }
 

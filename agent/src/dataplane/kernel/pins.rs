@@ -18,6 +18,7 @@ use crate::dataplane::mounts;
 use super::detach::end;
 use super::error::LoadError;
 use super::map_set::MapSet;
+use super::succession::Left;
 
 /// How every pin of a link is named: each program is called so.
 const PIN_PREFIX: &str = "shunt_";
@@ -98,17 +99,23 @@ impl PinDirectory {
 
     /// The maps that another agent has left in force. Of two sets, as one is killed while it puts its programs in the place of
     /// others, the newer one, which is filled.
-    pub(super) fn maps_in_force(&self) -> Result<Option<MapSet>, LoadError> {
+    pub(super) fn maps_in_force(&self) -> Result<Option<Left>, LoadError> {
         let mut sets = Vec::new();
         for directory in abi_directories(&self.root).map_err(LoadError::unreadable)? {
             sets.append(&mut MapSet::all(&directory).map_err(LoadError::unreadable)?);
         }
+        let is_mixed = sets.len() > 1;
         let links = links(&self.root).map_err(LoadError::unreadable)?;
         let in_force = MapSet::in_force(sets, &links).map_err(LoadError::Unreadable)?;
-        let is_ours = |set: &MapSet| set.directory() == Some(&*self.path);
-        Ok(in_force
+        let is_own = |maps: &MapSet| maps.directory() == Some(&*self.path);
+        let newest = in_force
             .into_iter()
-            .max_by_key(|set| (is_ours(set), set.number())))
+            .max_by_key(|maps| (is_own(maps), maps.number()));
+        Ok(newest.map(|maps| Left {
+            is_own: is_own(&maps),
+            maps,
+            is_mixed,
+        }))
     }
 
     /// Whether another agent's programs decide on connects.

@@ -16,6 +16,9 @@ const FAULTS: usize = 3;
 impl Dataplane {
     /// Looks at every attachment, and puts back what is missing. Of a cgroup that is gone it is said once.
     pub fn look_after_programs(&mut self) -> Survey {
+        if let Err(error) = self.finish_ending() {
+            tracing::debug!(%error, "it is tried again");
+        }
         let mut found = Vec::new();
         for at in 0..self.attachments.len() {
             for _ in 0..FAULTS {

@@ -26,6 +26,16 @@ const COUNTS: [&str; 2] = ["ENDPOINTS", "COUNTERS"];
 /// The rest of what outlives a change of all else, but for IDENTITIES, which is the agents' and copied.
 const OTHERS: [&str; 2] = [REPLIES, "TOTALS"];
 
+/// The maps that another agent has left in force.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub maps: MapSet,
+    /// They are of this ABI.
+    pub is_own: bool,
+    /// Maps of a second agent are there, some of whose programs may be attached: it was killed before all were.
+    pub is_mixed: bool,
+}
+
 /// What can be had of the maps that are in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Legacy {
@@ -36,21 +46,21 @@ pub(super) enum Legacy {
 }
 
 impl Legacy {
-    /// What one with these limits has of `left`, whose directory of pins is its own or not.
-    pub(super) fn of(
-        left: &MapSet,
-        is_own: bool,
-        limits: &Limits,
-        has_lines: bool,
-    ) -> Result<Self, LoadError> {
-        if !left.has_records_as(has_lines) {
+    /// What one has of `left` that wants these limits, which are made those that it can have.
+    pub(super) fn of(left: &Left, limits: &mut Limits, has_lines: bool) -> Result<Self, LoadError> {
+        if !left.maps.has_records_as(has_lines) {
             tracing::info!(
                 "the maps of an earlier agent are replaced: flow records are kept in another way now"
             );
             return Ok(Self::Nothing);
         }
-        let misfits = left.misfits(limits).map_err(LoadError::Unreadable)?;
-        if misfits.is_empty() && is_own {
+        let is_known = knows_sockets(&left.maps, limits).map_err(LoadError::unreadable)?;
+        if is_known {
+            let limited = earlier::limit(left, limits, has_lines);
+            limited.map_err(LoadError::unreadable)?;
+        }
+        let misfits = left.maps.misfits(limits).map_err(LoadError::Unreadable)?;
+        if misfits.is_empty() && left.is_own {
             return Ok(Self::Everything);
         }
         let reason = misfits.iter().next();
@@ -58,15 +68,23 @@ impl Legacy {
             || "they have another layout".to_owned(),
             |(map, reason)| format!("{map}: {reason}"),
         );
-        let is_lost = RECORDS.iter().any(|map| !left.pin(map).exists())
-            || !has_room(left, limits).map_err(LoadError::unreadable)?;
-        tracing::info!(%reason, sockets_are_known = !is_lost, "the maps of an earlier agent are replaced by new ones");
-        Ok(if is_lost {
-            Self::Nothing
-        } else {
+        tracing::info!(%reason, sockets_are_known = is_known, "the maps of an earlier agent are replaced by new ones");
+        Ok(if is_known {
             Self::Sockets(misfits)
+        } else {
+            Self::Nothing
         })
     }
+}
+
+/// Whether the maps know of sockets what maps with these limits can.
+fn knows_sockets(left: &MapSet, limits: &Limits) -> io::Result<bool> {
+    for map in RECORDS.into_iter().chain(COUNTS).chain([IDENTITIES]) {
+        if !left.pin(map).try_exists()? {
+            return Ok(false);
+        }
+    }
+    has_room(left, limits)
 }
 
 /// Whether every number that somebody has is one in maps with these limits, too.
@@ -103,27 +121,24 @@ struct OldCounts {
 impl Succession {
     /// Pins in `new`, which is empty, what of `left` is shared, which `misfits` are not, and copies who is counted under which number.
     pub(super) fn prepare(
-        left: &MapSet,
+        left: &Left,
         misfits: &Misfits,
         new: &MapSet,
         limits: &Limits,
         has_lines: bool,
     ) -> Result<Self, LoadError> {
-        let failed = |error| LoadError::PinDirectory {
-            path: new.pin(""),
-            error,
-        };
         let is_copied = COUNTS.iter().any(|map| misfits.contains_key(map));
         let counts = if is_copied { &[][..] } else { &COUNTS[..] };
         for map in RECORDS.iter().chain(&OTHERS).chain(counts) {
-            if misfits.contains_key(map) {
-                continue;
+            if !misfits.contains_key(map) {
+                left.maps.share(map, new, map)?;
             }
-            let shared = left.map(map).map_err(failed)?;
-            let pinned = shared.pin(new.pin(map)).map_err(io::Error::other);
-            pinned.map_err(failed)?;
         }
-        earlier::hand_on(left, misfits, new, has_lines.then_some(limits.flows)).map_err(failed)?;
+        if has_lines {
+            earlier::hand_on_lines(left, misfits, new, limits)?;
+        }
+        earlier::hand_on_replies(left, misfits, new)?;
+        let left = &left.maps;
         copy_identities(left, new, limits)?;
         Ok(Self {
             counts: is_copied.then(|| OldCounts::open(left)).transpose()?,
@@ -133,11 +148,18 @@ impl Succession {
 
     /// Whether the program takes the place of the other before the rest do.
     ///
-    /// What shows records finds those of both, so that it may come before any that ours make. Where new ones are in lines that the
-    /// others do not know, what frees lines must come then, too. Else it comes last: connections that ours count as open end there
-    /// or here, but none ends here that is still counted there, and ours never come below zero.
+    /// What shows records finds those of both, so that it may come before any that ours make. What ends records comes last:
+    /// connections that ours count as open end there or here, but none ends here that is still counted there, and ours never come
+    /// below zero.
+    ///
+    /// Where new records are in lines that the others do not know, what frees lines must come first, and connects before datagrams:
+    /// a connect ends what datagrams of the socket have left.
     pub(super) fn is_first(&self, hook: Hook) -> bool {
-        hook.shows() || hook.remembers() != self.has_new_lines
+        if self.has_new_lines {
+            !hook.sends()
+        } else {
+            hook.shows() || hook.remembers()
+        }
     }
 
     /// Before a program of ours is attached: has ours go on from what has been counted. `ids` are those that are somebody's.

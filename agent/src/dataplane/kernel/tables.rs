@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use agent_common::abi::{
     Address, Cell, ClientWord, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
-    FrontendWord, Identity, NameServer, PairKey, PairValue, Port, Total,
+    FrontendWord, Identity, NameServer, PairKey, PairValue, Port, Total, at_least_none,
 };
 use agent_common::{Connect, Tables};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -111,21 +111,15 @@ impl KernelTables {
         })
     }
 
-    /// The records in FLOWS: of the sockets that are redirected now, but for those whose record is stored at them.
+    /// The records in lines, earlier ones too: of the sockets that are redirected now, but for those whose record is stored at them.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
-        let lines = self.arrays_of_lines();
-        lines
-            .flat_map(|lines| (0..lines.len()).filter_map(|line| lines.copy(line)))
-            .filter(|flow| flow.cookie != 0)
+        let arrays = [&self.flows].into_iter().chain(&self.earlier_flows);
+        arrays.flat_map(used)
     }
 
-    /// How many records there is room for, or was.
-    pub(super) fn flow_lines(&self) -> u32 {
-        self.arrays_of_lines().map(Mapping::len).sum()
-    }
-
-    fn arrays_of_lines(&self) -> impl Iterator<Item = &Mapping<Flow>> {
-        [&self.flows].into_iter().chain(&self.earlier_flows)
+    /// Lines of FLOWS that are not free.
+    pub(super) fn lines_in_use(&self) -> usize {
+        used(&self.flows).count()
     }
 
     /// Those that are somebody's.
@@ -139,7 +133,10 @@ impl KernelTables {
 
     /// What is known of an endpoint that has this id.
     pub(super) fn endpoint(&self, id: u32) -> Option<EndpointState> {
-        self.endpoints.copy(id)
+        self.endpoints.copy(id).map(|state| EndpointState {
+            open: at_least_none(state.open),
+            ..state
+        })
     }
 
     /// Has an id go on from what has been counted, before any program counts there.
@@ -164,6 +161,11 @@ impl KernelTables {
             .get(&(total as u32), 0)
             .map_or(0, |values| values.iter().sum())
     }
+}
+
+fn used(lines: &Mapping<Flow>) -> impl Iterator<Item = Flow> {
+    let all = (0..lines.len()).filter_map(|line| lines.copy(line));
+    all.filter(|flow| flow.cookie != 0)
 }
 
 pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<AyaMap, LoadError> {

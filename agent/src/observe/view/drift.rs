@@ -43,7 +43,7 @@ impl RepairView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundView {
-    /// The name of the map, or `programs`.
+    /// The name of the map, `programs` or `pins`.
     pub part: String,
     /// `missing`, `changed` or `foreign`.
     pub deviation: String,
@@ -77,7 +77,7 @@ pub struct SurveyView {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartView {
-    /// The name of the map, or `programs`.
+    /// The name of the map, `programs` or `pins`.
     pub name: String,
     /// How many elements there should be.
     pub compared: usize,
