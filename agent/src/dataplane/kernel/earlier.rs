@@ -1,5 +1,5 @@
 //! What becomes of records of sockets where an agent keeps more or fewer of them than the one before it? They stay where they are,
-//! and programs look there as well: flow records until their sockets are closed, replies until they have been copied.
+//! and programs look there as well: flow records until their sockets are closed, replies until they have been moved.
 //!
 //! So there are two arrays of lines at most, and two hashes of replies.
 
@@ -19,7 +19,7 @@ use super::tables::Plain;
 
 /// What FLOWS was, while some of its lines are in use.
 pub(super) const EARLIER_FLOWS: &str = "EARLIER_FLOWS";
-/// What REPLIES was, until it is copied.
+/// What REPLIES was, until all of it is moved.
 pub(super) const EARLIER_REPLIES: &str = "EARLIER_REPLIES";
 
 /// Of include/uapi/linux/bpf.h.
@@ -71,7 +71,7 @@ pub(super) fn limit(left: &Left, limits: &mut Limits, has_lines: bool) -> io::Re
             now,
             earlier,
             wanted = limits.replies,
-            "--max-replies waits: not all replies are copied yet; the next start takes it"
+            "--max-replies waits: not all replies are moved yet; a start after that takes it"
         );
         limits.replies = now;
     }
