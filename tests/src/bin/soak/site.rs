@@ -255,17 +255,17 @@ impl Site {
         self.folder.join("log")
     }
 
-    /// How many maps and links are pinned.
+    /// How many maps and links are pinned, but for what is there while sockets are recorded in it.
     pub(crate) fn pins(&self) -> Result<usize> {
         fn count(folder: &Path) -> io::Result<usize> {
             fs::read_dir(folder)?
                 .map(|entry| {
                     let entry = entry?;
                     if entry.file_type()?.is_dir() {
-                        count(&entry.path())
-                    } else {
-                        Ok(1)
+                        return count(&entry.path());
                     }
+                    let name = entry.file_name();
+                    Ok(usize::from(!name.to_string_lossy().starts_with("EARLIER_")))
                 })
                 .sum()
         }
