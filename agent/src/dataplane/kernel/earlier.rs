@@ -25,11 +25,11 @@ pub(super) const EARLIER_REPLIES: &str = "EARLIER_REPLIES";
 /// Of include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
 
-/// How many elements each of these maps has in the set; 0 where it has none such.
+/// How many elements each of these maps has in the set, if it is there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Earlier {
-    pub flows: u32,
-    pub replies: u32,
+    pub flows: Option<u32>,
+    pub replies: Option<u32>,
 }
 
 impl Earlier {
@@ -43,30 +43,35 @@ impl Earlier {
         })
     }
 
-    pub(super) const fn maps(self) -> [(&'static str, u32); 2] {
-        [(EARLIER_FLOWS, self.flows), (EARLIER_REPLIES, self.replies)]
+    /// Those that are there.
+    pub(super) fn maps(self) -> impl Iterator<Item = (&'static str, Option<u32>)> {
+        let maps = [(EARLIER_FLOWS, self.flows), (EARLIER_REPLIES, self.replies)];
+        maps.into_iter().filter(|(_, elements)| elements.is_some())
     }
 }
 
 /// Makes `limits` of records those that one can have after `left`. While sockets are recorded in maps of two sizes, a third must wait.
 pub(super) fn limit(left: &Left, limits: &mut Limits, has_lines: bool) -> io::Result<()> {
     let maps = &left.maps;
-    if has_lines {
-        let (now, earlier) = (maps.elements(FLOWS)?, maps.elements(EARLIER_FLOWS)?);
-        let is_third = ![now, earlier].contains(&limits.flows);
-        if is_third && may_be_in_use(left)? {
-            tracing::warn!(
-                now,
-                earlier,
-                wanted = limits.flows,
-                "--max-flows waits: connections are open that are recorded in maps of two other sizes; a start after they have \
-                 ended takes it"
-            );
-            limits.flows = now;
-        }
+    if has_lines
+        && let Some(now) = maps.elements(FLOWS)?
+        && let Some(earlier) = maps.elements(EARLIER_FLOWS)?
+        && ![now, earlier].contains(&limits.flows)
+        && may_be_in_use(left)?
+    {
+        tracing::warn!(
+            now,
+            earlier,
+            wanted = limits.flows,
+            "--max-flows waits: connections are open that are recorded in maps of two other sizes; a start after they have \
+             ended takes it"
+        );
+        limits.flows = now;
     }
-    let (now, earlier) = (maps.elements(REPLIES)?, maps.elements(EARLIER_REPLIES)?);
-    if now > 0 && earlier > 0 && now != limits.replies {
+    if let Some(now) = maps.elements(REPLIES)?
+        && let Some(earlier) = maps.elements(EARLIER_REPLIES)?
+        && now != limits.replies
+    {
         tracing::warn!(
             now,
             earlier,
@@ -81,9 +86,11 @@ pub(super) fn limit(left: &Left, limits: &mut Limits, has_lines: bool) -> io::Re
 /// Whether a socket has something in the earlier lines, or may get it: by a program of another set that is still attached. Else none
 /// ever will.
 fn may_be_in_use(left: &Left) -> io::Result<bool> {
-    let elements = left.maps.elements(EARLIER_FLOWS)?;
-    if elements == 0 || left.is_mixed {
-        return Ok(elements > 0);
+    let Some(elements) = left.maps.elements(EARLIER_FLOWS)? else {
+        return Ok(false);
+    };
+    if left.is_mixed {
+        return Ok(true);
     }
     let map = left.maps.map(EARLIER_FLOWS)?;
     let lines = Mapping::<Flow>::new(map.fd(), elements)?;
@@ -110,7 +117,7 @@ pub(super) fn hand_on_lines(
     left.share(FLOWS, new, EARLIER_FLOWS)?;
     let earlier = left.elements(EARLIER_FLOWS);
     let earlier = earlier.map_err(LoadError::unreadable)?;
-    if is_in_use && earlier == limits.flows {
+    if is_in_use && earlier == Some(limits.flows) {
         left.share(EARLIER_FLOWS, new, FLOWS)?;
     }
     Ok(())
@@ -129,8 +136,8 @@ pub(super) fn hand_on_replies(
         EARLIER_REPLIES
     };
     match left.elements(from).map_err(LoadError::unreadable)? {
-        0 => Ok(()),
-        _ => left.share(from, new, EARLIER_REPLIES),
+        None => Ok(()),
+        Some(_) => left.share(from, new, EARLIER_REPLIES),
     }
 }
 
@@ -143,18 +150,14 @@ pub(super) fn drop_unused(left: &Left) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves what programs remembered in the earlier replies, once none does so any more: up to half of what there is room for, so that
-/// those stay that were used last. The rest is looked up where it is.
+/// Moves what programs remembered in the earlier replies, which are there, once none does so any more: up to half of what there is
+/// room for, so that those stay that were used last. The rest is looked up where it is.
 pub(super) fn merge_replies(set: &MapSet) -> io::Result<()> {
-    let pin = set.pin(EARLIER_REPLIES);
-    if !pin.try_exists()? {
-        return Ok(());
-    }
     let mut earlier = replies(set, EARLIER_REPLIES)?;
     let mut now = replies(set, REPLIES)?;
     let all: Result<Vec<_>, MapError> = earlier.iter().collect();
     let all = all.map_err(io::Error::other)?;
-    let room = set.elements(REPLIES)? as usize / 2;
+    let room = set.elements(REPLIES)?.unwrap_or(0) as usize / 2;
     for (key, value) in all.iter().take(room) {
         match now.insert(key, value, BPF_NOEXIST) {
             Err(MapError::SyscallError(failed))
@@ -166,7 +169,7 @@ pub(super) fn merge_replies(set: &MapSet) -> io::Result<()> {
         }
     }
     if all.len() <= room {
-        fs::remove_file(pin)?;
+        fs::remove_file(set.pin(EARLIER_REPLIES))?;
     }
     Ok(())
 }

@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use crate::dataplane::bpf;
 use crate::dataplane::drift::{Deviation, Drift, Part};
 
-/// What is pinned in a directory, held.
+use super::map_set::MapSet;
+
+/// What is pinned of a set, held.
 pub(super) struct HeldPins(Vec<(PathBuf, OwnedFd)>);
 
 impl HeldPins {
-    pub(super) fn of(directory: &Path) -> io::Result<Self> {
+    pub(super) fn of(set: &MapSet) -> io::Result<Self> {
         let mut pins = Vec::new();
-        for pin in fs::read_dir(directory)? {
-            let path = pin?.path();
+        for path in set.pins()? {
             match bpf::get_pinned(&path) {
                 Ok(object) => pins.push((path, object)),
                 Err(error) => {

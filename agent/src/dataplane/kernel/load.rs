@@ -54,6 +54,11 @@ impl Hook {
         self.sends() || matches!(self, Self::Connect4 | Self::Connect6)
     }
 
+    /// Those that decide, and remember.
+    pub(super) fn deciding() -> impl Iterator<Item = Self> {
+        Self::ALWAYS.into_iter().filter(|hook| hook.remembers())
+    }
+
     /// Whether the program makes records of datagrams.
     pub(super) const fn sends(self) -> bool {
         matches!(self, Self::SendMessage4 | Self::SendMessage6)
@@ -129,18 +134,12 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
     let device = features.unicast_device.unwrap_or_default();
     let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
     let mut loader = EbpfLoader::new();
-    for (map, elements) in map_set::of_object(limits) {
+    let earlier = Earlier::of(maps).map_err(LoadError::unreadable)?;
+    for (map, elements) in map_set::of_object(limits).chain(earlier.maps()) {
         if let Some(elements) = elements {
             loader.map_max_entries(map, elements);
         }
         if let Some(maps) = maps {
-            loader.map_pin_path(map, maps.pin(map));
-        }
-    }
-    let earlier = Earlier::of(maps).map_err(LoadError::unreadable)?;
-    for (map, elements) in earlier.maps() {
-        if let Some(maps) = maps.filter(|_| elements > 0) {
-            loader.map_max_entries(map, elements);
             loader.map_pin_path(map, maps.pin(map));
         }
     }
@@ -150,8 +149,12 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("FLOW_MASK", &flow_mask, true)
         .override_global("FLOW_BITS", &flow_bits, true)
-        .override_global("EARLIER_FLOW_LINES", &earlier.flows, true)
-        .override_global("HAS_EARLIER_REPLIES", &u8::from(earlier.replies > 0), true)
+        .override_global("EARLIER_FLOW_LINES", &earlier.flows.unwrap_or(0), true)
+        .override_global(
+            "HAS_EARLIER_REPLIES",
+            &u8::from(earlier.replies.is_some()),
+            true,
+        )
         .override_global("CAN_SET_ERRNO", &u8::from(features.errno), true)
         .override_global("MPTCP_FIRST", &mptcp.first, true)
         .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)

@@ -60,7 +60,7 @@ impl Loaded {
         })?;
         let loaded = match legacy {
             Some((Legacy::Sockets(misfits), left)) => {
-                Self::succeeding(options, &left, &misfits, maps.clone(), has_lines)
+                Self::succeeding(options, &left, &misfits, maps.clone())
             }
             _ => Self::anew(options, Some(maps.clone())),
         };
@@ -97,9 +97,8 @@ impl Loaded {
         left: &Left,
         misfits: &Misfits,
         maps: MapSet,
-        has_lines: bool,
     ) -> Result<Self, LoadError> {
-        let limits = &options.limits;
+        let (limits, has_lines) = (&options.limits, load::has_lines(options));
         let succession = Succession::prepare(left, misfits, &maps, limits, has_lines)?;
         let mut ebpf = load::load(options, Some(&maps))?;
         let tables = KernelTables::take(&mut ebpf, limits, Some(&maps))?;

@@ -38,13 +38,6 @@ pub(super) type Misfits = BTreeMap<&'static str, String>;
 const PREFIX: &str = "maps-";
 /// How every program in it is named; its id follows.
 const PROGRAM: &str = "program-";
-/// Whose programs decide, and make records.
-const DECIDING: [Hook; 4] = [
-    Hook::SendMessage4,
-    Hook::SendMessage6,
-    Hook::Connect4,
-    Hook::Connect6,
-];
 
 /// The maps that the next agent goes on from, and how many elements each has; `None` where that is the object's to say. What
 /// is told of once (EVENTS, DENIALS) and what a living agent answers for (CAPTURE, `NAME_SERVERS`) is not handed on.
@@ -109,7 +102,7 @@ impl MapSet {
     pub(super) fn in_force(sets: Vec<Self>, links: &[PathBuf]) -> Result<Vec<Self>, Unread> {
         let decides = |link: &&PathBuf| {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
-            DECIDING.iter().any(|hook| name.starts_with(hook.program()))
+            Hook::deciding().any(|hook| name.starts_with(hook.program()))
         };
         let mut attached = BTreeSet::new();
         for link in links.iter().filter(decides) {
@@ -128,7 +121,7 @@ impl MapSet {
     /// Pins the programs that decide, which use these maps, so that it is known whose maps they are once they are attached.
     pub(super) fn hold_programs(&self, ebpf: &mut Ebpf) -> Result<(), Unread> {
         let held = self.programs()?;
-        for hook in DECIDING {
+        for hook in Hook::deciding() {
             let program = ebpf
                 .program_mut(hook.program())
                 .expect("every program was found when it was loaded");
@@ -143,7 +136,7 @@ impl MapSet {
 
     /// Forgets the programs of an earlier agent, which are attached no more.
     pub(super) fn release_programs(&self, ebpf: &Ebpf) -> io::Result<()> {
-        let own = DECIDING.iter().filter_map(|hook| {
+        let own = Hook::deciding().filter_map(|hook| {
             let program = ebpf.program(hook.program())?;
             Some(program.info().ok()?.id())
         });
@@ -158,16 +151,12 @@ impl MapSet {
 
     /// The programs that are pinned here, by their ids.
     fn programs(&self) -> io::Result<BTreeMap<u32, PathBuf>> {
-        let mut programs = BTreeMap::new();
-        for pin in fs::read_dir(&self.path)? {
-            let pin = pin?;
-            let name = pin.file_name();
-            let id = name.to_str().and_then(|name| name.strip_prefix(PROGRAM));
-            if let Some(id) = id.and_then(|id| id.parse().ok()) {
-                programs.insert(id, pin.path());
-            }
-        }
-        Ok(programs)
+        let id = |pin: &Path| -> Option<u32> {
+            let name = pin.file_name()?.to_str()?;
+            name.strip_prefix(PROGRAM)?.parse().ok()
+        };
+        let pins = self.pins()?.into_iter();
+        Ok(pins.filter_map(|pin| Some((id(&pin)?, pin))).collect())
     }
 
     /// Whether what it knows of sockets has the layout that we know, and is kept as ours is.
@@ -180,12 +169,10 @@ impl MapSet {
     pub(super) fn misfits(&self, limits: &Limits) -> Result<Misfits, Unread> {
         let mut misfits = Misfits::new();
         for (name, wanted) in kept(limits) {
-            let pin = self.pin(name);
-            if !pin.try_exists()? {
+            let Some(found) = self.elements(name)? else {
                 misfits.insert(name, "it is missing".to_owned());
                 continue;
-            }
-            let found = MapInfo::from_pin(pin)?.max_entries();
+            };
             if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
                 misfits.insert(name, format!("it has {found} elements, and not {wanted}"));
             }
@@ -195,6 +182,12 @@ impl MapSet {
 
     pub(super) fn directory(&self) -> Option<&Path> {
         self.path.parent()
+    }
+
+    /// All that is pinned.
+    pub(super) fn pins(&self) -> io::Result<Vec<PathBuf>> {
+        let pins = fs::read_dir(&self.path)?;
+        pins.map(|pin| Ok(pin?.path())).collect()
     }
 
     pub(super) fn pin(&self, map: &str) -> PathBuf {
@@ -215,14 +208,14 @@ impl MapSet {
         })
     }
 
-    /// How many elements the map has; 0 where there is none.
-    pub(super) fn elements(&self, name: &str) -> io::Result<u32> {
+    /// How many elements the map has, if it is there.
+    pub(super) fn elements(&self, name: &str) -> io::Result<Option<u32>> {
         let pin = self.pin(name);
         if !pin.try_exists()? {
-            return Ok(0);
+            return Ok(None);
         }
         let info = MapInfo::from_pin(pin).map_err(|error| io::Error::other(chain(&error)))?;
-        Ok(info.max_entries())
+        Ok(Some(info.max_entries()))
     }
 
     /// IDENTITIES, which is made where it is missing.
@@ -244,8 +237,8 @@ impl MapSet {
 
     /// Its maps go with the last program that uses them. Returns where it was.
     pub(super) fn remove(self) -> io::Result<PathBuf> {
-        for pin in fs::read_dir(&self.path)? {
-            fs::remove_file(pin?.path())?;
+        for pin in self.pins()? {
+            fs::remove_file(pin)?;
         }
         fs::remove_dir(&self.path)?;
         Ok(self.path)

@@ -220,7 +220,7 @@ impl Dataplane {
             return;
         };
         let merged = Earlier::of(Some(maps)).and_then(|earlier| {
-            if earlier.replies == 0 {
+            if earlier.replies.is_none() {
                 return Ok(());
             }
             self.engine.store.wait_for_readers()?;
@@ -233,10 +233,7 @@ impl Dataplane {
 
     /// What is pinned of the maps from now on stays so.
     fn hold_pins(&mut self) {
-        let maps = self
-            .pins
-            .as_ref()
-            .map(|(_, maps)| HeldPins::of(&maps.pin("")));
+        let maps = self.pins.as_ref().map(|(_, maps)| HeldPins::of(maps));
         match maps.transpose() {
             Ok(held) => self.held_pins = held,
             Err(error) => tracing::warn!(%error, "pins of maps are not looked after"),

@@ -99,7 +99,7 @@ fn has_room(left: &MapSet, limits: &Limits) -> io::Result<bool> {
 }
 
 fn identities(set: &MapSet) -> io::Result<Mapping<Identity>> {
-    let elements = set.elements(IDENTITIES)?;
+    let elements = set.elements(IDENTITIES)?.unwrap_or(0);
     Mapping::new(set.map(IDENTITIES)?.fd(), elements)
 }
 

@@ -92,7 +92,7 @@ impl KernelTables {
             mapping(&data, IDENTITIES, limits.counters())
         });
         let earlier = Earlier::of(maps).map_err(LoadError::unreadable)?;
-        let earlier_flows = (earlier.flows > 0).then(|| map(ebpf, EARLIER_FLOWS, earlier.flows));
+        let earlier_flows = earlier.flows.map(|lines| map(ebpf, EARLIER_FLOWS, lines));
         Ok(Self {
             frontends: Hash(HashMap::try_from(take(ebpf, "FRONTENDS")?)?),
             prefixes: Prefixes(LpmTrie::try_from(take(ebpf, "PREFIXES")?)?),
