@@ -226,6 +226,17 @@ impl Client {
         }
     }
 
+    /// Who answers a datagram to `to`. The answer must seem to come from there.
+    pub fn reach(&mut self, socket: u32, to: &str) -> Result<SocketAddr> {
+        match self.exchange(socket, to)? {
+            Ok(Exchange { from, told }) => {
+                ensure!(from == at(to), "{from} answers {to}");
+                Ok(told.server)
+            }
+            Err(errno) => bail!("{to} cannot be sent to: {errno}"),
+        }
+    }
+
     /// Closes the socket.
     pub fn close(&mut self, socket: u32) -> Result<()> {
         self.order(&Request::Close(socket))

@@ -205,7 +205,8 @@ pub fn refusal(errno: i32) -> i32 {
     }
 }
 
-fn open(dataplane: &Dataplane) -> u64 {
+/// How many sockets count as open, at all endpoints together.
+pub fn open(dataplane: &Dataplane) -> u64 {
     let services = dataplane.counts().services;
     let of_service = |service: &ServiceCounts| {
         let of_endpoints = service.endpoints.values().map(|endpoint| endpoint.open);

@@ -32,6 +32,21 @@ pub fn find(bpf_dir: &Path, is: impl Fn(&str) -> bool) -> Result<Option<PathBuf>
     Ok(None)
 }
 
+/// All of them: directories alone hold nothing.
+pub fn all(bpf_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut pins = Vec::new();
+    for entry in fs::read_dir(bpf_dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            pins.append(&mut all(&entry.path())?);
+        } else {
+            pins.push(entry.path());
+        }
+    }
+    pins.sort();
+    Ok(pins)
+}
+
 /// A map of the agent, pinned or not.
 pub struct Map(OwnedFd);
 

@@ -1,6 +1,7 @@
 //! A place for data planes that come and go: a cgroup with a client in it, and a BPF file system for pins.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 
@@ -60,9 +61,14 @@ impl Site {
 
     /// Connects to [`DOOMED_VIP`] while [`crate::programs::doomed`] is in force.
     pub fn connect(&mut self) -> Result<u32> {
-        match self.client.connect(Transport::Udp, at(DOOMED_VIP))? {
+        self.connect_to(at(DOOMED_VIP))
+    }
+
+    /// Connects to a VIP, by UDP.
+    pub fn connect_to(&mut self, vip: SocketAddr) -> Result<u32> {
+        match self.client.connect(Transport::Udp, vip)? {
             Outcome::Connected { socket, peer, .. } => {
-                ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
+                ensure!(peer == vip, "the peer is {peer}");
                 Ok(socket)
             }
             Outcome::Failed(errno) => bail!("the connect failed: {errno}"),

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use agent::dataplane::{Dataplane, Limits, LoadOptions};
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,7 @@ use tests::cgroup;
 use tests::client::Outcome;
 use tests::faults::{Call, Choice, Fault, with_faults};
 use tests::lab;
+use tests::pins;
 use tests::programs::{DOOMED_VIP, at, doomed};
 use tests::site::Site;
 use tests::sockets::Transport;
@@ -102,24 +103,9 @@ fn go_home(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All that is pinned: directories alone hold nothing.
-fn pinned(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut pins = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            pins.append(&mut pinned(&entry.path())?);
-        } else {
-            pins.push(entry.path());
-        }
-    }
-    pins.sort();
-    Ok(pins)
-}
-
 fn expect_nothing(site: &mut Site) -> Result<()> {
     if site.pins().exists() {
-        let pins = pinned(&site.pins())?;
+        let pins = pins::all(&site.pins())?;
         ensure!(pins.is_empty(), "{pins:?}");
     }
     let outcome = site.client.connect(Transport::Udp, at(DOOMED_VIP))?;
@@ -168,7 +154,7 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
     let mut first = start(&site, &options)?;
     expect_all(&mut site, &mut first)?;
     drop(first);
-    let count = pinned(&site.pins())?.len();
+    let count = pins::all(&site.pins())?.len();
     for_each_fault(&mut site, &options, some, |site, _, started| {
         let socket = site.connect()?;
         site.client.close(socket)?;
@@ -180,20 +166,13 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
         ensure!(next.goes_on(), "the next does not go on");
         expect_all(site, &mut next)?;
         drop(next);
-        let pins = pinned(&site.pins())?;
+        let pins = pins::all(&site.pins())?;
         ensure!(pins.len() == count, "{pins:?}");
         let socket = site.connect()?;
         site.client.close(socket)
     })?;
     agent::dataplane::cleanup(&site.pins())?;
     expect_nothing(&mut site)
-}
-
-/// How many connections are open, as the endpoints count.
-fn open(dataplane: &Dataplane) -> u64 {
-    let services = dataplane.counts().services.into_values();
-    let endpoints = services.flat_map(|service| service.endpoints.into_values());
-    endpoints.map(|endpoint| endpoint.open).sum()
 }
 
 /// A start fails that would keep other records than the one before it. What sockets are known for and counted stays so, and where they
@@ -230,13 +209,21 @@ fn expect_known(
                 let peer = site.client.peer(socket)?;
                 ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
             }
-            ensure!(!is_counted || open(&next) == 2, "{} are open", open(&next));
+            ensure!(
+                !is_counted || lab::open(&next) == 2,
+                "{} are open",
+                lab::open(&next)
+            );
         }
         site.client.close(stays)
     })?;
     site.client.close(known)?;
     let last = start(&site, &usual)?;
-    ensure!(!is_counted || open(&last) == 0, "{} are open", open(&last));
+    ensure!(
+        !is_counted || lab::open(&last) == 0,
+        "{} are open",
+        lab::open(&last)
+    );
     ensure!(last.tables().flows().count() == 0, "lines are not free");
     drop(last);
     agent::dataplane::cleanup(&site.pins())?;
@@ -337,7 +324,7 @@ fn connections_are_followed_at_the_next_try_where_they_could_not_be_and_no_longe
             let survey = dataplane.look_after_programs();
             ensure!(wanted || survey.found.is_empty(), "{fault:?}: {survey:?}");
             ensure!(is_followed(&dataplane) == wanted, "{fault:?}");
-            let pins = pinned(&site.pins())?;
+            let pins = pins::all(&site.pins())?;
             let pins = pins
                 .iter()
                 .filter(|pin| pin.to_string_lossy().contains("shunt_sockops"));

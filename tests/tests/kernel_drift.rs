@@ -171,8 +171,7 @@ fn a_group_that_was_written_over_is_put_elsewhere() -> Result<()> {
     })?;
     assert_ne!(group(&frontends)?, before);
     // What was done is shown afterwards, too.
-    let socket = node.socket().display().to_string();
-    let status = shunt(["status", "-o", "json", "--socket", &socket]).json();
+    let status = node.status()?;
     let what = &status["drift"]["repairs"][0]["what"];
     assert_eq!(what, "the endpoints of default/a.test:80", "{status}");
     assert_eq!(status["degraded"], false, "{status}");
@@ -230,8 +229,7 @@ fn nothing_is_found_while_objects_names_and_sockets_come_and_go_and_agents_are_r
         node.start()?;
         expect_clean(&mut node)?;
     }
-    let status = node.socket().display().to_string();
-    let status = shunt(["status", "-o", "json", "--socket", &status]).json();
+    let status = node.status()?;
     assert_eq!(status["drift"]["repaired"], 0, "{status}");
     Ok(())
 }

@@ -50,7 +50,7 @@ fn expect_put_back(node: &mut Node, agent: &mut AgentProcess, what: &str) -> Res
     agent.wait_for_log(what)?;
     ensure!(node.attempt(at(SERVICE))? == Ok(endpoint()));
     let socket = node.socket().display().to_string();
-    let status = shunt(["status", "-o", "json", "--socket", &socket]).json();
+    let status = node.status()?;
     let repairs = status["drift"]["repairs"].to_string();
     ensure!(repairs.contains(what), "{status}");
     ensure!(status["degraded"] == false, "{status}");

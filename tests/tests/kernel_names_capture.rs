@@ -61,14 +61,6 @@ fn listener(address: &str, number: u16) -> SocketAddr {
     SocketAddr::new(ip(address), FIRST_PORT + number)
 }
 
-/// Who answers a datagram of an unconnected socket. The answer must seem to come from where it was sent.
-fn reach(lab: &mut Lab, socket: u32, to: &str) -> Result<SocketAddr> {
-    let exchange = lab.client.exchange(socket, to)?;
-    let exchange = exchange.map_err(|errno| anyhow::anyhow!("{to} cannot be sent to: {errno}"))?;
-    assert_eq!(exchange.from, at(to), "who answers {to}");
-    Ok(exchange.told.server)
-}
-
 /// Who answers at the other end of a connection of a new socket. Its peer must seem to be what it asked for.
 fn connect(lab: &mut Lab, transport: Transport, to: &str) -> Result<SocketAddr> {
     let socket = lab.client.next_socket();
@@ -82,7 +74,7 @@ fn connect(lab: &mut Lab, transport: Transport, to: &str) -> Result<SocketAddr> 
 
 fn ask(lab: &mut Lab, to: &str) -> Result<SocketAddr> {
     let socket = lab.client.open_udp(at(to).is_ipv6())?;
-    let server = reach(lab, socket, to)?;
+    let server = lab.client.reach(socket, to)?;
     lab.client.close(socket)?;
     Ok(server)
 }
@@ -110,8 +102,8 @@ fn each_name_server_has_a_listener_of_its_own() -> Result<()> {
     check(|lab, _| {
         let socket = lab.client.open_udp(false)?;
         for _ in 0..3 {
-            assert_eq!(reach(lab, socket, STUB)?, listener(V4, 1));
-            assert_eq!(reach(lab, socket, SERVER)?, listener(V4, 2));
+            assert_eq!(lab.client.reach(socket, STUB)?, listener(V4, 1));
+            assert_eq!(lab.client.reach(socket, SERVER)?, listener(V4, 2));
         }
         lab.client.close(socket)?;
         let origins = lab.dataplane.origins();
@@ -148,24 +140,24 @@ fn servers_beyond_the_listeners_are_asked_themselves() -> Result<()> {
 fn nothing_is_captured_without_a_heartbeat() -> Result<()> {
     check(|lab, heart| {
         let socket = lab.client.open_udp(false)?;
-        assert_eq!(reach(lab, socket, STUB)?, listener(V4, 1));
+        assert_eq!(lab.client.reach(socket, STUB)?, listener(V4, 1));
         std::thread::sleep(std::time::Duration::from_millis(1100));
-        assert_eq!(reach(lab, socket, STUB)?, at(STUB));
+        assert_eq!(lab.client.reach(socket, STUB)?, at(STUB));
         for transport in [Transport::Udp, Transport::Tcp] {
             assert_eq!(connect(lab, transport, STUB)?, at(STUB));
         }
         heart.beat();
-        assert_eq!(reach(lab, socket, STUB)?, listener(V4, 1));
+        assert_eq!(lab.client.reach(socket, STUB)?, listener(V4, 1));
         let other = lab.dataplane.capture_names(&listeners_at(false));
-        assert_eq!(reach(lab, socket, STUB)?, at(STUB));
+        assert_eq!(lab.client.reach(socket, STUB)?, at(STUB));
         other.beat();
-        assert_eq!(reach(lab, socket, STUB)?, listener(V4, 1));
+        assert_eq!(lab.client.reach(socket, STUB)?, listener(V4, 1));
         drop(other);
-        assert_eq!(reach(lab, socket, STUB)?, at(STUB));
+        assert_eq!(lab.client.reach(socket, STUB)?, at(STUB));
         heart.beat();
         lab.dataplane.release_names();
         heart.beat();
-        assert_eq!(reach(lab, socket, STUB)?, at(STUB));
+        assert_eq!(lab.client.reach(socket, STUB)?, at(STUB));
         assert_eq!(lab.dataplane.origins().of(1), None);
         lab.client.close(socket)
     })
@@ -228,7 +220,7 @@ fn a_socket_that_is_bound_to_a_device_asks_the_server_itself() -> Result<()> {
     check(|lab, _| {
         let socket = lab.client.open_udp(false)?;
         lab.client.set(socket, Setting::Device("lo".to_owned()))?;
-        assert_eq!(reach(lab, socket, STUB)?, at(STUB));
+        assert_eq!(lab.client.reach(socket, STUB)?, at(STUB));
         lab.client.close(socket)
     })
 }
@@ -239,7 +231,7 @@ fn a_socket_that_has_chosen_a_device_asks_the_server_itself() -> Result<()> {
         for (is_v6, server) in [(false, STUB), (true, SERVER6)] {
             let socket = lab.client.open_udp(is_v6)?;
             lab.client.set(socket, Setting::UnicastLoopback)?;
-            assert_eq!(reach(lab, socket, server)?, at(server));
+            assert_eq!(lab.client.reach(socket, server)?, at(server));
             lab.client.reconnect(socket, server)?;
             assert_eq!(lab.client.told(socket)?.server, at(server));
             lab.client.close(socket)?;
@@ -318,7 +310,7 @@ fn a_query_without_a_listener_of_its_family_goes_to_its_server() -> Result<()> {
         assert_eq!(ask(lab, STUB)?, at(STUB));
         let socket = lab.client.open_udp(true)?;
         lab.client.set(socket, Setting::OnlyV6)?;
-        assert_eq!(reach(lab, socket, SERVER6)?, listener(V6, 1));
+        assert_eq!(lab.client.reach(socket, SERVER6)?, listener(V6, 1));
         lab.client.close(socket)
     })
 }

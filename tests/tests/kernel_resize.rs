@@ -7,7 +7,6 @@ use agent::compile::Program;
 use agent::dataplane::{Dataplane, Limits, LoadOptions};
 use agent_common::abi::UDP;
 use anyhow::{Context, Result};
-use tests::client::Outcome;
 use tests::lab;
 use tests::pins;
 use tests::programs::{at, balance, frontend};
@@ -65,33 +64,14 @@ fn succeed(site: &Site, limits: Limits) -> Result<Dataplane> {
     Ok(next)
 }
 
-fn connect(site: &mut Site, vip: &str) -> Result<u32> {
-    match site.client.connect(Transport::Udp, at(vip))? {
-        Outcome::Connected { socket, peer, .. } => {
-            assert_eq!(peer, at(vip));
-            Ok(socket)
-        }
-        Outcome::Failed(errno) => anyhow::bail!("the connect failed: {errno}"),
-    }
-}
-
 /// Where datagrams to each VIP go. Answers must seem to come from there.
 fn reached(site: &mut Site, socket: u32) -> Result<BTreeMap<String, SocketAddr>> {
     let mut reached = BTreeMap::new();
     for vip in vips() {
-        let exchange = site.client.exchange(socket, &vip)?;
-        let exchange = exchange.map_err(|errno| anyhow::anyhow!("{vip}: {errno}"))?;
-        assert_eq!(exchange.from, at(&vip), "who answers {vip}");
-        reached.insert(vip, exchange.told.server);
+        let server = site.client.reach(socket, &vip)?;
+        reached.insert(vip, server);
     }
     Ok(reached)
-}
-
-/// How many connections are open, as the endpoints count.
-fn open(dataplane: &Dataplane) -> u64 {
-    let services = dataplane.counts().services.into_values();
-    let endpoints = services.flat_map(|service| service.endpoints.into_values());
-    endpoints.map(|endpoint| endpoint.open).sum()
 }
 
 /// How many lines may be claimed, and whether programs look in earlier ones as well.
@@ -129,7 +109,7 @@ fn sockets_are_on_record_until_they_are_closed_however_many_records_each_agent_k
         for (socket, vip) in &sockets {
             assert_eq!(site.client.peer(*socket)?, at(vip), "after {flows}");
         }
-        assert_eq!(open(&dataplane), sockets.len() as u64, "after {flows}");
+        assert_eq!(lab::open(&dataplane), sockets.len() as u64, "after {flows}");
         // Of the older ones some end, and some go elsewhere.
         for (socket, _) in sockets.drain(..sockets.len() / 3) {
             site.client.close(socket)?;
@@ -139,9 +119,9 @@ fn sockets_are_on_record_until_they_are_closed_however_many_records_each_agent_k
             *vip = next;
         }
         for vip in vips() {
-            sockets.push((connect(&mut site, &vip)?, vip));
+            sockets.push((site.connect_to(at(&vip))?, vip));
         }
-        assert_eq!(open(&dataplane), sockets.len() as u64, "after {flows}");
+        assert_eq!(lab::open(&dataplane), sockets.len() as u64, "after {flows}");
         for (socket, vip) in &sockets {
             assert_eq!(site.client.peer(*socket)?, at(vip), "after {flows}");
         }
@@ -158,7 +138,7 @@ fn sockets_are_on_record_until_they_are_closed_however_many_records_each_agent_k
             assert_eq!(lines(&site, &dataplane)?, (32, has_earlier));
         }
         assert_eq!(
-            (open(&dataplane), dataplane.tables().flows().count()),
+            (lab::open(&dataplane), dataplane.tables().flows().count()),
             (0, 0)
         );
     }
@@ -197,7 +177,7 @@ fn a_socket_keeps_its_endpoint_of_each_destination_however_many_are_remembered()
     }
     let dataplane = succeed(&site, limits)?;
     assert_eq!(
-        (open(&dataplane), dataplane.tables().flows().count()),
+        (lab::open(&dataplane), dataplane.tables().flows().count()),
         (0, 0)
     );
     drop(dataplane);

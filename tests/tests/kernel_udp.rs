@@ -47,25 +47,17 @@ fn program(services: &[(&str, &[&str])]) -> Program {
     program
 }
 
-/// Who answers a datagram to `to`. The answer must seem to come from there.
-fn reach(lab: &mut Lab, socket: u32, to: &str) -> Result<SocketAddr> {
-    let exchange = lab.client.exchange(socket, to)?;
-    let exchange = exchange.map_err(|errno| anyhow::anyhow!("{to} cannot be sent to: {errno}"))?;
-    assert_eq!(exchange.from, at(to), "who answers {to}");
-    Ok(exchange.told.server)
-}
-
 #[test]
 fn a_datagram_reaches_an_endpoint_and_its_answer_comes_from_what_was_asked_for() -> Result<()> {
     let endpoints = ["10.9.0.1:5353", "[fd00::1]:5353"];
     check(&[(VIP, &endpoints[..1]), (VIP6, &endpoints[1..])], |lab| {
         let socket = lab.client.open_udp(false)?;
-        assert_eq!(reach(lab, socket, VIP)?, at(endpoints[0]));
+        assert_eq!(lab.client.reach(socket, VIP)?, at(endpoints[0]));
         let socket = lab.client.open_udp(true)?;
-        assert_eq!(reach(lab, socket, VIP6)?, at(endpoints[1]));
+        assert_eq!(lab.client.reach(socket, VIP6)?, at(endpoints[1]));
         let mapped = "[::ffff:240.240.0.1]:53";
-        assert_eq!(reach(lab, socket, mapped)?, at(endpoints[0]));
-        assert_eq!(reach(lab, socket, VIP6)?, at(endpoints[1]));
+        assert_eq!(lab.client.reach(socket, mapped)?, at(endpoints[0]));
+        assert_eq!(lab.client.reach(socket, VIP6)?, at(endpoints[1]));
         Ok(())
     })
 }
@@ -74,7 +66,7 @@ fn a_datagram_reaches_an_endpoint_and_its_answer_comes_from_what_was_asked_for()
 fn a_socket_keeps_its_endpoint_for_as_long_as_that_is_in_the_group() -> Result<()> {
     check(&[(VIP, &FOUR)], |lab| {
         let socket = lab.client.open_udp(false)?;
-        let kept = reach(lab, socket, VIP)?;
+        let kept = lab.client.reach(socket, VIP)?;
         let text = kept.to_string();
         for others in [&FOUR[..], &FOUR[2..], &FOUR[..2], &[]] {
             let mut endpoints: BTreeSet<&str> = others.iter().copied().collect();
@@ -82,16 +74,16 @@ fn a_socket_keeps_its_endpoint_for_as_long_as_that_is_in_the_group() -> Result<(
             let endpoints: Vec<&str> = endpoints.into_iter().collect();
             lab.apply(&program(&[(VIP, &endpoints)]));
             for _ in 0..8 {
-                assert_eq!(reach(lab, socket, VIP)?, kept, "of {endpoints:?}");
+                assert_eq!(lab.client.reach(socket, VIP)?, kept, "of {endpoints:?}");
             }
         }
         let others: Vec<&str> = FOUR.into_iter().filter(|to| at(to) != kept).collect();
         lab.apply(&program(&[(VIP, &others)]));
-        let next = reach(lab, socket, VIP)?;
+        let next = lab.client.reach(socket, VIP)?;
         assert_ne!(next, kept);
         lab.apply(&program(&[(VIP, &FOUR)]));
         for _ in 0..8 {
-            assert_eq!(reach(lab, socket, VIP)?, next);
+            assert_eq!(lab.client.reach(socket, VIP)?, next);
         }
         lab.client.close(socket)
     })
@@ -103,7 +95,7 @@ fn each_socket_is_given_an_endpoint_of_its_own() -> Result<()> {
         let mut reached: BTreeMap<SocketAddr, u32> = BTreeMap::new();
         for _ in 0..100 {
             let socket = lab.client.open_udp(false)?;
-            *reached.entry(reach(lab, socket, VIP)?).or_default() += 1;
+            *reached.entry(lab.client.reach(socket, VIP)?).or_default() += 1;
             lab.client.close(socket)?;
         }
         // Each of four has 25 in the mean, with a standard deviation of 4.3.
@@ -124,7 +116,7 @@ fn a_socket_that_talks_to_many_in_turn_keeps_an_endpoint_of_each() -> Result<()>
         let mut kept = BTreeMap::new();
         for _ in 0..5 {
             for vip in &vips {
-                let reached = reach(lab, socket, vip)?;
+                let reached = lab.client.reach(socket, vip)?;
                 assert_eq!(*kept.entry(vip).or_insert(reached), reached, "{vip}");
             }
         }
@@ -142,7 +134,7 @@ fn of_destinations_with_one_endpoint_the_last_that_was_named_is_who_answers() ->
         for known in 1..=vips.len() {
             let socket = lab.client.open_udp(false)?;
             for vip in vips[..known].iter().cycle().take(4 * known) {
-                assert_eq!(reach(lab, socket, vip)?, at(FOUR[0]));
+                assert_eq!(lab.client.reach(socket, vip)?, at(FOUR[0]));
             }
             lab.client.close(socket)?;
         }
@@ -166,10 +158,10 @@ fn a_datagram_that_cannot_be_sent_says_why() -> Result<()> {
 fn what_is_not_ours_is_sent_and_answered_as_ever() -> Result<()> {
     check(&[(VIP, &FOUR[..1])], |lab| {
         let socket = lab.client.open_udp(false)?;
-        assert_eq!(reach(lab, socket, FOUR[0])?, at(FOUR[0]));
+        assert_eq!(lab.client.reach(socket, FOUR[0])?, at(FOUR[0]));
         assert_eq!(lab.records(), 0);
         // Also where the same endpoint has answered for a destination of ours.
-        assert_eq!(reach(lab, socket, VIP)?, at(FOUR[0]));
+        assert_eq!(lab.client.reach(socket, VIP)?, at(FOUR[0]));
         lab.client.close(socket)
     })
 }
@@ -180,7 +172,7 @@ fn an_unconnected_ipv6_socket_is_given_ipv6_endpoints_alone() -> Result<()> {
     check(&[(VIP6, &mixed), ("[2001:2::2]:53", &mixed[..2])], |lab| {
         for _ in 0..20 {
             let socket = lab.client.open_udp(true)?;
-            assert_eq!(reach(lab, socket, VIP6)?, at(mixed[2]));
+            assert_eq!(lab.client.reach(socket, VIP6)?, at(mixed[2]));
             lab.client.close(socket)?;
         }
         // The kernel sends no datagram from one family to the other; a connect may.
@@ -224,8 +216,8 @@ fn a_connected_socket_may_name_another_destination() -> Result<()> {
             Ok(at(VIP))
         );
         lab.client.order(&Request::Disconnect(socket))?;
-        assert_eq!(reach(lab, socket, other)?, at(FOUR[1]));
-        assert_eq!(reach(lab, socket, VIP)?, at(FOUR[0]));
+        assert_eq!(lab.client.reach(socket, other)?, at(FOUR[1]));
+        assert_eq!(lab.client.reach(socket, VIP)?, at(FOUR[0]));
         lab.client.close(socket)
     })
 }
@@ -251,7 +243,7 @@ fn sockets_beyond_the_lines_of_the_map_are_remembered_at_themselves() -> Result<
         .collect::<Result<_>>()?;
     for _ in 0..2 {
         for &socket in &sockets {
-            assert_eq!(reach(&mut lab, socket, VIP)?, at(FOUR[0]));
+            assert_eq!(lab.client.reach(socket, VIP)?, at(FOUR[0]));
         }
     }
     let counts = lab.dataplane.counts();

@@ -1,7 +1,6 @@
 //! An agent, as the binary is run, with what is its own: a cgroup, pins, a folder. It can be ended in any way, and started again.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -15,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::bpffs::TemporaryBpffs;
 use tests::cgroup::TemporaryCgroup;
-use tests::{binary, cgroup};
+use tests::{binary, cgroup, pins};
 
 /// Far beyond any start, end or answer.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -257,19 +256,12 @@ impl Site {
 
     /// How many maps and links are pinned, but for what is there while sockets are recorded in it.
     pub(crate) fn pins(&self) -> Result<usize> {
-        fn count(folder: &Path) -> io::Result<usize> {
-            fs::read_dir(folder)?
-                .map(|entry| {
-                    let entry = entry?;
-                    if entry.file_type()?.is_dir() {
-                        return count(&entry.path());
-                    }
-                    let name = entry.file_name();
-                    Ok(usize::from(!name.to_string_lossy().starts_with("EARLIER_")))
-                })
-                .sum()
-        }
-        Ok(count(&self.door.bpf_dir)?)
+        let all = pins::all(&self.door.bpf_dir)?;
+        let is_earlier = |pin: &Path| {
+            let name = pin.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with("EARLIER_")
+        };
+        Ok(all.iter().filter(|pin| !is_earlier(pin)).count())
     }
 
     /// Keeps what agents have logged, beyond the run. Returns where.
