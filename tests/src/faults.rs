@@ -62,14 +62,26 @@ const ERRNOS: [i32; 8] = [
 pub struct Fault {
     /// Counted from 0.
     pub first: usize,
+    /// Of bpf(2): calls with this command alone are counted.
+    pub command: Option<u64>,
     /// All that follow fail, too.
     pub lasts: bool,
     pub errno: i32,
 }
 
 impl Fault {
-    fn is_for(&self, number: usize) -> bool {
-        number == self.first || self.lasts && number > self.first
+    fn counts(&self, call: &Call) -> bool {
+        let is_of = |command| call.name == "bpf" && call.command == command;
+        self.command.is_none_or(is_of)
+    }
+
+    /// Whether the last of these calls fails.
+    fn is_for(&self, calls: &[Call]) -> bool {
+        let mut counted = (0..).zip(calls).filter(|(_, call)| self.counts(call));
+        let Some((first, _)) = counted.nth(self.first) else {
+            return false;
+        };
+        self.lasts || first + 1 == calls.len()
     }
 }
 
@@ -118,6 +130,7 @@ impl Choice {
 fn fault(first: usize, errno: i32, lasts: bool) -> Fault {
     Fault {
         first,
+        command: None,
         // Whoever is interrupted tries again at once.
         lasts: lasts && errno != libc::EINTR,
         errno,
@@ -194,8 +207,8 @@ fn judge(
             let Some(asked) = receive(listener)? else {
                 continue;
             };
-            let errno = fault.filter(|fault| fault.is_for(calls.len()));
             calls.push(Call::of(&asked.data));
+            let errno = fault.filter(|fault| fault.is_for(&calls));
             answer(listener, asked.id, errno.map(|fault| fault.errno))?;
         } else if found.contains(PollFlags::HUP) || is_over() {
             return Ok(calls);

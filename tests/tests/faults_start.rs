@@ -32,16 +32,16 @@ fn start(site: &Site, options: &LoadOptions) -> Result<Dataplane> {
     Ok(dataplane)
 }
 
-/// Starts with each of the faults that are chosen, and has `check` hold what comes of it.
+/// Starts without a fault, and with each of those that are chosen, and has `check` hold what comes of it.
 fn for_each_fault(
     site: &mut Site,
     options: &LoadOptions,
     choose: impl FnOnce(&[Call]) -> Vec<Fault>,
-    mut check: impl FnMut(&mut Site, Fault, Result<Dataplane>) -> Result<()>,
+    mut check: impl FnMut(&mut Site, Option<Fault>, Result<Dataplane>) -> Result<()>,
 ) -> Result<()> {
     let home = cgroup::present()?;
     let (started, calls) = with_faults(None, || start(site, options))?;
-    drop(started?);
+    check(site, None, started)?;
     let faults = choose(&calls);
     println!("{} of {} calls fail", faults.len(), calls.len());
     let mut failures = Vec::new();
@@ -51,7 +51,7 @@ fn for_each_fault(
             Ok(_) => "it was started".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        let held = ensure_said(&started, fault).and_then(|()| check(site, fault, started));
+        let held = ensure_said(&started, fault).and_then(|()| check(site, Some(fault), started));
         if let Err(failure) = held {
             let call = made.get(fault.first).map(ToString::to_string);
             let call = call.unwrap_or_default();
@@ -67,18 +67,16 @@ fn some(calls: &[Call]) -> Vec<Fault> {
     Choice::get().some(calls.len(), SOME)
 }
 
-/// As if the agent was killed between two programs that it exchanges: before connects are redirected by its own, and after, on any
-/// kernel.
-fn between_programs(calls: &[Call]) -> Vec<Fault> {
-    let is_exchange = |call: &Call| call.name == "bpf" && call.command == BPF_LINK_UPDATE;
-    let exchanges = (0..calls.len()).filter(|&at| is_exchange(&calls[at]));
-    let exchanges: Vec<usize> = exchanges.collect();
-    let faults = [exchanges[5], exchanges[7]].map(|first| Fault {
+/// As if the agent was killed between two programs that it exchanges: before connects are redirected by its own, after, and before the
+/// last.
+fn between_programs(_: &[Call]) -> Vec<Fault> {
+    let after = |first| Fault {
         first,
+        command: Some(BPF_LINK_UPDATE),
         lasts: true,
         errno: libc::EPERM,
-    });
-    faults.into()
+    };
+    [5, 7, 8].map(after).into()
 }
 
 /// An error that names what the kernel said, and of what.
@@ -134,7 +132,7 @@ fn what_cannot_be_started_leaves_nothing_and_says_why() -> Result<()> {
             expect_all(site, &mut dataplane)?;
         }
         // Where every call fails, those fail that would undo what was done.
-        if !fault.lasts {
+        if fault.is_none_or(|fault| !fault.lasts) {
             expect_nothing(site)?;
         }
         let mut next = start(site, &options).context("the next")?;
@@ -175,59 +173,95 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
     expect_nothing(&mut site)
 }
 
-/// A start fails that would keep other records than the one before it. What sockets are known for and counted stays so, and where they
-/// are to be counted elsewhere, too, what they are known for.
-fn expect_known(
+/// Agents that come one after the other, by how many they want of everything.
+#[derive(Clone, Copy)]
+struct Agents {
+    /// It starts with a fault.
     other: fn(Limits) -> Limits,
-    choose: fn(&[Call]) -> Vec<Fault>,
-    is_counted: bool,
-) -> Result<()> {
+    /// Those that start with the same fault after it, and then those that start. The last is as the first of all was.
+    doomed: &'static [fn(Limits) -> Limits],
+    next: &'static [fn(Limits) -> Limits],
+}
+
+/// A start fails that would keep others than the one before it. What sockets are known for and counted stays so.
+fn expect_known(agents: Agents, choose: fn(&[Call]) -> Vec<Fault>) -> Result<()> {
     let Some(mut site) = Site::new(CLIENT)? else {
         return Ok(());
     };
     let usual = site.options();
-    let other = LoadOptions {
-        limits: other(usual.limits),
+    let with = |limits: &fn(Limits) -> Limits| LoadOptions {
+        limits: limits(usual.limits),
         ..usual.clone()
     };
+    let other = with(&agents.other);
     // So that what is gone back to is always what another has handed on.
     for options in [&usual, &other, &usual] {
         start(&site, options)?;
     }
     let known = site.connect()?;
-    for_each_fault(&mut site, &other, choose, |site, _, started| {
+    for_each_fault(&mut site, &other, choose, |site, fault, started| {
+        let mut sockets = vec![known];
         // By whatever mixture of programs.
-        let [stays, goes] = [site.connect()?, site.connect()?];
-        site.client.close(goes)?;
+        begin_and_end(site, &mut sockets)?;
         if let Ok(mut dataplane) = started {
             expect_all(site, &mut dataplane)?;
         }
-        for options in [&other, &usual] {
-            let mut next = start(site, options).context("the next")?;
+        for doomed in agents.doomed {
+            let home = cgroup::present()?;
+            drop(with_faults(fault, || start(site, &with(doomed)))?);
+            go_home(&home)?;
+            begin_and_end(site, &mut sockets)?;
+        }
+        for next in agents.next {
+            let mut next = start(site, &with(next)).context("the next")?;
             expect_all(site, &mut next)?;
-            for socket in [known, stays] {
-                let peer = site.client.peer(socket)?;
+            for socket in &sockets {
+                let peer = site.client.peer(*socket)?;
                 ensure!(peer == at(DOOMED_VIP), "the peer is {peer}");
             }
-            ensure!(
-                !is_counted || lab::open(&next) == 2,
-                "{} are open",
-                lab::open(&next)
-            );
+            expect_open(&next, sockets.len())?;
+            drop(next);
+            begin_and_end(site, &mut sockets)?;
         }
-        site.client.close(stays)
+        for socket in sockets.drain(1..) {
+            site.client.close(socket)?;
+        }
+        Ok(())
     })?;
     site.client.close(known)?;
     let last = start(&site, &usual)?;
-    ensure!(
-        !is_counted || lab::open(&last) == 0,
-        "{} are open",
-        lab::open(&last)
-    );
+    expect_open(&last, 0)?;
     ensure!(last.tables().flows().count() == 0, "lines are not free");
     drop(last);
+    let pins = pins::all(&site.pins())?;
+    let mut pins = pins.iter().map(|pin| pin.to_string_lossy());
+    let left =
+        pins.find(|pin| pin.contains("EARLIER_CARRIED") || pin.contains("EARLIER_ENDPOINTS"));
+    ensure!(left.is_none(), "{left:?} stays");
     agent::dataplane::cleanup(&site.pins())?;
     expect_nothing(&mut site)
+}
+
+/// Three more sockets; one of them is closed, and one of those before, but for the first.
+fn begin_and_end(site: &mut Site, sockets: &mut Vec<u32>) -> Result<()> {
+    for _ in 0..3 {
+        sockets.push(site.connect()?);
+    }
+    let last = sockets.len() - 1;
+    for index in [last, 1] {
+        site.client.close(sockets.remove(index))?;
+    }
+    Ok(())
+}
+
+fn expect_open(dataplane: &Dataplane, sockets: usize) -> Result<()> {
+    let open = lab::open(dataplane);
+    ensure!(open == sockets as u64, "{open} of {sockets} are open");
+    Ok(())
+}
+
+fn the_usual(limits: Limits) -> Limits {
+    limits
 }
 
 fn more_records(limits: Limits) -> Limits {
@@ -238,29 +272,72 @@ fn more_records(limits: Limits) -> Limits {
     }
 }
 
-fn more_of_all(limits: Limits) -> Limits {
+fn more_counts(limits: Limits) -> Limits {
     Limits {
         endpoints: 2 * limits.endpoints,
-        ..more_records(limits)
+        ..limits
     }
 }
+
+fn fewer_counts(limits: Limits) -> Limits {
+    Limits {
+        services: limits.services / 2,
+        ..limits
+    }
+}
+
+fn more_of_all(limits: Limits) -> Limits {
+    more_counts(more_records(limits))
+}
+
+const RECORDS: Agents = Agents {
+    other: more_records,
+    doomed: &[],
+    next: &[more_records, the_usual],
+};
 
 #[test]
 fn sockets_are_known_whether_or_not_the_next_could_be_started_which_keeps_other_records()
 -> Result<()> {
-    expect_known(more_records, some, true)
+    expect_known(RECORDS, some)
 }
 
 #[test]
 fn sockets_are_known_when_the_next_dies_while_programs_are_exchanged_which_keeps_other_records()
 -> Result<()> {
-    expect_known(more_records, between_programs, true)
+    expect_known(RECORDS, between_programs)
 }
 
 #[test]
 fn sockets_are_known_when_the_next_dies_while_programs_are_exchanged_which_keeps_more_of_all()
 -> Result<()> {
-    expect_known(more_of_all, between_programs, false)
+    let agents = Agents {
+        other: more_of_all,
+        doomed: &[],
+        next: &[more_of_all, the_usual],
+    };
+    expect_known(agents, between_programs)
+}
+
+#[test]
+fn sockets_are_counted_when_the_next_dies_while_programs_are_exchanged_which_counts_elsewhere()
+-> Result<()> {
+    let agents = Agents {
+        other: more_counts,
+        doomed: &[],
+        next: &[more_counts, the_usual],
+    };
+    expect_known(agents, between_programs)
+}
+
+#[test]
+fn sockets_are_counted_when_one_after_the_other_dies_while_programs_are_exchanged() -> Result<()> {
+    let agents = Agents {
+        other: more_counts,
+        doomed: &[fewer_counts, more_records],
+        next: &[the_usual],
+    };
+    expect_known(agents, between_programs)
 }
 
 #[test]

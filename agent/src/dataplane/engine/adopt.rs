@@ -45,8 +45,13 @@ impl<S: Store> Engine<S> {
         let inventory = store.inventory()?;
         let mut engine = Self::new(store, limits);
         engine.inheritance = Some(Inheritance::of_ids(&inventory, limits));
-        engine.shares_ids = true;
+        engine.share_ids();
         Ok(engine)
+    }
+
+    /// Programs of another count under these ids until [`Self::stop_sharing`].
+    pub(in super::super) fn share_ids(&mut self) {
+        self.shares_ids = true;
     }
 
     /// Nobody else counts any more.

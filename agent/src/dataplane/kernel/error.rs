@@ -32,10 +32,7 @@ pub enum LoadError {
     #[error("cannot use a map: {0}")]
     Map(#[from] MapError),
     #[error("cannot make {name}: {}{}", chain(error), likely(error))]
-    Unmade {
-        name: &'static str,
-        error: Box<MapError>,
-    },
+    Unmade { name: String, error: Box<MapError> },
     #[error("cannot map {name} into memory: {error}")]
     Mapping {
         name: &'static str,

@@ -54,11 +54,6 @@ impl Hook {
         self.sends() || matches!(self, Self::Connect4 | Self::Connect6)
     }
 
-    /// Those that decide, and remember.
-    pub(super) fn deciding() -> impl Iterator<Item = Self> {
-        Self::ALWAYS.into_iter().filter(|hook| hook.remembers())
-    }
-
     /// Whether the program makes records of datagrams.
     pub(super) const fn sends(self) -> bool {
         matches!(self, Self::SendMessage4 | Self::SendMessage6)

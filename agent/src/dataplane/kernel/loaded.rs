@@ -75,18 +75,24 @@ impl Loaded {
     /// Over the maps that another has filled, unless they are damaged.
     fn going_on(options: &LoadOptions, left: &Left) -> Result<Result<Self, Damage>, LoadError> {
         earlier::drop_unused(left).map_err(LoadError::unreadable)?;
+        let succession = Succession::resume(left)?;
         let left = &left.maps;
         let mut ebpf = load::load(options, Some(left))?;
         let tables = KernelTables::take(&mut ebpf, &options.limits, Some(left))?;
         match Engine::adopt(tables, &options.limits) {
             Err(Damage::Unreadable(error)) => Err(LoadError::unreadable(error)),
-            adopted => Ok(adopted.map(|engine| Self {
-                ebpf,
-                engine,
-                maps: Some(left.clone()),
-                goes_on: true,
-                succession: None,
-                limits: options.limits,
+            adopted => Ok(adopted.map(|mut engine| {
+                if succession.is_some() {
+                    engine.share_ids();
+                }
+                Self {
+                    ebpf,
+                    engine,
+                    maps: Some(left.clone()),
+                    goes_on: true,
+                    succession,
+                    limits: options.limits,
+                }
             })),
         }
     }

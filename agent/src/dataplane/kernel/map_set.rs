@@ -12,15 +12,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use agent_common::abi::{Identity, SOCKET_ABI_VERSION, TOTALS};
-use aya::Ebpf;
 use aya::maps::{Array, MapData, MapInfo};
-use aya::programs::CgroupSockAddr;
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::{Ebpf, Pod};
 
 use crate::dataplane::Limits;
 
 use super::error::{LoadError, chain};
-use super::load::Hook;
 
 /// An element as aya makes a map of it, which nobody reads by aya.
 type IdentityBytes = [u8; size_of::<Identity>()];
@@ -100,12 +98,8 @@ impl MapSet {
 
     /// Those of `sets` in which a program is pinned that one of these links attaches.
     pub(super) fn in_force(sets: Vec<Self>, links: &[PathBuf]) -> Result<Vec<Self>, Unread> {
-        let decides = |link: &&PathBuf| {
-            let name = link.file_name().unwrap_or_default().to_string_lossy();
-            Hook::deciding().any(|hook| name.starts_with(hook.program()))
-        };
         let mut attached = BTreeSet::new();
-        for link in links.iter().filter(decides) {
+        for link in links {
             let link = FdLink::from(PinnedLink::from_pin(link)?);
             attached.insert(link.info()?.program_id());
         }
@@ -118,14 +112,14 @@ impl MapSet {
         Ok(in_force)
     }
 
-    /// Pins the programs that decide, which use these maps, so that it is known whose maps they are once they are attached.
+    /// Pins the programs, which use these maps, so that it is known whose maps they are once they are attached.
     pub(super) fn hold_programs(&self, ebpf: &mut Ebpf) -> Result<(), Unread> {
         let held = self.programs()?;
-        for hook in Hook::deciding() {
-            let program = ebpf
-                .program_mut(hook.program())
-                .expect("every program was found when it was loaded");
-            let program = <&mut CgroupSockAddr>::try_from(program)?;
+        for (_, program) in ebpf.programs_mut() {
+            if program.fd().is_err() {
+                // It is not loaded.
+                continue;
+            }
             let id = program.info()?.id();
             if !held.contains_key(&id) {
                 program.pin(self.pin(&format!("{PROGRAM}{id}")))?;
@@ -136,10 +130,8 @@ impl MapSet {
 
     /// Forgets the programs of an earlier agent, which are attached no more.
     pub(super) fn release_programs(&self, ebpf: &Ebpf) -> io::Result<()> {
-        let own = Hook::deciding().filter_map(|hook| {
-            let program = ebpf.program(hook.program())?;
-            Some(program.info().ok()?.id())
-        });
+        let own = ebpf.programs();
+        let own = own.filter_map(|(_, program)| Some(program.info().ok()?.id()));
         let own: BTreeSet<u32> = own.collect();
         for (id, pin) in self.programs()? {
             if !own.contains(&id) {
@@ -220,11 +212,16 @@ impl MapSet {
 
     /// IDENTITIES, which is made where it is missing.
     pub(super) fn identities(&self, limits: &Limits) -> Result<MapData, LoadError> {
-        let pin = self.pin(IDENTITIES);
+        self.array::<IdentityBytes>(IDENTITIES, limits.counters())
+    }
+
+    /// An array that no program uses, which is made where it is missing.
+    pub(super) fn array<V: Pod>(&self, name: &str, elements: u32) -> Result<MapData, LoadError> {
+        let pin = self.pin(name);
         if !pin.exists() {
-            let made = Array::<_, IdentityBytes>::create(limits.counters(), BPF_F_MMAPABLE);
+            let made = Array::<_, V>::create(elements, BPF_F_MMAPABLE);
             let made = made.map_err(|error| LoadError::Unmade {
-                name: IDENTITIES,
+                name: name.to_owned(),
                 error: Box::new(error),
             })?;
             made.pin(&pin).map_err(|error| LoadError::PinDirectory {

@@ -3,6 +3,7 @@
 mod btf;
 mod capture;
 mod closing;
+mod counts;
 mod denials;
 mod detach;
 mod earlier;
@@ -169,9 +170,7 @@ impl Dataplane {
         }
         if let Some((pins, maps)) = &self.pins {
             let held = maps.hold_programs(&mut self.ebpf);
-            held.map_err(|error| {
-                AttachError::pin("the programs that decide", pins.path(), &*error)
-            })?;
+            held.map_err(|error| AttachError::pin("the programs", pins.path(), &*error))?;
         }
         let mut attachments = self.attach_in_steps(cgroups)?;
         self.attachments.append(&mut attachments);
@@ -192,8 +191,10 @@ impl Dataplane {
         let (first, rest): (Vec<Hook>, Vec<Hook>) = hooks.iter().partition(|hook| is_first(**hook));
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
         let mut attached = links::attach(&self.ebpf, &first, cgroups, pins)?;
-        if let Some(succession) = &mut self.succession {
-            succession.catch_up(&mut self.engine.store);
+        if let Some(succession) = &mut self.succession
+            && let Err(error) = succession.catch_up(&mut self.engine.store)
+        {
+            tracing::debug!(%error, "what others have counted is added when all is attached");
         }
         match links::attach(&self.ebpf, &rest, cgroups, pins) {
             Ok(others) => attached.extend(others),
@@ -208,9 +209,14 @@ impl Dataplane {
 
     /// Counts where ours alone count from now on.
     fn end_succession(&mut self) {
-        if let Some(mut succession) = self.succession.take() {
-            succession.catch_up(&mut self.engine.store);
-            self.engine.stop_sharing();
+        let Some((succession, (_, maps))) = self.succession.take().zip(self.pins.as_ref()) else {
+            return;
+        };
+        match succession.end(&mut self.engine.store, maps) {
+            Ok(()) => self.engine.stop_sharing(),
+            Err(error) => {
+                tracing::warn!(%error, "connections that began or ended just now are counted by the next start");
+            }
         }
     }
 

@@ -1,28 +1,27 @@
 //! What does an agent have of the maps that another has left in force? All of them, where they fit. Where it needs others, as of
 //! another capacity or layout, those that know of sockets: these keep the names of their peers, and count where they counted.
 //!
-//! What knows of sockets is in both sets of maps while programs are exchanged. Counts that need more room are copied before the
-//! first program is exchanged. What the old programs count meanwhile is added after the first half of ours, and after the last.
+//! What knows of sockets is in both sets of maps while programs are exchanged. Counts that need more room are carried over before the
+//! first program is exchanged, and what the old programs count meanwhile after the first half of ours, and after the last.
 
 use std::io;
 
-use agent_common::abi::{Counter, EndpointState, Identity};
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use agent_common::abi::Identity;
+use aya::maps::MapError;
 
 use crate::dataplane::Limits;
 use crate::dataplane::store::Store as _;
 
-use super::earlier;
+use super::counts::{COUNTS, EarlierCounts};
+use super::earlier::{self, EARLIER_FLOWS};
 use super::error::LoadError;
 use super::load::Hook;
 use super::map_set::{FLOWS, IDENTITIES, MapSet, Misfits, REPLIES};
 use super::mapping::Mapping;
-use super::tables::{KernelTables, Plain};
+use super::tables::KernelTables;
 
 /// Without these nothing of a socket is known.
 const RECORDS: [&str; 2] = [FLOWS, "STORED"];
-/// Elements are of one service or endpoint each.
-const COUNTS: [&str; 2] = ["ENDPOINTS", "COUNTERS"];
 /// The rest of what outlives a change of all else, but for IDENTITIES, which is the agents' and copied.
 const OTHERS: [&str; 2] = [REPLIES, "TOTALS"];
 
@@ -103,19 +102,11 @@ fn identities(set: &MapSet) -> io::Result<Mapping<Identity>> {
     Mapping::new(set.map(IDENTITIES)?.fd(), elements)
 }
 
-/// What goes on of the maps that are in force, while it is both sets'.
+/// What goes on of the maps that are in force, while programs of others are attached.
 pub(super) struct Succession {
-    /// Of the others, where ours are new.
-    counts: Option<OldCounts>,
+    counts: EarlierCounts,
     /// Sockets are recorded in other lines than those that the others look in.
     has_new_lines: bool,
-}
-
-struct OldCounts {
-    endpoints: Mapping<EndpointState>,
-    counters: PerCpuArray<MapData, Plain<Counter>>,
-    /// What is known of open records, by id.
-    open: Vec<(u32, u32)>,
 }
 
 impl Succession {
@@ -127,9 +118,7 @@ impl Succession {
         limits: &Limits,
         has_lines: bool,
     ) -> Result<Self, LoadError> {
-        let is_copied = COUNTS.iter().any(|map| misfits.contains_key(map));
-        let counts = if is_copied { &[][..] } else { &COUNTS[..] };
-        for map in RECORDS.iter().chain(&OTHERS).chain(counts) {
+        for map in RECORDS.iter().chain(&OTHERS) {
             if !misfits.contains_key(map) {
                 left.maps.share(map, new, map)?;
             }
@@ -140,10 +129,24 @@ impl Succession {
         earlier::hand_on_replies(left, misfits, new)?;
         let left = &left.maps;
         copy_identities(left, new, limits)?;
+        let is_elsewhere = COUNTS.iter().any(|map| misfits.contains_key(map));
         Ok(Self {
-            counts: is_copied.then(|| OldCounts::open(left)).transpose()?,
+            counts: EarlierCounts::hand_on(left, new, is_elsewhere)?,
             has_new_lines: has_lines && misfits.contains_key(FLOWS),
         })
+    }
+
+    /// That of an agent that was killed before it had ended, if there is one.
+    pub(super) fn resume(left: &Left) -> Result<Option<Self>, LoadError> {
+        let counts = EarlierCounts::of(&left.maps)?;
+        if counts.is_none() && !left.is_mixed {
+            return Ok(None);
+        }
+        let earlier_lines = left.maps.elements(EARLIER_FLOWS);
+        Ok(Some(Self {
+            counts,
+            has_new_lines: earlier_lines.map_err(LoadError::unreadable)?.is_some(),
+        }))
     }
 
     /// Whether the program takes the place of the other before the rest do.
@@ -164,20 +167,22 @@ impl Succession {
 
     /// Before a program of ours is attached: has ours go on from what has been counted. `ids` are those that are somebody's.
     pub(super) fn begin(&mut self, ours: &mut KernelTables, ids: &[u32]) -> Result<(), MapError> {
-        self.counts
-            .as_mut()
-            .map_or(Ok(()), |counts| counts.copy(ours, ids))
+        self.counts.begin(ours, ids)
     }
 
     /// After programs of others have run for the last time: adds what they have counted meanwhile.
-    pub(super) fn catch_up(&mut self, ours: &mut KernelTables) {
-        let Some(counts) = &mut self.counts else {
-            return;
-        };
-        if let Err(error) = ours.wait_for_readers() {
-            tracing::warn!(%error, "connections that began or ended just now may be counted wrongly");
+    pub(super) fn catch_up(&mut self, ours: &mut KernelTables) -> io::Result<()> {
+        if !self.counts.is_none() {
+            ours.wait_for_readers()?;
+            self.counts.carry(ours);
         }
-        counts.add(ours);
+        Ok(())
+    }
+
+    /// Once ours alone are attached. Where it fails, the next start ends what is left.
+    pub(super) fn end(mut self, ours: &mut KernelTables, maps: &MapSet) -> io::Result<()> {
+        self.catch_up(ours)?;
+        EarlierCounts::forget(maps)
     }
 }
 
@@ -195,44 +200,4 @@ fn copy_identities(left: &MapSet, new: &MapSet, limits: &Limits) -> Result<(), L
         }
     }
     Ok(())
-}
-
-impl OldCounts {
-    fn open(left: &MapSet) -> Result<Self, LoadError> {
-        let [endpoints, counters] = COUNTS.map(|map| MapData::from_pin(left.pin(map)));
-        let endpoints = endpoints?;
-        let elements = endpoints.info()?.max_entries();
-        let endpoints =
-            Mapping::new(endpoints.fd(), elements).map_err(|error| LoadError::Mapping {
-                name: COUNTS[0],
-                error,
-            })?;
-        let counters = Map::from_map_data(counters?)?;
-        Ok(Self {
-            endpoints,
-            counters: PerCpuArray::try_from(counters)?,
-            open: Vec::new(),
-        })
-    }
-
-    fn copy(&mut self, ours: &mut KernelTables, ids: &[u32]) -> Result<(), MapError> {
-        self.open.clear();
-        for &id in ids {
-            let Some(state) = self.endpoints.copy(id) else {
-                continue;
-            };
-            ours.go_on_counting(id, &state, self.counters.get(&id, 0)?)?;
-            self.open.push((id, state.open));
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, ours: &KernelTables) {
-        for (id, known) in &mut self.open {
-            if let Some(EndpointState { open, .. }) = self.endpoints.copy(*id) {
-                ours.change_open(*id, open.wrapping_sub(*known));
-                *known = open;
-            }
-        }
-    }
 }

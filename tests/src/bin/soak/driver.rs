@@ -126,12 +126,22 @@ impl Driver<'_> {
         }
     }
 
-    /// Starts an agent and kills it before or after it is ready, whatever it is just doing.
+    /// Starts an agent and kills it before or after it is ready, whatever it is just doing, or while programs are exchanged, which
+    /// takes no more than milliseconds.
     pub(crate) fn start_in_vain(&mut self) -> Result<()> {
         self.ledger.doing("starting in vain");
         *self.restarts.entry("SIGKILL while it starts").or_default() += 1;
+        let before = self.restless.programs();
         self.restless.spawn()?;
-        self.pause(800);
+        if self.random.bool() {
+            self.pause(800);
+        } else {
+            let deadline = Instant::now() + BOUND;
+            while self.restless.programs() <= before && Instant::now() < deadline {
+                thread::sleep(Duration::from_micros(200));
+            }
+            thread::sleep(Duration::from_micros(self.random.u64(..5000)));
+        }
         self.restless.kill()
     }
 
@@ -163,6 +173,23 @@ impl Driver<'_> {
                 .breach(format!("there are {pins} pins, which were {before}"));
         }
         self.slowest = self.slowest.max(start.elapsed());
+        Ok(())
+    }
+
+    /// Holds both agents to it that nothing of clients counts as open, nor is on record, which have all ended.
+    pub(crate) fn expect_none_open(&self) -> Result<()> {
+        for door in [&self.constant.door, &self.restless.door] {
+            let maps = door.status()?.maps;
+            let lines = maps.iter().find(|map| map.name == "flows");
+            let lines = lines.context("it tells of its maps")?.used;
+            let open = door.open()?;
+            if lines > 0 || !open.is_empty() {
+                self.ledger.breach(format!(
+                    "at the end {lines} sockets are on record at the agent of {}, and as open count {open:?}",
+                    door.name
+                ));
+            }
+        }
         Ok(())
     }
 

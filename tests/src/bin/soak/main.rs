@@ -109,6 +109,10 @@ fn soak(arguments: &Arguments, seed: u64) -> Result<bool> {
     // The heap of an agent keeps what it had at the most, which is not to look like growth later.
     let begun = driver.begin().and_then(|()| actions::overfill(&mut driver));
     let growth = begun.and_then(|()| run(&mut driver, length));
+    let growth = growth.and_then(|growth| {
+        driver.expect_none_open()?;
+        Ok(growth)
+    });
     let growth = growth.unwrap_or_else(|error| {
         ledger.breach(format!("{error:#}"));
         Growth::default()

@@ -1,6 +1,8 @@
 //! An agent, as the binary is run, with what is its own: a cgroup, pins, a folder. It can be ended in any way, and started again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::mem::offset_of;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -10,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agent::observe::{Request, Response, StatusView, ask};
+use agent_common::abi::EndpointState;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::bpffs::TemporaryBpffs;
@@ -81,6 +84,21 @@ impl Door {
             Response::Status(status) => Ok(*status),
             other => bail!("the agent of {} says {other:?}", self.name),
         }
+    }
+
+    /// What counts as open, be it less than nothing, by the numbers of services and endpoints.
+    pub(crate) fn open(&self) -> Result<BTreeMap<u32, i32>> {
+        let endpoints = pins::Map::open(&self.bpf_dir, "ENDPOINTS")?;
+        let mut open = BTreeMap::new();
+        for number in endpoints.keys::<4>()? {
+            let state: [u8; size_of::<EndpointState>()] = endpoints.get(&number)?;
+            let count = state[offset_of!(EndpointState, open)..].first_chunk();
+            let count = i32::from_ne_bytes(*count.context("a word")?);
+            if count != 0 {
+                open.insert(u32::from_ne_bytes(number), count);
+            }
+        }
+        Ok(open)
     }
 
     /// The process that is up.
@@ -262,6 +280,16 @@ impl Site {
             name.to_string_lossy().starts_with("EARLIER_")
         };
         Ok(all.iter().filter(|pin| !is_earlier(pin)).count())
+    }
+
+    /// How many programs are pinned: more from when an agent begins to exchange them until it has.
+    pub(crate) fn programs(&self) -> usize {
+        let pins = pins::all(&self.door.bpf_dir).unwrap_or_default();
+        let is_program = |pin: &Path| {
+            let name = pin.file_name().unwrap_or_default();
+            name.to_string_lossy().starts_with("program-")
+        };
+        pins.iter().filter(|pin| is_program(pin)).count()
     }
 
     /// Keeps what agents have logged, beyond the run. Returns where.
