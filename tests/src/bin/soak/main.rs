@@ -103,6 +103,7 @@ fn soak(arguments: &Arguments, seed: u64) -> Result<bool> {
         slowest: Duration::ZERO,
         tells_actions: arguments.verbose,
         pins: 0,
+        still_open: 0,
         restarts: BTreeMap::new(),
     };
     let length = Duration::from_secs_f64(arguments.minutes * 60.0);
@@ -110,7 +111,7 @@ fn soak(arguments: &Arguments, seed: u64) -> Result<bool> {
     let begun = driver.begin().and_then(|()| actions::overfill(&mut driver));
     let growth = begun.and_then(|()| run(&mut driver, length));
     let growth = growth.and_then(|growth| {
-        driver.expect_none_open()?;
+        driver.still_open = driver.expect_none_open()?;
         Ok(growth)
     });
     let growth = growth.unwrap_or_else(|error| {

@@ -48,6 +48,10 @@ pub(crate) fn print(seed: u64, driver: &Driver<'_>, growth: &Growth) {
         shown(descriptors, plain),
     );
     row("pins of maps and links", driver.pins.to_string());
+    row(
+        "counted as open after the end",
+        driver.still_open.to_string(),
+    );
     let broken = driver.ledger.with_breaches(|count, _| count);
     row("promises broken in all", broken.to_string());
 }
