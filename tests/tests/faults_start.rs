@@ -173,27 +173,26 @@ fn what_is_in_force_stays_so_when_the_next_cannot_be_started() -> Result<()> {
     expect_nothing(&mut site)
 }
 
-/// Agents that come one after the other, by how many they want of everything.
-#[derive(Clone, Copy)]
-struct Agents {
-    /// It starts with a fault.
-    other: fn(Limits) -> Limits,
-    /// Those that start with the same fault after it, and then those that start. The last is as the first of all was.
-    doomed: &'static [fn(Limits) -> Limits],
-    next: &'static [fn(Limits) -> Limits],
-}
+/// What an agent wants of the usual limits.
+type Wants = fn(Limits) -> Limits;
 
-/// A start fails that would keep others than the one before it. What sockets are known for and counted stays so.
-fn expect_known(agents: Agents, choose: fn(&[Call]) -> Vec<Fault>) -> Result<()> {
+/// A start fails that would keep others than the one before it, and so do those after it that are doomed; then the next ones start, of
+/// which the last wants the usual. What sockets are known for and counted stays so.
+fn expect_known(
+    other: Wants,
+    doomed: &[Wants],
+    next: &[Wants],
+    choose: fn(&[Call]) -> Vec<Fault>,
+) -> Result<()> {
     let Some(mut site) = Site::new(CLIENT)? else {
         return Ok(());
     };
     let usual = site.options();
-    let with = |limits: &fn(Limits) -> Limits| LoadOptions {
-        limits: limits(usual.limits),
+    let with = |wants: Wants| LoadOptions {
+        limits: wants(usual.limits),
         ..usual.clone()
     };
-    let other = with(&agents.other);
+    let other = with(other);
     // So that what is gone back to is always what another has handed on.
     for options in [&usual, &other, &usual] {
         start(&site, options)?;
@@ -206,13 +205,13 @@ fn expect_known(agents: Agents, choose: fn(&[Call]) -> Vec<Fault>) -> Result<()>
         if let Ok(mut dataplane) = started {
             expect_all(site, &mut dataplane)?;
         }
-        for doomed in agents.doomed {
+        for &doomed in doomed {
             let home = cgroup::present()?;
             drop(with_faults(fault, || start(site, &with(doomed)))?);
             go_home(&home)?;
             begin_and_end(site, &mut sockets)?;
         }
-        for next in agents.next {
+        for &next in next {
             let mut next = start(site, &with(next)).context("the next")?;
             expect_all(site, &mut next)?;
             for socket in &sockets {
@@ -233,10 +232,9 @@ fn expect_known(agents: Agents, choose: fn(&[Call]) -> Vec<Fault>) -> Result<()>
     expect_open(&last, 0)?;
     ensure!(last.tables().flows().count() == 0, "lines are not free");
     drop(last);
-    let pins = pins::all(&site.pins())?;
-    let mut pins = pins.iter().map(|pin| pin.to_string_lossy());
-    let left =
-        pins.find(|pin| pin.contains("EARLIER_CARRIED") || pin.contains("EARLIER_ENDPOINTS"));
+    let is_carried =
+        |name: &str| name.starts_with("EARLIER_CARRIED") || name.starts_with("EARLIER_ENDPOINTS");
+    let left = pins::find(&site.pins(), is_carried)?;
     ensure!(left.is_none(), "{left:?} stays");
     agent::dataplane::cleanup(&site.pins())?;
     expect_nothing(&mut site)
@@ -290,54 +288,53 @@ fn more_of_all(limits: Limits) -> Limits {
     more_counts(more_records(limits))
 }
 
-const RECORDS: Agents = Agents {
-    other: more_records,
-    doomed: &[],
-    next: &[more_records, the_usual],
-};
-
 #[test]
 fn sockets_are_known_whether_or_not_the_next_could_be_started_which_keeps_other_records()
 -> Result<()> {
-    expect_known(RECORDS, some)
+    expect_known(more_records, &[], &[more_records, the_usual], some)
 }
 
 #[test]
 fn sockets_are_known_when_the_next_dies_while_programs_are_exchanged_which_keeps_other_records()
 -> Result<()> {
-    expect_known(RECORDS, between_programs)
+    expect_known(
+        more_records,
+        &[],
+        &[more_records, the_usual],
+        between_programs,
+    )
 }
 
 #[test]
 fn sockets_are_known_when_the_next_dies_while_programs_are_exchanged_which_keeps_more_of_all()
 -> Result<()> {
-    let agents = Agents {
-        other: more_of_all,
-        doomed: &[],
-        next: &[more_of_all, the_usual],
-    };
-    expect_known(agents, between_programs)
+    expect_known(
+        more_of_all,
+        &[],
+        &[more_of_all, the_usual],
+        between_programs,
+    )
 }
 
 #[test]
 fn sockets_are_counted_when_the_next_dies_while_programs_are_exchanged_which_counts_elsewhere()
 -> Result<()> {
-    let agents = Agents {
-        other: more_counts,
-        doomed: &[],
-        next: &[more_counts, the_usual],
-    };
-    expect_known(agents, between_programs)
+    expect_known(
+        more_counts,
+        &[],
+        &[more_counts, the_usual],
+        between_programs,
+    )
 }
 
 #[test]
 fn sockets_are_counted_when_one_after_the_other_dies_while_programs_are_exchanged() -> Result<()> {
-    let agents = Agents {
-        other: more_counts,
-        doomed: &[fewer_counts, more_records],
-        next: &[the_usual],
-    };
-    expect_known(agents, between_programs)
+    expect_known(
+        more_counts,
+        &[fewer_counts, more_records],
+        &[the_usual],
+        between_programs,
+    )
 }
 
 #[test]

@@ -25,6 +25,8 @@ use crate::site::{Door, Site};
 const TTL: u32 = 1;
 /// The longest that an update may take to be in force where agents run.
 const BOUND: Duration = Duration::from_secs(30);
+/// The longest that is waited for an agent to exchange programs: it may have done so unseen.
+const START: Duration = Duration::from_secs(3);
 /// The longest that the kernel takes to close what was open.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Of so many connects one may go on counting; see the limits in SOCKETS.md.
@@ -143,7 +145,7 @@ impl Driver<'_> {
         if self.random.bool() {
             self.pause(800);
         } else {
-            let deadline = Instant::now() + BOUND;
+            let deadline = Instant::now() + START;
             while self.restless.programs() <= before && Instant::now() < deadline {
                 thread::sleep(Duration::from_micros(200));
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::mem::offset_of;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -274,22 +275,20 @@ impl Site {
 
     /// How many maps and links are pinned, but for what is there while sockets are recorded in it.
     pub(crate) fn pins(&self) -> Result<usize> {
-        let all = pins::all(&self.door.bpf_dir)?;
-        let is_earlier = |pin: &Path| {
-            let name = pin.file_name().unwrap_or_default();
-            name.to_string_lossy().starts_with("EARLIER_")
-        };
-        Ok(all.iter().filter(|pin| !is_earlier(pin)).count())
+        Ok(self.count_pins(|name| !name.starts_with("EARLIER_"))?)
     }
 
     /// How many programs are pinned: more from when an agent begins to exchange them until it has.
     pub(crate) fn programs(&self) -> usize {
-        let pins = pins::all(&self.door.bpf_dir).unwrap_or_default();
-        let is_program = |pin: &Path| {
-            let name = pin.file_name().unwrap_or_default();
-            name.to_string_lossy().starts_with("program-")
-        };
-        pins.iter().filter(|pin| is_program(pin)).count()
+        // Folders may go while they are looked through.
+        let programs = self.count_pins(|name| name.starts_with("program-"));
+        programs.unwrap_or(0)
+    }
+
+    fn count_pins(&self, is: impl Fn(&str) -> bool) -> io::Result<usize> {
+        let all = pins::all(&self.door.bpf_dir)?;
+        let names = all.iter().filter_map(|pin| pin.file_name());
+        Ok(names.filter(|name| is(&name.to_string_lossy())).count())
     }
 
     /// Keeps what agents have logged, beyond the run. Returns where.
