@@ -20,7 +20,9 @@ pub use client::{ClientWord, Exemption, LEVELS, Outbound};
 pub use counter::{Counter, TOTALS, Total};
 pub use denial::{DENIAL_BYTES, DENIAL_SIZE, Denial, Denied};
 pub use event::{EVENT_BYTES, Event};
-pub use flow::{CONNECTED, COUNTED, EndpointState, Flow, PairKey, PairValue, TIMED, at_least_none};
+pub use flow::{
+    CONNECTED, COUNTED, EndpointState, Flow, Owner, PairKey, PairValue, SWEPT, TIMED, at_least_none,
+};
 pub use frontend::{FrontendKey, FrontendWord};
 pub use group::{
     Action, Algorithm, Cell, Column, Extra, GroupHeader, GroupShape, INDEXES, MAX_SLOTS, Slot,

@@ -5,6 +5,8 @@
 //! socket's lock, but for `sock_release` and the end of its connection, which may meet each other.
 
 mod lines;
+#[cfg(feature = "compare-and-swap")]
+mod owners;
 mod replies;
 mod storage;
 
@@ -206,6 +208,10 @@ pub fn end(holder: &Holder) {
     }
 }
 
+/// See [`lines::sweep`].
+#[cfg(feature = "compare-and-swap")]
+pub use lines::sweep;
+
 /// A record of the socket that satisfies `wanted`.
 #[inline(always)]
 fn find(holder: &Holder, wanted: impl Fn(&Flow) -> bool) -> Option<Record> {
@@ -221,7 +227,7 @@ fn find(holder: &Holder, wanted: impl Fn(&Flow) -> bool) -> Option<Record> {
 /// A free place for one more record.
 #[inline(always)]
 fn place(holder: &Holder) -> Option<Record> {
-    if let Some(line) = lines::claim(holder.cookie) {
+    if let Some(line) = lines::claim(holder) {
         return Some(line);
     }
     if holder.is_subflow() {

@@ -27,6 +27,8 @@ mod sendmsg;
 mod sockaddr;
 #[cfg(feature = "compare-and-swap")]
 mod sockops;
+#[cfg(feature = "compare-and-swap")]
+mod sweep;
 mod trace;
 
 #[panic_handler]

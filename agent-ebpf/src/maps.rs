@@ -8,7 +8,8 @@ use core::ptr::NonNull;
 
 use agent_common::abi::{
     Address, Capture, Cell, Config, Counter, EndpointState, Exemption, Flow, FrontendKey,
-    FrontendWord, LISTENERS, NameServer, PairKey, PairValue, Port, TOTALS, Total, at_least_none,
+    FrontendWord, LISTENERS, NameServer, Owner, PairKey, PairValue, Port, TOTALS, Total,
+    at_least_none,
 };
 use agent_common::{Connect, Tables};
 use aya_ebpf::Global;
@@ -47,6 +48,10 @@ static FLOWS: Array<Flow, 1, MMAPABLE> = Array::new();
 /// The FLOWS of an agent that had another number of lines, while sockets have some of these. No lines are claimed here.
 #[btf_map]
 static EARLIER_FLOWS: Array<Flow, 1, MMAPABLE> = Array::new();
+
+/// Whose the lines of FLOWS are.
+#[btf_map]
+static OWNERS: Array<Owner, 1> = Array::new();
 
 /// Flows of sockets that have no line.
 #[btf_map]
@@ -100,14 +105,18 @@ static HAS_EARLIER_REPLIES: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static CAN_SET_ERRNO: Global<u8> = Global::new(0);
 
-/// Where `struct mptcp_sock` has its first subflow, `struct tcp_sock` whether it is one, and `struct sock` its cookie; 0
-/// where the kernel does not describe its types.
+/// Where `struct mptcp_sock` has its first subflow, and `struct tcp_sock` whether it is one; 0 where the kernel does not
+/// describe its types.
 #[unsafe(no_mangle)]
 static MPTCP_FIRST: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static MPTCP_SUBFLOW: Global<u32> = Global::new(0);
+
+/// Where `struct sock` has its cookie, and how many hold it; 0 where the kernel does not describe its types.
 #[unsafe(no_mangle)]
 static SOCK_COOKIE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SOCK_REFERENCES: Global<u32> = Global::new(0);
 
 /// Where `struct inet_sock` has the device of `IP_UNICAST_IF`, and the pointer to `struct ipv6_pinfo`, and where that has the
 /// one of `IPV6_UNICAST_IF`; 0 where the kernel does not describe its types.
@@ -139,6 +148,20 @@ pub fn flow(lines: Lines, line: u32) -> Option<*mut Flow> {
         Lines::Now => FLOWS.get_ptr_mut(line & FLOW_MASK.load()),
         Lines::Earlier => EARLIER_FLOWS.get_ptr_mut(line & (EARLIER_FLOW_LINES.load() - 1)),
     }
+}
+
+/// Whose the line of FLOWS with the low bits of that number is.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn owner(line: u32) -> Option<*mut Owner> {
+    OWNERS.get_ptr_mut(line & FLOW_MASK.load())
+}
+
+/// Whether the lines with the low bits of these numbers are one.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn is_same_line(one: u32, other: u32) -> bool {
+    (one ^ other) & FLOW_MASK.load() == 0
 }
 
 /// What a record that is stored at its socket has in the place of `displaced`, so that it is known which lines count it there.
@@ -176,6 +199,14 @@ pub fn stored(socket: *mut c_void, initial: *mut Flow) -> Option<NonNull<Flow>> 
 pub fn mptcp_offsets() -> Option<(u64, u64)> {
     let (first, cookie) = (MPTCP_FIRST.load(), SOCK_COOKIE.load());
     (first != 0).then_some((u64::from(first), u64::from(cookie)))
+}
+
+/// Offsets of the cookie in `struct sock`, and of how many hold it.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn socket_offsets() -> Option<(u64, u64)> {
+    let (cookie, references) = (SOCK_COOKIE.load(), SOCK_REFERENCES.load());
+    (references != 0).then_some((u64::from(cookie), u64::from(references)))
 }
 
 /// Offset in `struct tcp_sock` of whether the socket is a subflow of an MPTCP socket.

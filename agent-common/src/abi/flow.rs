@@ -29,6 +29,19 @@ pub struct Flow {
     pub displaced: u16,
 }
 
+/// Whose a line of FLOWS is: the element of OWNERS with the same number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The socket's. Where the line has another by now, this tells nothing.
+    pub cookie: u64,
+    /// Where the kernel has the socket (`struct sock`).
+    pub address: u64,
+}
+
+/// Lines that a run of the program looks at which ends records of sockets that are no more.
+pub const SWEPT: u32 = 64;
+
 /// The socket is connected there; without it, an unconnected one sends datagrams there.
 pub const CONNECTED: u8 = 1;
 /// The record counts as open at its service too, which has a limit.

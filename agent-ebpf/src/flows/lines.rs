@@ -13,6 +13,9 @@ use core::ptr::NonNull;
 use agent_common::abi::{FLOW_PROBES, Flow};
 
 use super::Record;
+#[cfg(feature = "compare-and-swap")]
+use super::owners;
+use crate::holder::Holder;
 use crate::maps::{self, Lines};
 use crate::outbound::At;
 
@@ -132,10 +135,11 @@ fn latest_in(lines: Lines, cookie: u64, endpoint: At, probes: u32) -> Option<Rec
 
 /// A free line, which is the socket's now.
 #[inline(always)]
-pub fn claim(cookie: u64) -> Option<Record> {
+pub fn claim(holder: &Holder) -> Option<Record> {
     if !ARE_THERE {
         return None;
     }
+    let cookie = holder.cookie;
     for probe in 0..FLOW_PROBES {
         let mut line = line(Lines::Now, cookie, probe)?;
         // SAFETY: `line` points into FLOWS.
@@ -147,6 +151,8 @@ pub fn claim(cookie: u64) -> Option<Record> {
             // Tells `fill` that nothing was here.
             // SAFETY: the line is this socket's now.
             unsafe { line.as_mut() }.sent = 0;
+            #[cfg(feature = "compare-and-swap")]
+            owners::set((cookie as u32).wrapping_add(probe), holder);
             return Some(line);
         }
     }
@@ -184,6 +190,22 @@ fn end_in(lines: Lines, cookie: u64) -> bool {
         }
     }
     true
+}
+
+/// Frees the line with the low bits of that number if its socket is no more, but its end was not seen. Returns whether it did.
+#[cfg(feature = "compare-and-swap")]
+#[inline(always)]
+pub fn sweep(number: u32) -> bool {
+    let Some(line) = maps::flow(Lines::Now, number).and_then(NonNull::new) else {
+        return false;
+    };
+    // SAFETY: `line` points into FLOWS.
+    let cookie = unsafe { (&raw const (*line.as_ptr()).cookie).read_volatile() };
+    let is_freed = cookie != 0 && owners::is_gone(number, cookie) && free(line, cookie);
+    if is_freed && !maps::is_same_line(cookie as u32, number) {
+        displace(Lines::Now, cookie, -1);
+    }
+    is_freed
 }
 
 /// Frees the line if it is the socket's. Of two that try, one succeeds.

@@ -267,6 +267,8 @@ fn tell(drift: &Drift) {
     match (&drift.failure, drift.part) {
         (Some(_), _) => tracing::error!("somebody has changed {drift}"),
         (None, Part::Programs | Part::Pins) => tracing::warn!("somebody has changed {drift}"),
+        // Programs may have been away for a while.
+        (None, Part::Flows) => tracing::warn!("{drift}"),
         (None, _) => tracing::warn!("somebody has changed the map {drift}"),
     }
 }

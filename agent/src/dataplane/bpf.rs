@@ -71,6 +71,19 @@ struct Run {
     data_out: u64,
     repeat: u32,
     duration: u32,
+    context_in_size: u32,
+    context_out_size: u32,
+    context_in: u64,
+    context_out: u64,
+}
+
+/// The beginning of `struct __sk_buff`.
+#[repr(C)]
+#[derive(Default)]
+struct Packet {
+    length: u32,
+    kind: u32,
+    mark: u32,
 }
 
 /// The part that `BPF_PROG_QUERY` reads and writes: to its end, since some kernels from 6.17 on write `revision` whatever
@@ -183,18 +196,24 @@ pub(super) fn load(kind: u32, attach_type: u32, instructions: &[u64]) -> io::Res
     unsafe { owned(fd) }
 }
 
-/// Runs a socket filter on an empty packet, and returns what it does.
-pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
+/// Runs a program for packets on an empty one with that mark, and returns what it does.
+pub(super) fn run(program: BorrowedFd<'_>, mark: u32) -> io::Result<u32> {
     // An Ethernet header, without which there is no packet.
     let packet = [0u8; 14];
+    let context = Packet {
+        mark,
+        ..Packet::default()
+    };
     let mut run = Run {
         program: program.as_raw_fd().cast_unsigned(),
         data_in_size: u32::try_from(packet.len()).map_err(io::Error::other)?,
         data_in: packet.as_ptr().addr() as u64,
         repeat: 1,
+        context_in_size: u32::try_from(size_of::<Packet>()).map_err(io::Error::other)?,
+        context_in: (&raw const context).addr() as u64,
         ..Run::default()
     };
-    // SAFETY: the packet outlives the call and has that size; nothing is to be written beyond the attributes.
+    // SAFETY: the packet and its context outlive the call and have these sizes; nothing is to be written beyond the attributes.
     unsafe { bpf(BPF_PROG_TEST_RUN, &mut run) }?;
     Ok(run.returned)
 }

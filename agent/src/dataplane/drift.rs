@@ -14,12 +14,14 @@ pub enum Part {
     Scopes,
     Identities,
     Capture,
+    /// Records of sockets.
+    Flows,
     Programs,
     Pins,
 }
 
 impl Part {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Arena,
         Self::Frontends,
@@ -28,6 +30,7 @@ impl Part {
         Self::Scopes,
         Self::Identities,
         Self::Capture,
+        Self::Flows,
         Self::Programs,
         Self::Pins,
     ];
@@ -45,6 +48,7 @@ impl fmt::Display for Part {
             Self::Scopes => "SCOPES",
             Self::Identities => "IDENTITIES",
             Self::Capture => "CAPTURE",
+            Self::Flows => "FLOWS",
             Self::Programs => "programs",
             Self::Pins => "pins",
         })

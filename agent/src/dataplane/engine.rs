@@ -27,7 +27,7 @@ use super::wanted::Wanted;
 
 use held::Held;
 
-pub use resync::Pass;
+pub(super) use resync::Pass;
 
 /// What an update came to.
 #[derive(Clone, Debug, Default)]

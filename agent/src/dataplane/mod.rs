@@ -37,10 +37,10 @@ pub use address::{from_ip as abi_address, to_ip as ip_address};
 pub use cleanup::cleanup;
 pub use clients::client_word;
 pub use drift::{Deviation, Drift, Part, Survey};
-pub use engine::{Applied, Engine, Pass};
+pub use engine::{Applied, Engine};
 pub use kernel::{
     AttachError, Counts, Dataplane, Denials, EndpointCounts, Events, Fill, Heart, KernelTables,
-    LISTENERS, Listeners, LoadError, LoadOptions, Origins, Outcomes, Pinned, ProgramFigures,
+    LISTENERS, Listeners, LoadError, LoadOptions, Origins, Outcomes, Pass, Pinned, ProgramFigures,
     ServiceCounts,
 };
 pub use limits::Limits;

@@ -57,7 +57,7 @@ fn low_bits() -> io::Result<u32> {
         0x0000_0000_0000_0095, // exit
     ];
     let program = bpf::load(bpf::SOCKET_FILTER, 0, &instructions)?;
-    bpf::run(program.as_fd())
+    bpf::run(program.as_fd(), 0)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub(in crate::dataplane) struct Features {
     /// Offset in bytes of the error that a socket reports, in `struct sock`. Without it, a connect that its client gave up counts
     /// as refused.
     pub error: Option<u32>,
+    /// Without it, a record whose socket ended unseen stays.
+    pub socket: Option<Socket>,
     /// How MPTCP sockets are known. Without it, they see the endpoint as their peer.
     pub mptcp: Option<Mptcp>,
     /// Where a socket has `IPV6_V6ONLY`: its byte in `struct sock_common`, and the mask in that. Without it, such a socket may
@@ -82,6 +84,7 @@ impl Features {
             error: types
                 .as_ref()
                 .and_then(|types| types.offset("sock", "sk_err")),
+            socket: types.as_ref().and_then(Socket::find),
             mptcp: types.as_ref().and_then(Mptcp::find),
             v6_only: types
                 .as_ref()
@@ -93,13 +96,28 @@ impl Features {
     }
 }
 
+/// Offsets in bytes in any socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::dataplane) struct Socket {
+    pub cookie: u32,
+    /// Of how many hold it.
+    pub references: u32,
+}
+
+impl Socket {
+    fn find(types: &Btf<'_>) -> Option<Self> {
+        Some(Self {
+            cookie: types.offset("sock_common", "skc_cookie")?,
+            references: types.offset("sock_common", "skc_refcnt")?,
+        })
+    }
+}
+
 /// Offsets in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::dataplane) struct Mptcp {
     /// Of the first subflow in an MPTCP socket.
     pub first: u32,
-    /// Of the cookie in any socket.
-    pub cookie: u32,
     /// Of what tells a subflow from another TCP socket.
     pub is_subflow: u32,
 }
@@ -108,7 +126,6 @@ impl Mptcp {
     fn find(types: &Btf<'_>) -> Option<Self> {
         Some(Self {
             first: types.offset("mptcp_sock", "first")?,
-            cookie: types.offset("sock_common", "skc_cookie")?,
             is_subflow: types.offset("tcp_sock", "is_mptcp")?,
         })
     }

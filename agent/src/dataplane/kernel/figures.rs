@@ -219,7 +219,11 @@ impl Dataplane {
                 engine.names.endpoints.count(),
                 limits.endpoints,
             ),
-            fill("flows", engine.tables().lines_in_use(), limits.flows),
+            fill(
+                "flows",
+                engine.tables().lines_in_use(0..limits.flows),
+                limits.flows,
+            ),
         ]
     }
 }

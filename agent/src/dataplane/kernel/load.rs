@@ -1,6 +1,6 @@
 //! From the embedded objects to loaded programs.
 
-use aya::programs::{CgroupSock, CgroupSockAddr, SockOps};
+use aya::programs::{CgroupSock, CgroupSockAddr, Program, ProgramError, SchedClassifier, SockOps};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 
 use super::LoadOptions;
@@ -105,6 +105,9 @@ impl Hook {
     }
 }
 
+/// The program that ends records of sockets whose end was not seen; the agent runs it.
+pub(super) const SWEEP: &str = "shunt_sweep";
+
 /// Whether flow records are lines of FLOWS, and not stored at their sockets.
 pub(super) fn has_lines(options: &LoadOptions) -> bool {
     Features::get().compare_and_swap && !options.flows_at_sockets
@@ -125,6 +128,7 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
     };
     let flow_mask = limits.flows - 1;
     let flow_bits = limits.flows.trailing_zeros();
+    let socket = features.socket.unwrap_or_default();
     let mptcp = features.mptcp.unwrap_or_default();
     let device = features.unicast_device.unwrap_or_default();
     let (v6_only_offset, v6_only_mask) = features.v6_only.unwrap_or_default();
@@ -153,7 +157,8 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
         .override_global("CAN_SET_ERRNO", &u8::from(features.errno), true)
         .override_global("MPTCP_FIRST", &mptcp.first, true)
         .override_global("MPTCP_SUBFLOW", &mptcp.is_subflow, true)
-        .override_global("SOCK_COOKIE", &mptcp.cookie, true)
+        .override_global("SOCK_COOKIE", &socket.cookie, true)
+        .override_global("SOCK_REFERENCES", &socket.references, true)
         .override_global("SOCK_ERROR", &features.error.unwrap_or_default(), false)
         .override_global("UNICAST_DEVICE_V4", &device.v4, true)
         .override_global("PINET6", &device.of_v6, true)
@@ -165,22 +170,29 @@ pub(super) fn load(options: &LoadOptions, maps: Option<&MapSet>) -> Result<Ebpf,
             error: Box::new(error),
         })?;
     for hook in Hook::wanted(options) {
-        load_program(&mut ebpf, hook)?;
+        load_program(&mut ebpf, hook.program(), |program| match hook {
+            Hook::Release => <&mut CgroupSock>::try_from(program)?.load(),
+            Hook::SockOps => <&mut SockOps>::try_from(program)?.load(),
+            _ => <&mut CgroupSockAddr>::try_from(program)?.load(),
+        })?;
+    }
+    if has_lines(options) && features.socket.is_some() {
+        load_program(&mut ebpf, SWEEP, |program| {
+            <&mut SchedClassifier>::try_from(program)?.load()
+        })?;
     }
     Ok(ebpf)
 }
 
-fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
-    let name = hook.program();
+fn load_program(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    load: impl FnOnce(&mut Program) -> Result<(), ProgramError>,
+) -> Result<(), LoadError> {
     let program = ebpf
         .program_mut(name)
         .ok_or(LoadError::Incomplete { name })?;
-    let loaded = match hook {
-        Hook::Release => <&mut CgroupSock>::try_from(program).and_then(CgroupSock::load),
-        Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
-        _ => <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load),
-    };
-    loaded.map_err(|error| LoadError::Program {
+    load(program).map_err(|error| LoadError::Program {
         name,
         error: Box::new(error),
     })

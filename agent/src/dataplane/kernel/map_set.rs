@@ -39,7 +39,7 @@ const PROGRAM: &str = "program-";
 
 /// The maps that the next agent goes on from, and how many elements each has; `None` where that is the object's to say. What
 /// is told of once (EVENTS, DENIALS) and what a living agent answers for (CAPTURE, `NAME_SERVERS`) is not handed on.
-const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
+const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 14] {
     [
         ("FRONTENDS", Some(limits.frontends)),
         ("PREFIXES", Some(limits.prefixes)),
@@ -47,6 +47,7 @@ const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
         ("SCOPES", Some(limits.cgroups)),
         ("ARENA", Some(limits.cells)),
         (FLOWS, Some(limits.flows)),
+        (OWNERS, Some(limits.flows)),
         ("STORED", None),
         (REPLIES, Some(limits.replies)),
         ("ENDPOINTS", Some(limits.counters())),
@@ -58,6 +59,8 @@ const fn kept(limits: &Limits) -> [(&'static str, Option<u32>); 13] {
 }
 
 pub(super) const FLOWS: &str = "FLOWS";
+/// Goes with FLOWS, but tells of each line whose it is: where it does not, the record ends with its socket alone.
+pub(super) const OWNERS: &str = "OWNERS";
 pub(super) const REPLIES: &str = "REPLIES";
 /// The agents' alone, so that the object has none.
 pub(super) const IDENTITIES: &str = "IDENTITIES";

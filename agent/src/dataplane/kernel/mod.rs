@@ -21,6 +21,7 @@ mod pins;
 mod programs;
 mod resync;
 mod succession;
+mod sweep;
 mod tables;
 
 use std::io;
@@ -49,6 +50,7 @@ pub(super) use features::Features;
 pub use figures::{Counts, EndpointCounts, Fill, Outcomes, ProgramFigures, ServiceCounts};
 pub use pins::Pinned;
 pub(super) use pins::remove_stale as remove_stale_pins;
+pub use resync::Pass;
 pub use tables::KernelTables;
 
 use earlier::Earlier;

@@ -16,14 +16,14 @@ use super::counts::{COUNTS, EarlierCounts};
 use super::earlier::{self, EARLIER_FLOWS};
 use super::error::LoadError;
 use super::load::Hook;
-use super::map_set::{FLOWS, IDENTITIES, MapSet, Misfits, REPLIES};
+use super::map_set::{FLOWS, IDENTITIES, MapSet, Misfits, OWNERS, REPLIES};
 use super::mapping::Mapping;
 use super::tables::KernelTables;
 
 /// Without these nothing of a socket is known.
 const RECORDS: [&str; 2] = [FLOWS, "STORED"];
 /// The rest of what outlives a change of all else, but for IDENTITIES, which is the agents' and copied.
-const OTHERS: [&str; 2] = [REPLIES, "TOTALS"];
+const OTHERS: [&str; 3] = [OWNERS, REPLIES, "TOTALS"];
 
 /// The maps that another agent has left in force.
 #[derive(Debug)]

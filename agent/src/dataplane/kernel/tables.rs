@@ -5,6 +5,7 @@
 )]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 use agent_common::abi::{
@@ -114,12 +115,17 @@ impl KernelTables {
     /// The records in lines, earlier ones too: of the sockets that are redirected now, but for those whose record is stored at them.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
         let arrays = [&self.flows].into_iter().chain(&self.earlier_flows);
-        arrays.flat_map(used)
+        arrays.flat_map(|lines| used(lines, 0..lines.len()))
     }
 
-    /// Lines of FLOWS that are not free.
-    pub(super) fn lines_in_use(&self) -> usize {
-        used(&self.flows).count()
+    /// How many lines FLOWS has.
+    pub(super) fn lines(&self) -> u32 {
+        self.flows.len()
+    }
+
+    /// How many of these lines of FLOWS are not free.
+    pub(super) fn lines_in_use(&self, lines: Range<u32>) -> usize {
+        used(&self.flows, lines).count()
     }
 
     /// Those that are somebody's.
@@ -163,9 +169,9 @@ impl KernelTables {
     }
 }
 
-fn used(lines: &Mapping<Flow>) -> impl Iterator<Item = Flow> {
-    let all = (0..lines.len()).filter_map(|line| lines.copy(line));
-    all.filter(|flow| flow.cookie != 0)
+fn used(lines: &Mapping<Flow>, some: Range<u32>) -> impl Iterator<Item = Flow> {
+    let some = some.filter_map(|line| lines.copy(line));
+    some.filter(|flow| flow.cookie != 0)
 }
 
 pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<AyaMap, LoadError> {
