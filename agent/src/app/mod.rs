@@ -14,6 +14,7 @@ mod descriptors;
 mod drift;
 pub mod exec;
 mod health;
+mod heap;
 mod hits;
 mod kept;
 mod lessons;
@@ -67,6 +68,7 @@ pub fn run(settings: Settings) -> Result<ExitCode> {
 
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     descriptors::ensure_enough()?;
+    heap::share();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
