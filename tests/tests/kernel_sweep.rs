@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use agent::compile::Program;
 use agent::dataplane::{Deviation, Drift, Part, Pass};
+use agent_common::abi::FLOW_PROBES;
 use anyhow::Result;
 use tests::lab::{self, Lab};
 use tests::programs::{at, services};
@@ -31,18 +32,24 @@ fn sweep(lab: &mut Lab, program: &Program) -> (Vec<Drift>, usize) {
     (survey.found, survey.compared[&Part::Flows])
 }
 
+fn connect(lab: &mut Lab, (vip, transport, _): (&str, Transport, &str)) -> Result<u32> {
+    let socket = lab.client.open(transport, false)?;
+    let outcome = lab.client.reconnect(socket, vip)?;
+    assert!(matches!(outcome, Outcome::Connected { .. }), "{outcome:?}");
+    Ok(socket)
+}
+
 /// A connection, a connected socket of UDP, and one that is not and talks to three.
 fn sockets(lab: &mut Lab) -> Result<[u32; 3]> {
-    let mut connect = |(vip, transport, _)| -> Result<u32> {
-        let socket = lab.client.open(transport, false)?;
-        let outcome = lab.client.reconnect(socket, vip)?;
-        assert!(matches!(outcome, Outcome::Connected { .. }), "{outcome:?}");
-        Ok(socket)
-    };
-    let connected = [connect(SERVICES[0])?, connect(SERVICES[1])?];
+    let connected = [connect(lab, SERVICES[0])?, connect(lab, SERVICES[1])?];
     let unconnected = lab.client.open_udp(false)?;
     for (vip, _, endpoint) in &SERVICES[1..] {
         assert_eq!(lab.client.reach(unconnected, vip)?, at(endpoint));
+    }
+    // The lines after that one's own are not those of the next sockets, which would find none.
+    for _ in 0..FLOW_PROBES {
+        let socket = connect(lab, SERVICES[0])?;
+        lab.client.close(socket)?;
     }
     Ok([connected[0], connected[1], unconnected])
 }
@@ -65,6 +72,7 @@ fn sockets_whose_end_no_program_saw_count_no_more_once_they_were_looked_for() ->
     }
     let kept = sockets(&mut lab)?;
     let ended = sockets(&mut lab)?;
+    lab.expect_open(2 * RECORDS as u64);
     assert_eq!(sweep(&mut lab, &program), (Vec::new(), 2 * RECORDS));
 
     bpf::detach_own_links()?;
