@@ -141,9 +141,8 @@ fn pins_of_maps_that_were_removed_come_back_and_the_next_agent_goes_on_from_them
     fs::remove_dir(&set)?;
     agent.signal(Signal::CONT)?;
 
-    // Of so many, not every one is told by name.
-    agent.wait_for_log("more than that")?;
-    expect_put_back(&mut node, &mut agent, " was removed")?;
+    agent.wait_for_log("/FRONTENDS was removed")?;
+    expect_put_back(&mut node, &mut agent, "/REPLIES was removed")?;
 
     assert_eq!(names()?, before);
     agent.kill()?;

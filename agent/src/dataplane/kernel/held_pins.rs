@@ -16,8 +16,11 @@ pub(super) struct HeldPins(Vec<(PathBuf, OwnedFd)>);
 
 impl HeldPins {
     pub(super) fn of(set: &MapSet) -> io::Result<Self> {
+        // Of many that are missing only some are told by name: maps, which people know, come before programs.
+        let mut paths = set.pins()?;
+        paths.sort();
         let mut pins = Vec::new();
-        for path in set.pins()? {
+        for path in paths {
             match bpf::get_pinned(&path) {
                 Ok(object) => pins.push((path, object)),
                 Err(error) => {
