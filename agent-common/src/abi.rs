@@ -33,8 +33,8 @@ pub use identity::{Identified, IdentifiedService, Identity, NO_GROUP};
 /// Names the layout of everything in this module; part of the pin directory, so that two layouts never meet.
 pub const ABI_VERSION: u32 = 7;
 
-/// Names the layout of what outlives a change of all else: FLOWS, STORED, REPLIES, ENDPOINTS, COUNTERS, TOTALS and IDENTITIES. Agents
-/// of two ABIs that have it in common hand on to each other what is remembered of sockets.
+/// Names the layout of what outlives a change of all else: FLOWS, OWNERS, STORED, REPLIES, ENDPOINTS, COUNTERS, TOTALS and
+/// IDENTITIES. Agents of two ABIs that have it in common hand on to each other what is remembered of sockets.
 pub const SOCKET_ABI_VERSION: u32 = 2;
 
 /// `IPPROTO_TCP`.

@@ -20,6 +20,9 @@ use crate::holder::Holder;
 use crate::maps::{self, Lines};
 use crate::outbound::At;
 
+#[cfg(feature = "compare-and-swap")]
+pub use lines::sweep;
+
 pub type Record = NonNull<Flow>;
 
 /// Remembers what a connecting socket was sent to, in the place of what it was sent to before. Returns whether there was room.
@@ -207,10 +210,6 @@ pub fn end(holder: &Holder) {
         lines::displace(counted_in, holder.cookie, -1);
     }
 }
-
-/// See [`lines::sweep`].
-#[cfg(feature = "compare-and-swap")]
-pub use lines::sweep;
 
 /// A record of the socket that satisfies `wanted`.
 #[inline(always)]

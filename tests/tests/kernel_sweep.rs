@@ -7,10 +7,10 @@ use agent::compile::Program;
 use agent::dataplane::{Deviation, Drift, Part, Pass};
 use agent_common::abi::FLOW_PROBES;
 use anyhow::Result;
+use tests::bpf;
 use tests::lab::{self, Lab};
 use tests::programs::{at, services};
-use tests::sockets::{Server, Transport};
-use tests::{bpf, client::Outcome};
+use tests::sockets::Transport;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 
@@ -33,10 +33,7 @@ fn sweep(lab: &mut Lab, program: &Program) -> (Vec<Drift>, usize) {
 }
 
 fn connect(lab: &mut Lab, (vip, transport, _): (&str, Transport, &str)) -> Result<u32> {
-    let socket = lab.client.open(transport, false)?;
-    let outcome = lab.client.reconnect(socket, vip)?;
-    assert!(matches!(outcome, Outcome::Connected { .. }), "{outcome:?}");
-    Ok(socket)
+    Ok(lab.client.connect(transport, at(vip))?.socket())
 }
 
 /// A connection, a connected socket of UDP, and one that is not and talks to three.
@@ -63,13 +60,10 @@ fn sockets_whose_end_no_program_saw_count_no_more_once_they_were_looked_for() ->
         lab::skip("this kernel keeps records at the sockets themselves");
         return Ok(());
     }
-    let Some(mut lab) = Lab::with_services(CLIENT, &SERVICES)? else {
+    let Some(mut lab) = Lab::serving(CLIENT, &SERVICES)? else {
         return Ok(());
     };
     let program = services(&SERVICES);
-    for (_, transport, endpoint) in SERVICES {
-        lab.serve(endpoint, Server::Tell(transport))?;
-    }
     let kept = sockets(&mut lab)?;
     let ended = sockets(&mut lab)?;
     lab.expect_open(2 * RECORDS as u64);
@@ -90,6 +84,7 @@ fn sockets_whose_end_no_program_saw_count_no_more_once_they_were_looked_for() ->
         found.extend(sweep(&mut lab, &program).0);
         thread::yield_now();
     }
+    assert_ne!(found, []);
     for drift in found {
         assert_eq!(
             (drift.part, drift.deviation),

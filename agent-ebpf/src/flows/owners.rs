@@ -38,13 +38,9 @@ pub fn is_gone(line: u32, cookie: u64) -> bool {
             return false;
         }
         let address = (&raw const (*owner).address).read_volatile();
-        match bpf_probe_read_kernel((address + cookie_at) as *const u64) {
-            Ok(found) if found == cookie => {
-                let references = bpf_probe_read_kernel((address + references_at) as *const u32);
-                references == Ok(0)
-            }
-            Ok(_) => true,
-            Err(_) => false,
-        }
+        let Ok(found) = bpf_probe_read_kernel((address + cookie_at) as *const u64) else {
+            return false;
+        };
+        found != cookie || bpf_probe_read_kernel((address + references_at) as *const u32) == Ok(0)
     }
 }

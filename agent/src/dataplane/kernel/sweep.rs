@@ -5,7 +5,8 @@
 //! record as any other.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::ops::Range;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use agent_common::abi::SWEPT;
 use aya::Ebpf;
@@ -22,9 +23,8 @@ const LINES: u32 = 32_768;
 /// How far the lines have been looked at, and what came of it.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// The next line; `None` after the last.
-    next: Option<u32>,
-    has_begun: bool,
+    next: u32,
+    is_done: bool,
     in_use: usize,
     ended: u32,
     failure: Option<io::Error>,
@@ -32,37 +32,40 @@ pub(super) struct Sweep {
 
 impl Sweep {
     pub(super) fn is_done(&self) -> bool {
-        self.has_begun && self.next.is_none()
+        self.is_done
     }
 
     pub(super) fn has_found(&self) -> bool {
         self.ended > 0 || self.failure.is_some()
     }
 
-    /// Looks at some more lines. There are none where the program is not loaded.
+    /// Looks at some more lines. There is nothing to look for where the program is not loaded.
     pub(super) fn go_on(&mut self, ebpf: &Ebpf, tables: &KernelTables) {
-        let from = self.next.take().unwrap_or(0);
-        self.has_begun = true;
-        let Some(program) = ebpf.program(SWEEP).and_then(|program| program.fd().ok()) else {
-            return;
-        };
-        let all = tables.lines();
-        let end = from.saturating_add(LINES).min(all);
-        for first in (from..end).step_by(SWEPT as usize) {
-            let in_use = tables.lines_in_use(first..(first + SWEPT).min(all));
+        let first = self.next;
+        self.next = first.saturating_add(LINES).min(tables.lines());
+        self.is_done = self.next == tables.lines();
+        if let Some(program) = ebpf.program(SWEEP).and_then(|program| program.fd().ok())
+            && let Err(error) = self.look(program.as_fd(), tables, first..self.next)
+        {
+            self.failure = Some(error);
+            self.is_done = true;
+        }
+    }
+
+    fn look(
+        &mut self,
+        program: BorrowedFd<'_>,
+        tables: &KernelTables,
+        lines: Range<u32>,
+    ) -> io::Result<()> {
+        for first in lines.step_by(SWEPT as usize) {
+            let in_use = tables.lines_in_use(first..first + SWEPT);
             self.in_use += in_use;
-            if in_use == 0 {
-                continue;
-            }
-            match bpf::run(program.as_fd(), first) {
-                Ok(ended) => self.ended += ended,
-                Err(error) => {
-                    self.failure = Some(error);
-                    return;
-                }
+            if in_use > 0 {
+                self.ended += bpf::run(program, first)?;
             }
         }
-        self.next = (end < all).then_some(end);
+        Ok(())
     }
 
     /// Tells what came of it.

@@ -123,7 +123,7 @@ impl KernelTables {
         self.flows.len()
     }
 
-    /// How many of these lines of FLOWS are not free.
+    /// How many of these lines of FLOWS, as far as there are any, are not free.
     pub(super) fn lines_in_use(&self, lines: Range<u32>) -> usize {
         used(&self.flows, lines).count()
     }
