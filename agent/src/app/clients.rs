@@ -60,11 +60,13 @@ impl Core {
         let Some(facts) = self.tenants.facts.upgrade() else {
             return;
         };
-        match mounts::cgroup2() {
-            Ok(mount) => {
-                let roots = &self.settings.cgroups;
-                let facts = relay("the watch on cgroups", facts, self.tenants.end.clone());
-                let (watch, first) = cgroups::watch(&mount, roots, facts);
+        let watch = mounts::cgroup2().map_err(anyhow::Error::from);
+        let watch = watch.and_then(|mount| {
+            let facts = relay("the watch on cgroups", facts, self.tenants.end.clone());
+            Ok(cgroups::watch(&mount, &self.settings.cgroups, facts)?)
+        });
+        match watch {
+            Ok((watch, first)) => {
                 self.registry.apply(Fact::Cgroups(first));
                 self.tenants.watch = Some(watch);
             }

@@ -1,24 +1,26 @@
 //! Cgroups as a source: which there are, told at the start and whenever some come or go.
 //!
-//! Notifications say where to look; all is looked at twice a minute, and when notifications were lost.
+//! Watches say where to look; all is looked at twice a minute, and when what they noted was lost.
+
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc as blocking;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::event::{CreateKind, Event, EventKind, RemoveKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use crate::model::Fact;
+use watches::Watches;
 
-/// How often all is looked at, whatever was notified.
+/// How often all is looked at, whatever was noted.
 const RESYNC: Duration = Duration::from_secs(30);
 /// The same while some cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,118 +32,147 @@ pub type Change = (Arc<str>, Option<u64>);
 #[derive(Debug)]
 pub struct Cgroups {
     /// Held so that the thread ends with it.
-    _watcher: Option<RecommendedWatcher>,
-    stop: blocking::Sender<Noted>,
-}
-
-/// What was notified.
-#[derive(Debug)]
-enum Noted {
-    /// Something at or below this path.
-    At(PathBuf),
-    /// Nobody knows what.
-    Anything,
-    /// Nothing will be any more.
-    End,
+    _end: PipeWriter,
 }
 
 /// Starts to watch the cgroups at and below `roots`; returns those that there are now. Their paths are as seen from `mount`, where
 /// cgroup v2 is mounted: that of the root of the hierarchy is empty.
-pub fn watch(mount: &Path, roots: &[PathBuf], facts: mpsc::Sender<Fact>) -> (Cgroups, Vec<Change>) {
-    let (sender, receiver) = blocking::channel();
-    let teller = sender.clone();
-    let note = move |event: notify::Result<Event>| {
-        for noted in read(event) {
-            // The thread that is told ends last.
-            let _ = teller.send(noted);
-        }
-    };
-    let watcher = notify::recommended_watcher(note).and_then(|mut watcher| {
-        for root in roots {
-            watcher.watch(root, RecursiveMode::Recursive)?;
-        }
-        Ok(watcher)
-    });
-    let watcher = watcher
-        .inspect_err(|error| tracing::warn!(%error, "cgroups cannot be watched: they are looked at twice a minute"))
-        .ok();
-    let mut tree = Tree {
+pub fn watch(
+    mount: &Path,
+    roots: &[PathBuf],
+    facts: mpsc::Sender<Fact>,
+) -> io::Result<(Cgroups, Vec<Change>)> {
+    let (end, writer) = io::pipe()?;
+    let tree = Tree {
         mount: mount.to_owned(),
         roots: roots.to_owned(),
         known: BTreeMap::new(),
         is_read: true,
     };
-    let first = tree.look_at_all();
-    let run = move || tell(tree, &receiver, &facts);
-    let thread = thread::Builder::new().name("cgroups".to_owned()).spawn(run);
-    if let Err(error) = thread {
-        tracing::error!(%error, "cgroups that come from now on are not known");
-    }
-    let cgroups = Cgroups {
-        _watcher: watcher,
-        stop: sender,
+    let watches = Watches::new()
+        .inspect_err(|error| tell_unwatched(*error, mount))
+        .ok();
+    let mut follower = Follower {
+        tree,
+        watches,
+        is_watched: true,
+        due: BTreeSet::new(),
+        end,
     };
-    (cgroups, first)
+    let first = follower.look_at_all();
+    let run = move || follower.run(&facts);
+    thread::Builder::new()
+        .name("cgroups".to_owned())
+        .spawn(run)?;
+    Ok((Cgroups { _end: writer }, first))
 }
 
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        let _ = self.stop.send(Noted::End);
-    }
+fn tell_unwatched(error: rustix::io::Errno, path: &Path) {
+    let path = path.display();
+    tracing::warn!(%error, %path, "cgroups cannot be watched: what comes there or goes is seen twice a minute");
 }
 
-fn read(event: notify::Result<Event>) -> Vec<Noted> {
-    let Ok(event) = event else {
-        return vec![Noted::Anything];
-    };
-    if event.need_rescan() {
-        return vec![Noted::Anything];
-    }
-    match event.kind {
-        // Files of a cgroup come with it and go with it, and are written to all the time.
-        EventKind::Create(CreateKind::Folder | CreateKind::Any)
-        | EventKind::Remove(RemoveKind::Folder | RemoveKind::Any)
-        | EventKind::Modify(notify::event::ModifyKind::Name(_)) => {
-            event.paths.into_iter().map(Noted::At).collect()
-        }
-        _ => Vec::new(),
-    }
+/// What knows the cgroups and watches them.
+struct Follower {
+    tree: Tree,
+    watches: Option<Watches>,
+    /// Whether all that are known are watched.
+    is_watched: bool,
+    /// Where to look.
+    due: BTreeSet<PathBuf>,
+    /// Ends when nobody wants to know any more.
+    end: PipeReader,
 }
 
-/// Tells of changes until nobody listens, or the watch is dropped.
-fn tell(mut tree: Tree, noted: &blocking::Receiver<Noted>, facts: &mpsc::Sender<Fact>) {
-    let mut next_resync = Instant::now() + RESYNC;
-    loop {
-        let first = match noted.recv_timeout(next_resync.saturating_duration_since(Instant::now()))
-        {
-            Ok(noted) => noted,
-            Err(blocking::RecvTimeoutError::Timeout) => Noted::Anything,
-            Err(blocking::RecvTimeoutError::Disconnected) => return,
-        };
-        let mut paths = BTreeSet::new();
-        let mut is_all = false;
-        for noted in std::iter::once(first).chain(noted.try_iter()) {
-            match noted {
-                Noted::At(path) => {
-                    paths.insert(path);
-                }
-                Noted::Anything => is_all = true,
-                Noted::End => return,
+impl Follower {
+    /// Tells of changes until nobody listens, or the watch is dropped.
+    fn run(mut self, facts: &mpsc::Sender<Fact>) {
+        let mut next_resync = Instant::now() + RESYNC;
+        loop {
+            let patience = if self.due.is_empty() {
+                next_resync.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            if self.has_ended(patience) {
+                return;
+            }
+            let noted = self.watches.as_ref().map(Watches::read).unwrap_or_default();
+            self.due.extend(noted.paths);
+            let changes = if noted.is_incomplete || Instant::now() >= next_resync {
+                next_resync = Instant::now() + RESYNC;
+                self.look_at_all()
+            } else {
+                self.look_at_due()
+            };
+            if !self.tree.is_read {
+                next_resync = next_resync.min(Instant::now() + RETRY);
+            }
+            if !changes.is_empty() && facts.blocking_send(Fact::Cgroups(changes)).is_err() {
+                return;
             }
         }
-        let changes = if is_all {
-            next_resync = Instant::now() + RESYNC;
-            tree.look_at_all()
-        } else {
-            let changes = paths.iter().flat_map(|path| tree.look_at(path));
-            changes.collect()
+    }
+
+    /// Waits for something to be noted, no longer than `patience`. Returns whether this has ended meanwhile.
+    fn has_ended(&self, patience: Duration) -> bool {
+        let end = PollFd::new(&self.end, PollFlags::IN);
+        let mut awaited = vec![end];
+        if let Some(watches) = &self.watches {
+            awaited.push(PollFd::from_borrowed_fd(watches.as_fd(), PollFlags::IN));
+        }
+        let timeout = Timespec::try_from(patience).expect("less than a minute is a time");
+        // Where it fails, the signal or whatever was lacking is over when the loop comes back here.
+        poll(&mut awaited, Some(&timeout)).is_ok() && !awaited[0].revents().is_empty()
+    }
+
+    fn look_at_all(&mut self) -> Vec<Change> {
+        self.due.clear();
+        let changes = self.tree.look_at_all();
+        let gone = changes.iter().filter(|(_, id)| id.is_none()).cloned();
+        let known = self.tree.known.iter();
+        let known = known.map(|(cgroup, id)| (Arc::clone(cgroup), Some(*id)));
+        let all: Vec<Change> = gone.chain(known).collect();
+        self.is_watched = self.follow(&all);
+        changes
+    }
+
+    fn look_at_due(&mut self) -> Vec<Change> {
+        let due = std::mem::take(&mut self.due);
+        let looks = due.iter().flat_map(|path| self.tree.look_at(path));
+        let changes: Vec<Change> = looks.collect();
+        self.is_watched &= self.follow(&changes);
+        changes
+    }
+
+    /// Watches what has come, and nothing that has gone; returns whether all of it is watched. What is new to the watches is to be
+    /// looked at once more: what came below it before was noted by nobody.
+    fn follow(&mut self, changes: &[Change]) -> bool {
+        let Some(watches) = &mut self.watches else {
+            return false;
         };
-        if !tree.is_read {
-            next_resync = next_resync.min(Instant::now() + RETRY);
+        let mut is_watched = true;
+        for (cgroup, id) in changes {
+            let path = self.tree.path(cgroup);
+            let Some(id) = id else {
+                watches.remove(&path);
+                continue;
+            };
+            match watches.add(&path, *id) {
+                Ok(true) => {
+                    self.due.insert(path);
+                }
+                Ok(false) => {}
+                Err(error) if is_gone(&error.into()) => {}
+                Err(error) => {
+                    if self.is_watched && is_watched {
+                        tell_unwatched(error, &path);
+                    }
+                    is_watched = false;
+                }
+            }
         }
-        if !changes.is_empty() && facts.blocking_send(Fact::Cgroups(changes)).is_err() {
-            return;
-        }
+        is_watched
     }
 }
 
@@ -155,6 +186,10 @@ struct Tree {
 }
 
 impl Tree {
+    fn path(&self, cgroup: &str) -> PathBuf {
+        self.mount.join(cgroup.trim_start_matches('/'))
+    }
+
     fn look_at_all(&mut self) -> Vec<Change> {
         let mut found = Found::default();
         for root in &self.roots {
@@ -325,7 +360,7 @@ mod tests {
         fs::create_dir_all(root.join("a/b")).unwrap();
         fs::create_dir_all(mount.path().join("elsewhere")).unwrap();
         let (sender, mut facts) = mpsc::channel(8);
-        let (watch, first) = watch(mount.path(), std::slice::from_ref(&root), sender);
+        let (watch, first) = watch(mount.path(), std::slice::from_ref(&root), sender).unwrap();
         let mut known = BTreeMap::new();
         learn(&mut known, first);
         wait_for(&mut facts, &mut known, &["/r", "/r/a", "/r/a/b"]);
@@ -346,6 +381,28 @@ mod tests {
         wait_for(&mut facts, &mut known, &["/r", "/r/c-d"]);
         drop(watch);
         assert!(facts.blocking_recv().is_none());
+    }
+
+    #[test]
+    fn what_comes_before_its_parent_is_watched_is_told_all_the_same() {
+        let mount = tempfile::tempdir().unwrap();
+        let root = mount.path().join("r");
+        fs::create_dir(&root).unwrap();
+        let (sender, mut facts) = mpsc::channel(8);
+        let (watch, _) = watch(mount.path(), std::slice::from_ref(&root), sender).unwrap();
+        let begun = Instant::now();
+        for name in 0..200 {
+            fs::create_dir_all(root.join(format!("{name}/a/b/c/d"))).unwrap();
+            if name > 0 {
+                fs::remove_dir_all(root.join(name.to_string())).unwrap();
+            }
+        }
+        let left = ["/r", "/r/0", "/r/0/a", "/r/0/a/b", "/r/0/a/b/c"];
+        let left: Vec<&str> = left.into_iter().chain(["/r/0/a/b/c/d"]).collect();
+        let mut known = BTreeMap::from([("/r".to_owned(), 0)]);
+        wait_for(&mut facts, &mut known, &left);
+        assert!(begun.elapsed() < RESYNC, "{:?}", begun.elapsed());
+        drop(watch);
     }
 
     #[test]
