@@ -99,7 +99,6 @@ pub enum Recorded {
 #[inline(always)]
 pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> Recorded {
     let endpoint = (flow.rewritten, flow.rewritten_port);
-    let is_same = pair.endpoint == endpoint;
     // Of two destinations with one endpoint, the one that was named last is whose reply comes: also within a tick.
     let sent = match latest(holder, endpoint) {
         // SAFETY: the record is this socket's, which is locked.
@@ -109,6 +108,7 @@ pub fn record_pair(holder: &Holder, pair: &Pair, flow: &Flow) -> Recorded {
     if !lines::is_alone(holder.cookie) {
         replies::renew(holder.cookie, flow);
     }
+    let is_same = pair.endpoint == endpoint;
     if let Some(mut record) = pair.record
         && is_same
     {

@@ -1,6 +1,7 @@
 //! Whose a record is.
 
 use core::ffi::c_void;
+use core::ptr::null_mut;
 
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel};
@@ -19,6 +20,11 @@ pub struct Holder {
 }
 
 impl Holder {
+    pub const NOBODY: Self = Self {
+        cookie: 0,
+        socket: null_mut(),
+    };
+
     /// `ctx` is the context of the program.
     #[inline(always)]
     pub fn new(ctx: *mut c_void, socket: *mut c_void, protocol: u32) -> Self {

@@ -31,7 +31,8 @@ pub fn shunt_sendmsg6(ctx: SockAddrContext) -> i32 {
 fn send(socket: &SockAddr<'_>) -> i32 {
     let mut way = Sending {
         socket,
-        holder: None,
+        holder: Holder::NOBODY,
+        is_held: false,
         pair: Pair::default(),
     };
     outbound::send_on(socket, &mut way)
@@ -40,15 +41,20 @@ fn send(socket: &SockAddr<'_>) -> i32 {
 /// A socket that names a destination with each datagram, and keeps the endpoint of each.
 struct Sending<'a> {
     socket: &'a SockAddr<'a>,
-    /// Once it is known that the destination is ours.
-    holder: Option<Holder>,
+    /// Found once it is known that the destination is ours. Of an option that is none, not all would be set, and verifiers before
+    /// Linux 6.1 refuse to read that.
+    holder: Holder,
+    is_held: bool,
     pair: Pair,
 }
 
 impl Sending<'_> {
     #[inline(always)]
     fn holder(&mut self) -> &Holder {
-        self.holder.get_or_insert_with(|| self.socket.holder())
+        if !self.is_held {
+            (self.holder, self.is_held) = (self.socket.holder(), true);
+        }
+        &self.holder
     }
 }
 
@@ -86,7 +92,7 @@ impl Client for Sending<'_> {
 impl Way for Sending<'_> {
     #[inline(always)]
     fn record(&mut self, flow: &mut Flow) -> Recorded {
-        if self.holder.is_none() {
+        if !self.is_held {
             // Nothing was drawn that would have asked for it.
             self.kept();
         }

@@ -55,6 +55,12 @@ impl Address {
         ]
     }
 
+    /// The halves as numbers: addresses are in the order of these.
+    #[inline(always)]
+    pub(crate) const fn numbers(self) -> [u64; 2] {
+        [u64::from_be(self.0[0]), u64::from_be(self.0[1])]
+    }
+
     /// The word of a `sockaddr_in`: the IPv4 address of a v4-mapped one, in network order.
     pub const fn v4_word(self) -> u32 {
         (u64::from_be(self.0[1]) as u32).to_be()
@@ -105,8 +111,7 @@ impl Address {
 
 impl Ord for Address {
     fn cmp(&self, other: &Self) -> Ordering {
-        let words = |address: &Self| address.0.map(u64::from_be);
-        words(self).cmp(&words(other))
+        self.numbers().cmp(&other.numbers())
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Owner {
 }
 
 /// Lines that a run of the program looks at which ends records of sockets that are no more.
-pub const SWEPT: u32 = 64;
+pub const SWEPT: u32 = 16;
 
 /// The socket is connected there; without it, an unconnected one sends datagrams there.
 pub const CONNECTED: u8 = 1;

@@ -98,13 +98,11 @@ pub fn latest(cookie: u64, endpoint: At) -> Option<Record> {
     if !ARE_THERE {
         return None;
     }
-    let is_alone = is_alone(cookie);
-    let probes = if is_alone { 1 } else { FLOW_PROBES };
-    let latest = latest_in(Lines::Now, cookie, endpoint, probes);
-    if !maps::has_earlier_flows() || is_alone {
+    let latest = latest_in(Lines::Now, cookie, endpoint);
+    if !maps::has_earlier_flows() {
         return latest;
     }
-    let earlier = latest_in(Lines::Earlier, cookie, endpoint, FLOW_PROBES);
+    let earlier = latest_in(Lines::Earlier, cookie, endpoint);
     match (latest, earlier) {
         // SAFETY: as in `is_of`.
         (Some(now), Some(then)) if unsafe { now.as_ref().sent < then.as_ref().sent } => earlier,
@@ -114,20 +112,19 @@ pub fn latest(cookie: u64, endpoint: At) -> Option<Record> {
 }
 
 #[inline(always)]
-fn latest_in(lines: Lines, cookie: u64, endpoint: At, probes: u32) -> Option<Record> {
+fn latest_in(lines: Lines, cookie: u64, endpoint: At) -> Option<Record> {
     let (mut best, mut sent) = (None, 0);
     for probe in 0..FLOW_PROBES {
-        if probe >= probes {
-            break;
-        }
-        if let Some(line) = line(lines, cookie, probe)
-            && is_of(line, cookie, &|flow: &Flow| {
-                flow.sent > sent && (flow.rewritten, flow.rewritten_port) == endpoint
-            })
-        {
+        let line = line(lines, cookie, probe)?;
+        if is_of(line, cookie, &|flow: &Flow| {
+            flow.sent > sent && (flow.rewritten, flow.rewritten_port) == endpoint
+        }) {
             // SAFETY: as in `is_of`.
             sent = unsafe { line.as_ref() }.sent;
             best = Some(line);
+        }
+        if probe == 0 && displaced(line) == 0 {
+            break;
         }
     }
     best

@@ -1,7 +1,7 @@
 //! Which endpoint a connect gets, by each algorithm, over tables in memory.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP, UNCOUNTED};
@@ -306,7 +306,7 @@ proptest! {
         for (at, (.., open)) in ENDPOINTS.iter().zip(&endpoints) {
             let ids = dataplane.names().endpoints.iter();
             let is_it = |(_, at): &(u32, &(u32, _, Port))| {
-                format!("{}", std::net::SocketAddr::new(address::to_ip(at.1), at.2.get()))
+                SocketAddr::new(address::to_ip(at.1), at.2.get()).to_string()
             };
             let id = ids.map(|entry| (is_it(&entry), entry.0)).find(|(name, _)| name == at);
             dataplane.store.open.insert(id.unwrap().1, *open);
@@ -321,28 +321,71 @@ proptest! {
     }
 }
 
+/// A client that was sent to a place before.
+struct Kept(Address, Port);
+
+impl Client for Kept {
+    fn random(&mut self) -> u32 {
+        0
+    }
+    fn turn(&mut self, _service: u32) -> u32 {
+        0
+    }
+    fn source(&mut self) -> u32 {
+        0
+    }
+    fn kept(&mut self) -> Option<(Address, Port)> {
+        Some((self.0, self.1))
+    }
+}
+
 #[test]
 fn an_endpoint_that_is_kept_stays_by_any_algorithm() {
-    struct Kept(Numbers);
-    impl Client for Kept {
-        fn random(&mut self) -> u32 {
-            self.0.random()
-        }
-        fn turn(&mut self, service: u32) -> u32 {
-            self.0.turn(service)
-        }
-        fn source(&mut self) -> u32 {
-            self.0.source()
-        }
-        fn kept(&mut self) -> Option<(Address, Port)> {
-            Some((address::from_ip("10.0.0.2".parse().unwrap()), Port::new(80)))
-        }
-    }
+    let b = address::from_ip("10.0.0.2".parse().unwrap());
     for algorithm in [Algorithm::LeastRequest, Algorithm::RoundRobin] {
         let dataplane = dataplane(&[(A, 1), (B, 1), (C, 1)], policy(algorithm), |service| {
             service.unserved = 1;
         });
-        let verdict = decide(dataplane.tables(), &asked(), &mut Kept(Numbers::default()));
-        assert_eq!(reached(verdict), B);
+        let mut kept = Kept(b, Port::new(80));
+        assert_eq!(reached(decide(dataplane.tables(), &asked(), &mut kept)), B);
+    }
+}
+
+/// Few addresses and ports, so that many differ in one alone, of which bytes and halves are as well the least as the greatest.
+fn place() -> impl Strategy<Value = SocketAddr> {
+    let word = prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(1 << 63), 0..4_u64];
+    let v6 = (word.clone(), word).prop_map(|(high, low)| {
+        let number = u128::from(high) << 64 | u128::from(low);
+        IpAddr::V6(Ipv6Addr::from_bits(number | 1 << 120))
+    });
+    let v4 = (0..4_u8).prop_map(|last| IpAddr::from([10, 0, 0, last]));
+    let port = prop_oneof![1..4_u16, Just(256), Just(u16::MAX)];
+    (prop_oneof![v4, v6], port).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+proptest! {
+    #[test]
+    fn where_a_socket_was_sent_is_found_among_any_endpoints(
+        endpoints in prop::collection::btree_set(place(), 1..40),
+        other in place(),
+    ) {
+        let texts: Vec<String> = endpoints.iter().map(SocketAddr::to_string).collect();
+        let weighed: Vec<(&str, u64)> = texts.iter().map(|text| (&**text, 1)).collect();
+        let dataplane = dataplane(&weighed, Policy::default(), |_| {});
+        let sent = |place: &SocketAddr| {
+            let mut asked = asked();
+            asked.family = Family::V6;
+            let mut kept = Kept(address::from_ip(place.ip()), Port::new(place.port()));
+            match decide(dataplane.tables(), &asked, &mut kept) {
+                Verdict::Rewrite { address, port, .. } => {
+                    Some(SocketAddr::new(address::to_ip(address), port.get()))
+                }
+                _ => None,
+            }
+        };
+        for endpoint in &endpoints {
+            prop_assert_eq!(sent(endpoint), Some(*endpoint));
+        }
+        prop_assert!(sent(&other).is_some_and(|reached| endpoints.contains(&reached)));
     }
 }
