@@ -23,6 +23,9 @@ const NOTHING_TO_START: &str = "Unable to mount root fs";
 /// Long enough for that wherever virtualization works.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// All that there is, but that kernels copy and clear memory byte by byte where processors are quick at that: emulators are not.
+const PROCESSOR: &str = "max,-erms,-fsrm";
+
 /// How the guest's instructions are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Accelerator {
@@ -150,7 +153,7 @@ fn qemu(accelerator: Accelerator, image: &Path, console: &Path) -> Command {
     // It ends with us, also where we are killed.
     let mut qemu = Command::new("setpriv");
     qemu.args(["--pdeathsig", "KILL", QEMU])
-        .args(["-accel", accelerator.flag(), "-cpu", "max"])
+        .args(["-accel", accelerator.flag(), "-cpu", PROCESSOR])
         .args(["-smp", "2", "-m", MEMORY_MIB])
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none"])
