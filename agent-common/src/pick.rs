@@ -128,9 +128,9 @@ pub(crate) fn search<'a, T: Tables>(
         }
         let middle = low + (high - low) / 2;
         let (_, slot) = at(tables, table, middle)?;
-        let is_before = is_before((slot.address(), slot.port()), (address, port));
-        low += (middle + 1 - low) & is_before;
-        high = middle + ((high - middle) & is_before);
+        let mask = mask_if_before((slot.address(), slot.port()), (address, port));
+        low += (middle + 1 - low) & mask;
+        high = middle + ((high - middle) & mask);
     }
     if low >= table.slots {
         return None;
@@ -141,7 +141,7 @@ pub(crate) fn search<'a, T: Tables>(
 
 /// All ones where one place comes before another, else 0. Without a branch: verifiers look at all ways through all halvings.
 #[inline(always)]
-fn is_before(one: (Address, Port), other: (Address, Port)) -> u32 {
+fn mask_if_before(one: (Address, Port), other: (Address, Port)) -> u32 {
     let ([high, low], [other_high, other_low]) = (one.0.numbers(), other.0.numbers());
     // In the upper bits, as the compiler makes a branch of what borrows between numbers that it knows to be small.
     let of_port = |port: Port| u64::from(port.get()) << 48;

@@ -31,6 +31,22 @@ spec:
   ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}, {number: 53000, name: udp, protocol: UDP}]
   resolution: STATIC
   endpoints: [{address: 127.0.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: private, namespace: shop}
+spec:
+  hosts: [private.test]
+  addresses: [240.0.0.2]
+  exportTo: ['.']
+  ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}]
+  resolution: STATIC
+  endpoints: [{address: 127.0.0.2}]
+---
+apiVersion: shunt.internal/v1alpha1
+kind: LocalWorkload
+metadata: {name: probe, namespace: shop}
+spec: {cgroup: probe.service}
 ";
 
 /// The programs that the scripts call, all of which Debian's systemd needs or comes with.

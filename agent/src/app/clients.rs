@@ -62,7 +62,7 @@ impl Core {
         };
         let watch = mounts::cgroup2().map_err(anyhow::Error::from);
         let watch = watch.and_then(|mount| {
-            let facts = relay("the watch on cgroups", facts, self.tenants.end.clone());
+            let facts = || relay("the watch on cgroups", facts, self.tenants.end.clone());
             Ok(cgroups::watch(&mount, &self.settings.cgroups, facts)?)
         });
         match watch {

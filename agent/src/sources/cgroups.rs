@@ -6,15 +6,17 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use crate::model::Fact;
@@ -31,57 +33,53 @@ pub type Change = (Arc<str>, Option<u64>);
 /// A watch on cgroups, until this is dropped.
 #[derive(Debug)]
 pub struct Cgroups {
-    /// Held so that the thread ends with it.
-    _end: PipeWriter,
+    /// The thread has the other end.
+    _end: UnixStream,
 }
 
 /// Starts to watch the cgroups at and below `roots`; returns those that there are now. Their paths are as seen from `mount`, where
-/// cgroup v2 is mounted: that of the root of the hierarchy is empty.
+/// cgroup v2 is mounted: that of the root of the hierarchy is empty. `facts`, where the others are told, is asked for when there
+/// is nothing left to fail but to start a thread.
+///
+/// Errors are those of `socketpair` and of the start of the thread. That a cgroup cannot be read or watched is none, and logged.
 pub fn watch(
     mount: &Path,
     roots: &[PathBuf],
-    facts: mpsc::Sender<Fact>,
+    facts: impl FnOnce() -> mpsc::Sender<Fact>,
 ) -> io::Result<(Cgroups, Vec<Change>)> {
-    let (end, writer) = io::pipe()?;
-    let tree = Tree {
-        mount: mount.to_owned(),
-        roots: roots.to_owned(),
-        known: BTreeMap::new(),
-        is_read: true,
-    };
-    let watches = Watches::new()
-        .inspect_err(|error| tell_unwatched(*error, mount))
-        .ok();
+    let (end, other_end) = UnixStream::pair()?;
     let mut follower = Follower {
-        tree,
-        watches,
+        tree: Tree {
+            mount: mount.to_owned(),
+            roots: roots.to_owned(),
+            known: BTreeMap::new(),
+            is_read: true,
+        },
+        watches: None,
         is_watched: true,
         due: BTreeSet::new(),
-        end,
+        end: other_end,
     };
     let first = follower.look_at_all();
+    let facts = facts();
     let run = move || follower.run(&facts);
     thread::Builder::new()
         .name("cgroups".to_owned())
         .spawn(run)?;
-    Ok((Cgroups { _end: writer }, first))
-}
-
-fn tell_unwatched(error: rustix::io::Errno, path: &Path) {
-    let path = path.display();
-    tracing::warn!(%error, %path, "cgroups cannot be watched: what comes there or goes is seen twice a minute");
+    Ok((Cgroups { _end: end }, first))
 }
 
 /// What knows the cgroups and watches them.
 struct Follower {
     tree: Tree,
+    /// None while there is no room for another inotify instance.
     watches: Option<Watches>,
     /// Whether all that are known are watched.
     is_watched: bool,
     /// Where to look.
     due: BTreeSet<PathBuf>,
-    /// Ends when nobody wants to know any more.
-    end: PipeReader,
+    /// Closed at the other end when nobody wants to know any more.
+    end: UnixStream,
 }
 
 impl Follower {
@@ -89,6 +87,9 @@ impl Follower {
     fn run(mut self, facts: &mpsc::Sender<Fact>) {
         let mut next_resync = Instant::now() + RESYNC;
         loop {
+            if !self.tree.is_read {
+                next_resync = next_resync.min(Instant::now() + RETRY);
+            }
             let patience = if self.due.is_empty() {
                 next_resync.saturating_duration_since(Instant::now())
             } else {
@@ -105,9 +106,6 @@ impl Follower {
             } else {
                 self.look_at_due()
             };
-            if !self.tree.is_read {
-                next_resync = next_resync.min(Instant::now() + RETRY);
-            }
             if !changes.is_empty() && facts.blocking_send(Fact::Cgroups(changes)).is_err() {
                 return;
             }
@@ -116,8 +114,7 @@ impl Follower {
 
     /// Waits for something to be noted, no longer than `patience`. Returns whether this has ended meanwhile.
     fn has_ended(&self, patience: Duration) -> bool {
-        let end = PollFd::new(&self.end, PollFlags::IN);
-        let mut awaited = vec![end];
+        let mut awaited = vec![PollFd::new(&self.end, PollFlags::IN)];
         if let Some(watches) = &self.watches {
             awaited.push(PollFd::from_borrowed_fd(watches.as_fd(), PollFlags::IN));
         }
@@ -133,14 +130,25 @@ impl Follower {
         let known = self.tree.known.iter();
         let known = known.map(|(cgroup, id)| (Arc::clone(cgroup), Some(*id)));
         let all: Vec<Change> = gone.chain(known).collect();
+        if self.watches.is_none() {
+            self.watches = Watches::new()
+                .inspect_err(|error| self.tell_unwatched(*error, &self.tree.mount))
+                .ok();
+        }
         self.is_watched = self.follow(&all);
         changes
     }
 
     fn look_at_due(&mut self) -> Vec<Change> {
-        let due = std::mem::take(&mut self.due);
-        let looks = due.iter().flat_map(|path| self.tree.look_at(path));
-        let changes: Vec<Change> = looks.collect();
+        let mut changes = Vec::new();
+        let mut last: Option<PathBuf> = None;
+        // What is below another stands after it, and has been looked at with it.
+        for path in std::mem::take(&mut self.due) {
+            if !last.as_ref().is_some_and(|last| path.starts_with(last)) {
+                changes.extend(self.tree.look_at(&path));
+                last = Some(path);
+            }
+        }
         self.is_watched &= self.follow(&changes);
         changes
     }
@@ -151,7 +159,7 @@ impl Follower {
         let Some(watches) = &mut self.watches else {
             return false;
         };
-        let mut is_watched = true;
+        let mut failed = None;
         for (cgroup, id) in changes {
             let path = self.tree.path(cgroup);
             let Some(id) = id else {
@@ -164,15 +172,21 @@ impl Follower {
                 }
                 Ok(false) => {}
                 Err(error) if is_gone(&error.into()) => {}
-                Err(error) => {
-                    if self.is_watched && is_watched {
-                        tell_unwatched(error, &path);
-                    }
-                    is_watched = false;
-                }
+                Err(error) => failed = Some((error, path)),
             }
         }
-        is_watched
+        if let Some((error, path)) = &failed {
+            self.tell_unwatched(*error, path);
+        }
+        failed.is_none()
+    }
+
+    /// Says once that not all can be watched.
+    fn tell_unwatched(&self, error: Errno, path: &Path) {
+        if self.is_watched {
+            let path = path.display();
+            tracing::warn!(%error, %path, "cgroups cannot be watched: what comes there or goes is seen twice a minute");
+        }
     }
 }
 
@@ -360,7 +374,7 @@ mod tests {
         fs::create_dir_all(root.join("a/b")).unwrap();
         fs::create_dir_all(mount.path().join("elsewhere")).unwrap();
         let (sender, mut facts) = mpsc::channel(8);
-        let (watch, first) = watch(mount.path(), std::slice::from_ref(&root), sender).unwrap();
+        let (watch, first) = watch(mount.path(), std::slice::from_ref(&root), || sender).unwrap();
         let mut known = BTreeMap::new();
         learn(&mut known, first);
         wait_for(&mut facts, &mut known, &["/r", "/r/a", "/r/a/b"]);
@@ -389,17 +403,19 @@ mod tests {
         let root = mount.path().join("r");
         fs::create_dir(&root).unwrap();
         let (sender, mut facts) = mpsc::channel(8);
-        let (watch, _) = watch(mount.path(), std::slice::from_ref(&root), sender).unwrap();
+        let (watch, _) = watch(mount.path(), std::slice::from_ref(&root), || sender).unwrap();
         let begun = Instant::now();
+        let mut left = BTreeSet::from(["/r".to_owned()]);
         for name in 0..200 {
-            fs::create_dir_all(root.join(format!("{name}/a/b/c/d"))).unwrap();
-            if name > 0 {
+            fs::create_dir_all(root.join(format!("{name}/a/b/c"))).unwrap();
+            if name % 10 == 0 {
+                left.extend(["", "/a", "/a/b", "/a/b/c"].map(|below| format!("/r/{name}{below}")));
+            } else {
                 fs::remove_dir_all(root.join(name.to_string())).unwrap();
             }
         }
-        let left = ["/r", "/r/0", "/r/0/a", "/r/0/a/b", "/r/0/a/b/c"];
-        let left: Vec<&str> = left.into_iter().chain(["/r/0/a/b/c/d"]).collect();
         let mut known = BTreeMap::from([("/r".to_owned(), 0)]);
+        let left: Vec<&str> = left.iter().map(String::as_str).collect();
         wait_for(&mut facts, &mut known, &left);
         assert!(begun.elapsed() < RESYNC, "{:?}", begun.elapsed());
         drop(watch);

@@ -44,8 +44,9 @@ not in_agent sh -c 'echo 1 >/proc/sys/kernel/randomize_va_space'
 setpriv --reuid 65534 --regid 65534 --groups 54321 shunt status
 not setpriv --reuid 65534 --regid 65534 --clear-groups shunt status
 
-# It works: connects, names, other files, and sockets that are closed.
+# It works: connects, also of the workload that this is, names, other files, and sockets that are closed.
 is_served 240.0.0.1
+is_served 240.0.0.2
 shunt dns lookup a.test | grep -q 240.0.0.1
 shunt check
 exec 3<>/dev/tcp/240.0.0.1/80

@@ -1,8 +1,8 @@
 //! Watches on the directories of cgroups: each is told when one in it comes or goes.
 //!
 //! A directory of a cgroup that goes takes no watch with it, as those of other file systems do: who has seen it go removes
-//! its watch. Nor is anything noted but that directories come and go. What reads the files of all cgroups every few seconds,
-//! as monitoring does, would fill the queue of events.
+//! its watch. Nothing is noted but that directories come and go: if reading files were, the queue of events would be full of
+//! what monitoring does every few seconds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -19,7 +19,7 @@ const NOTED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::ONLYDIR);
 
-/// As many bytes of events as are read at once: some hundred of them.
+/// As many bytes of events as are read at once: some hundreds of them.
 const READ_AT_ONCE: usize = 8192;
 
 /// What the events that are there say.
