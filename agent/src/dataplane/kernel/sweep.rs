@@ -18,7 +18,7 @@ use super::load::SWEEP;
 use super::tables::KernelTables;
 
 /// Lines that one look is at: a few milliseconds, where all are in use.
-const LINES: u32 = 32_768;
+const LINES: u32 = 16_384;
 
 /// How far the lines have been looked at, and what came of it.
 #[derive(Debug, Default)]
