@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agent_common::abi::{Address, DEFAULT_SCOPE, Outbound, Port, TCP, UNCOUNTED};
-use agent_common::{Client, Connect, Family, Reason, Verdict, decide};
+use agent_common::abi::UNCOUNTED;
+use agent_common::{Family, Reason, Verdict};
 
 use crate::api::Algorithm;
 use crate::compile::{Access, Action, RefuseReason, Ruling};
 
-use super::super::address;
 use super::super::memory::MemoryDataplane;
-use super::algorithms::{Numbers, connect, dataplane, policy};
+use super::algorithms::{Numbers, connect, dataplane, policy, reached_again};
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
@@ -101,47 +100,6 @@ fn an_endpoint_is_denied_if_any_of_it_is() {
     assert_eq!(spread(&whole), [(format!("!{A}"), 4096)].into());
 }
 
-/// An unconnected socket that was sent somewhere the last time.
-struct Kept(Address, Port);
-
-impl Client for Kept {
-    fn random(&mut self) -> u32 {
-        0
-    }
-
-    fn turn(&mut self, _service: u32) -> u32 {
-        0
-    }
-
-    fn source(&mut self) -> u32 {
-        0
-    }
-
-    fn kept(&mut self) -> Option<(Address, Port)> {
-        Some((self.0, self.1))
-    }
-}
-
-fn kept(dataplane: &MemoryDataplane, at: &str) -> String {
-    let at: SocketAddr = at.parse().unwrap();
-    let asked = Connect {
-        family: Family::V4,
-        address: address::from_ip("240.240.0.1".parse().unwrap()),
-        port: Port::new(80),
-        protocol: TCP,
-        scope: DEFAULT_SCOPE,
-        names: 0,
-        outbound: Outbound::AllowAny,
-    };
-    let mut client = Kept(address::from_ip(at.ip()), Port::new(at.port()));
-    match decide(dataplane.tables(), &asked, &mut client) {
-        Verdict::Rewrite { address, port, .. } => {
-            format!("{}:{}", address::to_ip(address), port.get())
-        }
-        other => format!("{other:?}"),
-    }
-}
-
 /// A denied endpoint stands before the others of its address, whatever its port.
 #[test]
 fn every_endpoint_that_is_not_denied_is_kept() {
@@ -153,7 +111,7 @@ fn every_endpoint_that_is_not_denied_is_kept() {
         let which: Vec<usize> = which.collect();
         let dataplane = with_denied(&endpoints, &which, Algorithm::Random);
         for (index, (at, _)) in endpoints.iter().enumerate() {
-            let is_kept = kept(&dataplane, at) == *at;
+            let is_kept = reached_again(&dataplane, Family::V4, at.parse().unwrap()) == *at;
             let is_denied = which.contains(&index);
             assert_eq!(is_kept, !is_denied, "{at} with {which:?} denied");
         }
